@@ -1,0 +1,66 @@
+//! Audio drivers: whatever calls back with a block of audio at a steady rate.
+//!
+//! # Threads
+//! The callback runs on the driver's own realtime thread, from [`Driver::start`] until
+//! [`Driver::stop`] has returned, and never after. Everything else is called from one control
+//! thread.
+
+pub mod virtual_driver;
+
+use crate::error::Error;
+
+/// What a driver is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DriverConfig {
+    /// Frames per second.
+    pub rate: u32,
+    /// Frames per callback, 16 ..= 8192.
+    pub frames: u32,
+    /// Input channels.
+    pub inputs: u32,
+    /// Output channels.
+    pub outputs: u32,
+}
+
+/// Where a callback lies in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackTime {
+    /// Position of the first frame, in frames since the start; a callback that was missed is
+    /// counted.
+    pub sample_position: u64,
+    /// When this callback was due, in ns of the monotonic clock.
+    pub due_ns: u64,
+    /// When the next one is due: the deadline of this one. `u64::MAX` where there is none (free
+    /// running).
+    pub next_due_ns: u64,
+    /// Callbacks that were missed since the start, because an earlier one came back too late.
+    pub xruns: u64,
+}
+
+/// One block of audio, one slice per channel, each of the block's frames.
+pub struct CallbackIo<'a> {
+    /// What came in.
+    pub inputs: &'a [&'a [f32]],
+    /// What goes out; holds zeros at the start.
+    pub outputs: &'a mut [&'a mut [f32]],
+}
+
+/// Called once per period on the driver's realtime thread.
+pub trait Callback: Send {
+    /// Fills `io.outputs`.
+    fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>);
+}
+
+/// A driver that has been opened.
+pub trait Driver: Send {
+    /// For messages: `virtual`, `jack`, `asio:NAME`.
+    fn name(&self) -> &str;
+    /// What is really in force.
+    fn config(&self) -> &DriverConfig;
+    /// Starts calling back. The callback is given back by [`stop`](Self::stop).
+    fn start(&mut self, callback: Box<dyn Callback>) -> Result<(), Error>;
+    /// Stops; returns when the callback no longer runs.
+    fn stop(&mut self) -> Result<Box<dyn Callback>, Error>;
+    /// Callbacks missed since the start.
+    fn xruns(&self) -> u64;
+}

@@ -1,0 +1,24 @@
+//! What can go wrong in the host.
+
+use std::path::PathBuf;
+
+/// Errors of the host. Each text names the file, plugin or driver and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A driver could not do what it was asked.
+    #[error("driver {driver}: {reason}")]
+    Driver {
+        /// Which driver.
+        driver: String,
+        /// Why, and what to try.
+        reason: String,
+    },
+}
