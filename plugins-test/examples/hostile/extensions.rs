@@ -1,0 +1,295 @@
+//! Audio and note ports, parameters, state and latency, true and false.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use clap_sys::events::{clap_input_events, clap_output_events};
+use clap_sys::ext::audio_ports::{
+    CLAP_AUDIO_PORT_IS_MAIN, CLAP_EXT_AUDIO_PORTS, CLAP_PORT_STEREO, clap_audio_port_info,
+    clap_plugin_audio_ports,
+};
+use clap_sys::ext::latency::{CLAP_EXT_LATENCY, clap_plugin_latency};
+use clap_sys::ext::note_ports::{
+    CLAP_EXT_NOTE_PORTS, CLAP_NOTE_DIALECT_CLAP, clap_note_port_info, clap_plugin_note_ports,
+};
+use clap_sys::ext::params::{
+    CLAP_EXT_PARAMS, CLAP_PARAM_IS_AUTOMATABLE, CLAP_PARAM_IS_STEPPED, clap_param_info,
+    clap_plugin_params,
+};
+use clap_sys::ext::state::{CLAP_EXT_STATE, clap_plugin_state};
+use clap_sys::id::CLAP_INVALID_ID;
+use clap_sys::plugin::clap_plugin;
+use clap_sys::stream::{clap_istream, clap_ostream};
+
+use crate::plugin::{BLOCK, BLOCK_DEFAULT, BLOCK_MAX, hostile, sleep_forever};
+use crate::what::What;
+
+static AUDIO_PORTS: clap_plugin_audio_ports =
+    clap_plugin_audio_ports { count: Some(audio_ports_count), get: Some(audio_ports_get) };
+static NOTE_PORTS: clap_plugin_note_ports =
+    clap_plugin_note_ports { count: Some(note_ports_count), get: Some(note_ports_get) };
+static PARAMS: clap_plugin_params = clap_plugin_params {
+    count: Some(params_count),
+    get_info: Some(params_get_info),
+    get_value: Some(params_get_value),
+    value_to_text: Some(params_value_to_text),
+    text_to_value: Some(params_text_to_value),
+    flush: Some(params_flush),
+};
+static STATE: clap_plugin_state = clap_plugin_state { save: Some(save), load: Some(load) };
+static LATENCY: clap_plugin_latency = clap_plugin_latency { get: Some(latency) };
+
+/// The extension called `id`.
+///
+/// # Safety
+///
+/// `id` is a string.
+pub(crate) unsafe fn get(what: What, id: *const c_char) -> *const c_void {
+    // SAFETY: as the caller promises.
+    let id = unsafe { CStr::from_ptr(id) };
+    if id == CLAP_EXT_AUDIO_PORTS {
+        (&raw const AUDIO_PORTS).cast()
+    } else if id == CLAP_EXT_NOTE_PORTS && matches!(what, What::BadEvents | What::EventFlood) {
+        (&raw const NOTE_PORTS).cast()
+    } else if id == CLAP_EXT_PARAMS {
+        (&raw const PARAMS).cast()
+    } else if id == CLAP_EXT_STATE {
+        (&raw const STATE).cast()
+    } else if id == CLAP_EXT_LATENCY {
+        (&raw const LATENCY).cast()
+    } else {
+        ptr::null()
+    }
+}
+
+/// # Safety
+///
+/// The plugin is alive.
+unsafe fn is(plugin: *const clap_plugin, what: What) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { hostile(plugin) }.what == what
+}
+
+fn copy_name(text: &CStr, to: &mut [c_char]) {
+    for (to, &from) in to.iter_mut().zip(text.to_bytes_with_nul()) {
+        *to = from as c_char;
+    }
+}
+
+unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, _is_input: bool) -> u32 {
+    // SAFETY: the plugin is alive.
+    if unsafe { is(plugin, What::LiesAudioPorts) } { 1_000_000 } else { 1 }
+}
+
+unsafe extern "C" fn audio_ports_get(
+    plugin: *const clap_plugin,
+    index: u32,
+    _is_input: bool,
+    info: *mut clap_audio_port_info,
+) -> bool {
+    // SAFETY: the plugin is alive.
+    let lies = unsafe { is(plugin, What::LiesAudioPorts) };
+    // Lies alternate between ports that are far too large and ports that aren't there.
+    let absent = if lies { index % 2 == 1 } else { index > 0 };
+    if absent {
+        return false;
+    }
+    let mut port = clap_audio_port_info {
+        id: 0,
+        name: [0; _],
+        flags: CLAP_AUDIO_PORT_IS_MAIN,
+        channel_count: if lies { u32::MAX } else { 2 },
+        port_type: CLAP_PORT_STEREO.as_ptr(),
+        in_place_pair: if lies { u32::MAX - 1 } else { CLAP_INVALID_ID },
+    };
+    copy_name(c"Main", &mut port.name);
+    // SAFETY: the host passes valid memory.
+    unsafe { info.write(port) };
+    true
+}
+
+extern "C" fn note_ports_count(_plugin: *const clap_plugin, is_input: bool) -> u32 {
+    u32::from(!is_input)
+}
+
+unsafe extern "C" fn note_ports_get(
+    _plugin: *const clap_plugin,
+    index: u32,
+    is_input: bool,
+    info: *mut clap_note_port_info,
+) -> bool {
+    if is_input || index > 0 {
+        return false;
+    }
+    let mut port = clap_note_port_info {
+        id: 0,
+        supported_dialects: CLAP_NOTE_DIALECT_CLAP,
+        preferred_dialect: CLAP_NOTE_DIALECT_CLAP,
+        name: [0; _],
+    };
+    copy_name(c"Notes", &mut port.name);
+    // SAFETY: the host passes valid memory.
+    unsafe { info.write(port) };
+    true
+}
+
+unsafe extern "C" fn params_count(plugin: *const clap_plugin) -> u32 {
+    // SAFETY: the plugin is alive.
+    if unsafe { is(plugin, What::LiesParams) } { 4_000_000_000 } else { 1 }
+}
+
+unsafe extern "C" fn params_get_info(
+    plugin: *const clap_plugin,
+    index: u32,
+    info: *mut clap_param_info,
+) -> bool {
+    // SAFETY: the plugin is alive.
+    let lies = unsafe { is(plugin, What::LiesParams) };
+    let absent = if lies { index % 2 == 1 } else { index > 0 };
+    if absent {
+        return false;
+    }
+    let mut param = clap_param_info {
+        id: BLOCK,
+        flags: CLAP_PARAM_IS_STEPPED | CLAP_PARAM_IS_AUTOMATABLE,
+        cookie: ptr::null_mut(),
+        name: [0; _],
+        module: [0; _],
+        min_value: 0.0,
+        max_value: BLOCK_MAX.into(),
+        default_value: BLOCK_DEFAULT.into(),
+    };
+    copy_name(c"block", &mut param.name);
+    if lies {
+        param.flags = u32::MAX;
+        param.cookie = ptr::without_provenance_mut(64);
+        // No NUL, and no UTF-8 either.
+        param.name.fill(-1i8 as c_char);
+        param.module.fill(-1i8 as c_char);
+        param.min_value = f64::INFINITY;
+        param.max_value = f64::NEG_INFINITY;
+        param.default_value = f64::NAN;
+    }
+    // SAFETY: the host passes valid memory.
+    unsafe { info.write(param) };
+    true
+}
+
+unsafe extern "C" fn params_get_value(
+    plugin: *const clap_plugin,
+    id: u32,
+    value: *mut f64,
+) -> bool {
+    if id != BLOCK {
+        return false;
+    }
+    // SAFETY: the plugin is alive and the host passes valid memory.
+    unsafe {
+        let hostile = hostile(plugin);
+        value.write(match hostile.what {
+            What::LiesParams => f64::NAN,
+            _ => hostile.block.load(Relaxed).into(),
+        });
+    }
+    true
+}
+
+unsafe extern "C" fn params_value_to_text(
+    plugin: *const clap_plugin,
+    id: u32,
+    value: f64,
+    text: *mut c_char,
+    capacity: u32,
+) -> bool {
+    if id != BLOCK || capacity == 0 {
+        return false;
+    }
+    let capacity = capacity as usize;
+    // SAFETY: the plugin is alive and the host passes as much memory as it says.
+    unsafe {
+        if is(plugin, What::LiesParams) {
+            ptr::write_bytes(text, 0xff, capacity);
+        } else {
+            let digits = format!("{value:.0}");
+            let len = digits.len().min(capacity - 1);
+            ptr::copy_nonoverlapping(digits.as_ptr().cast(), text, len);
+            text.add(len).write(0);
+        }
+    }
+    true
+}
+
+unsafe extern "C" fn params_text_to_value(
+    _plugin: *const clap_plugin,
+    id: u32,
+    text: *const c_char,
+    value: *mut f64,
+) -> bool {
+    // SAFETY: the host passes a string.
+    let text = unsafe { CStr::from_ptr(text) };
+    match text.to_str().ok().and_then(|text| text.trim().parse().ok()) {
+        Some(parsed) if id == BLOCK => {
+            // SAFETY: the host passes valid memory.
+            unsafe { value.write(parsed) };
+            true
+        }
+        _ => false,
+    }
+}
+
+unsafe extern "C" fn params_flush(
+    plugin: *const clap_plugin,
+    events: *const clap_input_events,
+    _out: *const clap_output_events,
+) {
+    // SAFETY: the plugin is alive and the list valid.
+    unsafe { hostile(plugin).read_events(events) }
+}
+
+unsafe extern "C" fn save(plugin: *const clap_plugin, stream: *const clap_ostream) -> bool {
+    // SAFETY: the plugin is alive.
+    let hostile = unsafe { hostile(plugin) };
+    if hostile.what == What::StateSaveHangs {
+        sleep_forever();
+    }
+    let state = hostile.block.load(Relaxed).to_le_bytes();
+    let mut rest = &state[..];
+    while !rest.is_empty() {
+        // SAFETY: the stream is valid and reads no more than it is given.
+        let written = unsafe {
+            let Some(write) = (*stream).write else { return false };
+            write(stream, rest.as_ptr().cast(), rest.len() as u64)
+        };
+        match usize::try_from(written) {
+            Ok(written @ 1..) => rest = &rest[written.min(rest.len())..],
+            _ => return false,
+        }
+    }
+    true
+}
+
+unsafe extern "C" fn load(plugin: *const clap_plugin, stream: *const clap_istream) -> bool {
+    let mut state = [0; 4];
+    let mut have = 0;
+    while have < state.len() {
+        let rest = &mut state[have..];
+        // SAFETY: the stream is valid and writes no more than it is asked for.
+        let read = unsafe {
+            let Some(read) = (*stream).read else { return false };
+            read(stream, rest.as_mut_ptr().cast(), rest.len() as u64)
+        };
+        match usize::try_from(read) {
+            Ok(read @ 1..) => have += read.min(rest.len()),
+            _ => return false,
+        }
+    }
+    // SAFETY: the plugin is alive.
+    let hostile = unsafe { hostile(plugin) };
+    hostile.block.store(u32::from_le_bytes(state).min(BLOCK_MAX), Relaxed);
+    true
+}
+
+extern "C" fn latency(_plugin: *const clap_plugin) -> u32 {
+    0
+}

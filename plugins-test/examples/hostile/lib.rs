@@ -1,0 +1,106 @@
+//! Hostile CLAP plugins, `org.sandrack.hostile.WHAT`, for hosts to survive.
+//!
+//! Apart from its one fault each is a valid stereo effect that passes audio through.
+//!
+//! | when | WHAT |
+//! |---|---|
+//! | `create_plugin` | `create-null` returns null |
+//! | `init` | `init-fails` returns false, `init-panics` (which aborts), `init-aborts`, `init-exits` with code 0, `init-hangs` |
+//! | `activate` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs` |
+//! | `start_processing` | `start-fails` returns false |
+//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process) |
+//! | block N, once | `late` (busy for 20 ms), `scribble` (random bytes over all writable shared memory it can find) |
+//! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `CLAP_PROCESS_ERROR`), `bad-events` (outputs events of absurd size, time, type, order and content, and a null pointer), `event-flood` (outputs 65536 notes) |
+//! | `destroy` | `destroy-hangs` |
+//! | `state.save` | `state-save-hangs` |
+//! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names) |
+//!
+//! What hangs outside of `process` sleeps, so that it costs test machines nothing.
+//!
+//! N is the parameter `block` (id 0, whole numbers 0..1000000, default 100), unless the
+//! environment variable `SANDRACK_HOSTILE_BLOCK` says otherwise. Blocks are counted from
+//! 0 since the last activation: N blocks are processed well before the fault. A block in
+//! which a plugin strikes has been processed well up to then.
+//!
+//! On systems other than Linux `scribble` writes over its output buffers only, and `stop`
+//! sleeps where there is no SIGSTOP.
+//!
+//! # Safety
+//!
+//! All files here are `unsafe` code that trusts the host to keep CLAP's rules about
+//! pointers, threads and the order of calls. Where they break those rules themselves, they
+//! do so on purpose; nobody should load this into a process that has more to lose.
+#![allow(unsafe_code, reason = "implements and breaks a C interface, see above")]
+
+mod extensions;
+mod plugin;
+mod strike;
+mod sys;
+mod what;
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+
+use clap_sys::entry::clap_plugin_entry;
+use clap_sys::factory::plugin_factory::{CLAP_PLUGIN_FACTORY_ID, clap_plugin_factory};
+use clap_sys::host::clap_host;
+use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
+use clap_sys::version::CLAP_VERSION;
+
+use what::{DESCRIPTORS, What};
+
+/// The entry point of CLAP.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "CLAP says how it is spelt")]
+pub static clap_entry: clap_plugin_entry = clap_plugin_entry {
+    clap_version: CLAP_VERSION,
+    init: Some(init),
+    deinit: Some(deinit),
+    get_factory: Some(get_factory),
+};
+
+static FACTORY: clap_plugin_factory = clap_plugin_factory {
+    get_plugin_count: Some(get_plugin_count),
+    get_plugin_descriptor: Some(get_plugin_descriptor),
+    create_plugin: Some(create_plugin),
+};
+
+extern "C" fn init(_plugin_path: *const c_char) -> bool {
+    true
+}
+
+extern "C" fn deinit() {}
+
+unsafe extern "C" fn get_factory(id: *const c_char) -> *const c_void {
+    // SAFETY: the host passes a string.
+    if unsafe { CStr::from_ptr(id) } == CLAP_PLUGIN_FACTORY_ID {
+        (&raw const FACTORY).cast()
+    } else {
+        ptr::null()
+    }
+}
+
+extern "C" fn get_plugin_count(_factory: *const clap_plugin_factory) -> u32 {
+    DESCRIPTORS.len() as u32
+}
+
+extern "C" fn get_plugin_descriptor(
+    _factory: *const clap_plugin_factory,
+    index: u32,
+) -> *const clap_plugin_descriptor {
+    DESCRIPTORS.get(index as usize).map_or(ptr::null(), ptr::from_ref)
+}
+
+unsafe extern "C" fn create_plugin(
+    _factory: *const clap_plugin_factory,
+    _host: *const clap_host,
+    id: *const c_char,
+) -> *const clap_plugin {
+    // SAFETY: the host passes a string, and the descriptors' ids are strings.
+    let same = |d: &&clap_plugin_descriptor| unsafe { CStr::from_ptr(d.id) == CStr::from_ptr(id) };
+    let Some(index) = DESCRIPTORS.iter().position(|d| same(&d)) else { return ptr::null() };
+    match What::ALL[index] {
+        What::CreateNull => ptr::null(),
+        what => plugin::create(what, &DESCRIPTORS[index]),
+    }
+}

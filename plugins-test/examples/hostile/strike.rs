@@ -1,0 +1,170 @@
+//! What goes wrong in `process`.
+
+use std::hint;
+use std::process;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use clap_sys::events::{
+    CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_NOTE_ON, CLAP_EVENT_PARAM_VALUE, clap_event_header,
+    clap_event_note, clap_event_param_value, clap_output_events,
+};
+use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
+
+use crate::plugin::{Hostile, channels, outputs, sleep_forever};
+use crate::sys;
+use crate::what::What;
+
+const LATE: Duration = Duration::from_millis(20);
+const FLOOD: u32 = 65_536;
+
+/// Does the damage in a block; `first` says if it is the first such block. Returns the
+/// block's status, if it does.
+///
+/// # Safety
+///
+/// `process` describes valid buffers and events.
+pub(crate) unsafe fn strike(hostile: &Hostile, first: bool, process: &clap_process) -> i32 {
+    match hostile.what {
+        What::Segfault => {
+            let nowhere = ptr::without_provenance_mut::<u32>(64);
+            // SAFETY: none. This is the fault the plugin is for; no address so low is mapped.
+            unsafe { nowhere.write_volatile(0) }
+        }
+        What::Abort => process::abort(),
+        What::Exit => process::exit(0),
+        What::Hang => loop {
+            hint::spin_loop();
+        },
+        What::Sleep => sleep_forever(),
+        What::Stop => sys::stop(),
+        What::Late if first => {
+            let start = Instant::now();
+            while start.elapsed() < LATE {
+                hint::spin_loop();
+            }
+        }
+        // SAFETY: as the caller promises for the outputs; as for the rest, none. This is the
+        // fault the plugin is for.
+        What::Scribble if first => unsafe { sys::scribble(&hostile.mappings, process) },
+        // SAFETY: as the caller promises.
+        What::Nan => unsafe { fill(process, f32::NAN) },
+        // SAFETY: as the caller promises.
+        What::Inf => unsafe { fill(process, f32::INFINITY) },
+        // SAFETY: as the caller promises.
+        What::Denormal => unsafe { fill(process, f32::from_bits(1)) },
+        What::Error => return CLAP_PROCESS_ERROR,
+        // SAFETY: as the caller promises.
+        What::BadEvents => unsafe { bad_events(process) },
+        // SAFETY: as the caller promises.
+        What::EventFlood => unsafe {
+            for i in 0..FLOOD {
+                let time =
+                    (u64::from(i) * u64::from(process.frames_count) / u64::from(FLOOD)) as u32;
+                let event = note(time);
+                push(process.out_events, &raw const event.header);
+            }
+        },
+        _ => {}
+    }
+    CLAP_PROCESS_CONTINUE
+}
+
+/// # Safety
+///
+/// `process` describes valid buffers.
+unsafe fn fill(process: &clap_process, value: f32) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        for &channel in outputs(process).iter().flat_map(channels) {
+            for frame in 0..process.frames_count as usize {
+                channel.add(frame).write(value);
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// `list` is null or a valid list. `event` may be anything.
+unsafe fn push(list: *const clap_output_events, event: *const clap_event_header) {
+    // SAFETY: as the caller promises; as for the event, none, if that is the fault.
+    unsafe {
+        if let Some(try_push) = list.as_ref().and_then(|list| list.try_push) {
+            try_push(list, event);
+        }
+    }
+}
+
+fn note(time: u32) -> clap_event_note {
+    clap_event_note {
+        header: clap_event_header {
+            size: size_of::<clap_event_note>() as u32,
+            time,
+            space_id: CLAP_CORE_EVENT_SPACE_ID,
+            type_: CLAP_EVENT_NOTE_ON,
+            flags: 0,
+        },
+        note_id: -1,
+        port_index: 0,
+        channel: 0,
+        key: 60,
+        velocity: 1.0,
+    }
+}
+
+/// # Safety
+///
+/// `process` describes valid events.
+unsafe fn bad_events(process: &clap_process) {
+    let good = note(0);
+    let with = |header: clap_event_header| clap_event_note { header, ..good };
+    let bad = [
+        // Beyond the block, then back before what came earlier.
+        note(process.frames_count),
+        note(u32::MAX),
+        note(process.frames_count / 2),
+        note(0),
+        // Smaller than a header, smaller than a note, larger than anything.
+        with(clap_event_header { size: 0, ..good.header }),
+        with(clap_event_header { size: 1, ..good.header }),
+        with(clap_event_header { size: size_of::<clap_event_header>() as u32, ..good.header }),
+        with(clap_event_header { size: u32::MAX, ..good.header }),
+        // Of no known kind.
+        with(clap_event_header { type_: u16::MAX, ..good.header }),
+        with(clap_event_header { space_id: u16::MAX, ..good.header }),
+        with(clap_event_header { flags: u32::MAX, ..good.header }),
+        // A note that no keyboard has.
+        clap_event_note {
+            note_id: i32::MIN,
+            port_index: i16::MAX,
+            channel: 4711,
+            key: i16::MIN,
+            velocity: f64::NAN,
+            ..good
+        },
+    ];
+    let unknown_parameter = clap_event_param_value {
+        header: clap_event_header {
+            size: size_of::<clap_event_param_value>() as u32,
+            type_: CLAP_EVENT_PARAM_VALUE,
+            ..good.header
+        },
+        param_id: u32::MAX - 1,
+        cookie: ptr::without_provenance_mut(64),
+        note_id: -1,
+        port_index: -1,
+        channel: -1,
+        key: -1,
+        value: f64::INFINITY,
+    };
+    // SAFETY: the list is valid, as the caller promises. The events aren't: that is the fault
+    // the plugin is for.
+    unsafe {
+        for event in &bad {
+            push(process.out_events, &raw const event.header);
+        }
+        push(process.out_events, &raw const unknown_parameter.header);
+        push(process.out_events, ptr::null());
+    }
+}

@@ -1,0 +1,115 @@
+//! Events as they lie in shared memory: fixed size, no pointers, every bit pattern harmless.
+
+/// An event at a frame of a block. Which fields mean something depends on `kind`; see [`kind`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Event {
+    /// Frame within the block.
+    pub time: u32,
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Note expression's number, as CLAP counts them.
+    pub expression: u16,
+    /// Number of a note, or -1.
+    pub note_id: i32,
+    /// Number of a parameter.
+    pub param: u32,
+    /// Note port, or -1.
+    pub port: i16,
+    /// MIDI channel, or -1.
+    pub channel: i16,
+    /// MIDI key, or -1.
+    pub key: i16,
+    /// MIDI bytes; the last is always 0.
+    pub midi: [u8; 4],
+    /// Fills the gap, so that no byte is undefined.
+    pub reserved: [u16; 3],
+    /// Velocity, value or amount.
+    pub value: f64,
+}
+
+/// Values of [`Event::kind`], and the fields they use beside `time`.
+pub mod kind {
+    /// `note_id port channel key value` (velocity 0..=1).
+    pub const NOTE_ON: u16 = 1;
+    /// As `NOTE_ON`.
+    pub const NOTE_OFF: u16 = 2;
+    /// `note_id port channel key`.
+    pub const NOTE_CHOKE: u16 = 3;
+    /// As `NOTE_CHOKE`; from plugins only.
+    pub const NOTE_END: u16 = 4;
+    /// `expression note_id port channel key value`.
+    pub const NOTE_EXPRESSION: u16 = 5;
+    /// `param note_id port channel key value`.
+    pub const PARAM_VALUE: u16 = 6;
+    /// As `PARAM_VALUE`.
+    pub const PARAM_MOD: u16 = 7;
+    /// `param`; from plugins only.
+    pub const GESTURE_BEGIN: u16 = 8;
+    /// `param`; from plugins only.
+    pub const GESTURE_END: u16 = 9;
+    /// `port midi`.
+    pub const MIDI: u16 = 10;
+    /// The greatest of them.
+    pub const LAST: u16 = MIDI;
+}
+
+/// Bits of `BlockPage::transport_flags`.
+pub mod transport_flags {
+    /// The song position moves.
+    pub const PLAYING: u32 = 1;
+    /// The host records.
+    pub const RECORDING: u32 = 2;
+    /// The loop is repeated.
+    pub const LOOPING: u32 = 4;
+}
+
+impl Event {
+    /// An event of a kind, with no note, port, parameter or value.
+    pub const fn new(kind: u16, time: u32) -> Self {
+        Self {
+            time,
+            kind,
+            expression: 0,
+            note_id: -1,
+            param: 0,
+            port: -1,
+            channel: -1,
+            key: -1,
+            midi: [0; 4],
+            reserved: [0; 3],
+            value: 0.0,
+        }
+    }
+
+    /// A parameter takes a value, in the parameter's own range.
+    pub const fn param_value(time: u32, param: u32, value: f64) -> Self {
+        let mut event = Self::new(kind::PARAM_VALUE, time);
+        event.param = param;
+        event.value = value;
+        event
+    }
+
+    /// Whether it is of a known kind, lies within the block and holds a number. What a worker
+    /// wrote goes no further unless this holds.
+    pub fn is_valid(&self, frames: u32) -> bool {
+        (kind::NOTE_ON..=kind::LAST).contains(&self.kind)
+            && self.time < frames
+            && self.value.is_finite()
+    }
+}
+
+/// Inserts into a list sorted by time, behind those of the same time, if there is room.
+pub fn insert_sorted(events: &mut Vec<Event>, event: Event) -> bool {
+    if events.len() == events.capacity() {
+        return false;
+    }
+    let at = match events.last() {
+        Some(last) if last.time > event.time => {
+            events.partition_point(|e| e.time <= event.time)
+        }
+        _ => events.len(),
+    };
+    events.insert(at, event);
+    true
+}

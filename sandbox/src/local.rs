@@ -1,0 +1,128 @@
+//! A plugin in this very process: for one purpose, to be compared with. It is not contained: if
+//! it crashes, the host does.
+
+use crate::audio::Packed;
+use crate::error::Error;
+use crate::event::Event;
+use crate::format::{self, Buffers, Instance, PluginInfo, PluginRef, ProcessBlock, Processor, Transport};
+use crate::protocol::Activation;
+use crate::scrub::scrub;
+use crate::shm::layout::EVENTS;
+
+/// The main-thread half. Stays on the thread that loaded it.
+pub struct LocalPlugin {
+    instance: Box<dyn Instance>,
+    info: PluginInfo,
+}
+
+impl LocalPlugin {
+    /// Loads a plugin into this process.
+    pub fn load(plugin: &PluginRef) -> Result<Self, Error> {
+        let mut instance = format::load(plugin, || {})?;
+        let info = instance.info();
+        Ok(Self { instance, info })
+    }
+
+    /// What it has.
+    pub fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    /// Prepares it for blocks. Returns the audio-thread half, and the latency in frames.
+    pub fn activate(&mut self, activation: Activation) -> Result<(LocalProcessor, u32), Error> {
+        let frames = (activation.min_frames, activation.max_frames);
+        let mut processor = self.instance.activate(activation.rate, frames)?;
+        let latency = self.instance.latency();
+        processor.start();
+        let buses = |ports: &[format::AudioPort]| -> Vec<u32> {
+            ports.iter().map(|port| port.channels).collect()
+        };
+        let (inputs, outputs) = (buses(&self.info.inputs), buses(&self.info.outputs));
+        let packed = |buses: &[u32]| Packed::new(buses.iter().sum(), activation.max_frames);
+        let mut local = LocalProcessor {
+            processor,
+            input: packed(&inputs),
+            output: packed(&outputs),
+            inputs,
+            outputs,
+            out_events: Vec::with_capacity(EVENTS),
+        };
+        local.bind();
+        Ok((local, latency))
+    }
+
+    /// Stops and deactivates it.
+    pub fn deactivate(&mut self, local: LocalProcessor) {
+        let mut processor = local.processor;
+        processor.stop();
+        self.instance.deactivate(processor);
+    }
+
+    /// Does what the plugin asked to be done on its main thread.
+    pub fn idle(&mut self) {
+        self.instance.idle();
+    }
+}
+
+/// The audio-thread half.
+pub struct LocalProcessor {
+    processor: Box<dyn Processor>,
+    inputs: Vec<u32>,
+    outputs: Vec<u32>,
+    input: Packed,
+    output: Packed,
+    out_events: Vec<Event>,
+}
+
+impl LocalProcessor {
+    #[expect(unsafe_code, reason = "hands the plugin the addresses of its own buffers")]
+    fn bind(&mut self) {
+        let buffers = Buffers {
+            inputs: self.inputs.clone(),
+            input: self.input.as_mut_ptr(),
+            outputs: self.outputs.clone(),
+            output: self.output.as_mut_ptr(),
+        };
+        // SAFETY: boxed, with room for the greatest block, never resized, owned by the same value
+        // as the processor; `process` below does not touch them while the plugin runs.
+        unsafe { self.processor.bind(buffers) };
+    }
+
+    /// A channel of an input bus, to be filled before [`process`](Self::process).
+    pub fn input(&mut self, bus: usize, channel: usize, frames: usize) -> &mut [f32] {
+        let before: u32 = self.inputs[..bus].iter().sum();
+        self.input.channel_mut(before as usize + channel, frames)
+    }
+
+    /// Runs a block. False: the plugin reported an error.
+    pub fn process(
+        &mut self,
+        frames: u32,
+        steady_time: u64,
+        transport: &Transport,
+        events: &[Event],
+    ) -> bool {
+        self.out_events.clear();
+        let done = self.processor.process(ProcessBlock {
+            frames,
+            steady_time,
+            transport,
+            events,
+            out_events: &mut self.out_events,
+        });
+        crate::sys::fpu::set_flush_to_zero();
+        done
+    }
+
+    /// Copies a channel of an output bus, scrubbed.
+    pub fn output(&self, bus: usize, channel: usize, into: &mut [f32]) -> bool {
+        let before: u32 = self.outputs[..bus].iter().sum();
+        into.copy_from_slice(self.output.channel(before as usize + channel, into.len()));
+        scrub(into)
+    }
+
+    /// What the plugin put out.
+    pub fn events(&self) -> &[Event] {
+        &self.out_events
+    }
+}

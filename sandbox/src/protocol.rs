@@ -1,0 +1,229 @@
+//! What host and worker say to each other outside the blocks, over ipc-channel.
+//!
+//! The host asks, the worker answers each request once, in order; in between it may send notices.
+//! Shared memory is handed over beside the channel (`sys::handles`): a request that names
+//! *regions* is preceded by that many handles.
+
+use crate::error::PluginError;
+use crate::format::{Descriptor, Notice, PluginInfo, PluginRef};
+use crate::shm::layout::{InboxShape, OutboxShape};
+use crate::sys::thread::ThreadId;
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// First argument of a program that is started as a worker. What follows: the name of the
+/// channel to call back on, the host's process number, [`VERSION`].
+pub const WORKER_ARGUMENT: &str = "--sandrack-worker";
+
+/// Build that both sides must share: the protocol is not spoken between versions.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", "1");
+
+/// A worker's first words.
+#[derive(Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub version: String,
+    /// Where the worker listens.
+    pub requests: IpcSender<Request>,
+    /// Where it answers.
+    pub replies: IpcReceiver<Reply>,
+}
+
+/// Number of a plugin within its worker.
+pub type NodeNumber = u32;
+
+/// A piece of shared memory that is handed over.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Region {
+    /// Its size in bytes.
+    pub len: usize,
+    /// Whether the worker may write to it.
+    pub write: bool,
+}
+
+/// What the host asks.
+#[derive(Serialize, Deserialize)]
+pub enum Request {
+    /// Sets up the audio thread. Regions: block page, the worker's own doorbell.
+    Prepare {
+        /// Core to stay on.
+        core: Option<usize>,
+        /// Priority in the realtime class; `None`: the normal class.
+        priority: Option<i32>,
+        /// The two regions.
+        regions: Vec<Region>,
+    },
+    /// Lists what is in a file.
+    List(PathBuf),
+    /// Loads a plugin.
+    Load(NodeNumber, PluginRef),
+    /// Describes a loaded plugin anew.
+    Info(NodeNumber),
+    /// Prepares a plugin for audio.
+    Activate(NodeNumber, Activation),
+    /// Gives an active plugin its outbox (one region) and starts it.
+    Start(NodeNumber, OutboxShape, Region),
+    /// Stops and deactivates a plugin.
+    Deactivate(NodeNumber),
+    /// Prepares the connections of a plan.
+    Connect(Connections),
+    /// Saves a plugin's state.
+    SaveState(NodeNumber),
+    /// Restores a plugin's state.
+    LoadState(NodeNumber, Vec<u8>),
+    /// Moves the audio thread to another core.
+    Pin(Option<usize>),
+    /// Destroys all plugins and ends.
+    Quit,
+}
+
+impl Request {
+    /// For errors: what was asked.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } => "start of its audio thread",
+            Self::List(_) => "load",
+            Self::Load(..) => "load, create or init",
+            Self::Info(_) => "description of its ports and parameters",
+            Self::Activate(..) => "activate",
+            Self::Start(..) => "start_processing",
+            Self::Deactivate(_) => "stop_processing or deactivate",
+            Self::Connect(_) => "connect",
+            Self::SaveState(_) => "state.save",
+            Self::LoadState(..) => "state.load",
+            Self::Pin(_) => "move to another core",
+            Self::Quit => "destroy",
+        }
+    }
+}
+
+/// For what a plugin is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activation {
+    /// Frames per second.
+    pub rate: f64,
+    /// Fewest frames of a block.
+    pub min_frames: u32,
+    /// Most frames of a block.
+    pub max_frames: u32,
+}
+
+/// How a worker's nodes are connected in one plan.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Connections {
+    /// The plan's number: `BlockPage::generation` of its blocks.
+    pub generation: u32,
+    /// What is handed over with this request.
+    pub regions: Vec<Region>,
+    /// The nodes, in the order in which they may run.
+    pub nodes: Vec<NodeConnections>,
+}
+
+/// Index into [`Connections::regions`].
+pub type RegionIndex = u32;
+
+/// Consecutive slots of a doorbell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// How one node is connected.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeConnections {
+    /// Which of the worker's plugins.
+    pub node: NodeNumber,
+    /// Its slots in its worker's doorbell.
+    pub slots: Slots,
+    /// Its inbox.
+    pub inbox: RegionIndex,
+    /// The inbox's shape: one entry a source.
+    pub inbox_shape: InboxShape,
+    /// Its sources, by input bus.
+    pub sources: Vec<SourceConnection>,
+    /// Outboxes whose events it receives.
+    pub event_sources: Vec<(RegionIndex, OutboxShape)>,
+    /// Whom it rings.
+    pub successors: Vec<SuccessorConnection>,
+    /// The host's doorbell.
+    pub host: RegionIndex,
+    /// Its number in the plan: its entry behind the block page, and its name to the host.
+    pub index: u32,
+}
+
+/// One source of a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceConnection {
+    /// Input bus.
+    pub bus: u32,
+    /// Channels of that bus.
+    pub channels: u32,
+    /// `None`: the host's part in the inbox.
+    pub direct: Option<DirectConnection>,
+}
+
+/// A source that is another node's outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DirectConnection {
+    /// The outbox.
+    pub outbox: RegionIndex,
+    /// Its shape.
+    pub shape: OutboxShape,
+    /// Output bus there.
+    pub bus: u32,
+    /// Delay in frames.
+    pub delay: u32,
+    /// The same for the same connection in another plan: its delay line is carried over.
+    pub key: u64,
+}
+
+/// Someone to ring.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SuccessorConnection {
+    /// The doorbell; `None`: the worker's own.
+    pub doorbell: Option<RegionIndex>,
+    /// The successor's slots there.
+    pub slots: Slots,
+    /// Which of them is this node's, counted from the first.
+    pub slot: u32,
+}
+
+/// What the worker says.
+#[derive(Serialize, Deserialize)]
+pub enum Reply {
+    /// Answer to the oldest request that has none.
+    Answer(Result<Answer, PluginError>),
+    /// A plugin has something to say.
+    Notice(NodeNumber, Notice),
+}
+
+/// Answers, by request.
+#[derive(Serialize, Deserialize)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// To `Prepare`.
+    Prepared {
+        /// The audio thread.
+        thread: ThreadId,
+        /// Why it is not in the realtime class, though asked.
+        not_realtime: Option<String>,
+        /// Whether its stack is locked in memory.
+        locked: bool,
+    },
+    /// To `List`.
+    Descriptors(Vec<Descriptor>),
+    /// To `Load` and `Info`.
+    Info(Box<PluginInfo>),
+    /// To `Activate`.
+    Activated {
+        /// Delay from input to output in frames.
+        latency: u32,
+    },
+    /// To `SaveState`.
+    State(Vec<u8>),
+}

@@ -1,0 +1,606 @@
+//! The host's side of a block: publishes it, rings the first nodes, waits for the last.
+//!
+//! [`RemoteSet`] is the realtime half of one plan: it is built on a control thread
+//! ([`RemoteSet::connect`]), used on the realtime thread, and dropped on a control thread again.
+//! Its methods, `connect` apart, do nothing but touch shared memory, wake, wait and read the clock.
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::format::Transport;
+use crate::protocol::{
+    Connections, DirectConnection, NodeConnections, Slots, SourceConnection, SuccessorConnection,
+};
+use crate::shm::layout::{DOORBELL_SLOTS, InboxShape, MAX_NODES, MAX_SOURCES, sequence, status};
+use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader, ring};
+use crate::supervisor::{Node, Supervisor, Worker, hand_over};
+use crate::sys::clock::now_ns;
+use crate::sys::memory::{Access, SharedMemory};
+use crate::sys::thread::{self, ThreadId};
+use crate::sys::wake::{self, Wait};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How one node is connected. Nodes are named by their place in the list.
+pub struct NodeWiring<'a> {
+    /// The node; active.
+    pub node: &'a Node,
+    /// Its sources, grouped by input bus, in bus order.
+    pub sources: Vec<SourceWiring>,
+    /// Nodes whose events it receives.
+    pub event_sources: Vec<usize>,
+    /// Nodes that must have finished first (distinct).
+    pub predecessors: Vec<usize>,
+}
+
+/// A source of an input bus.
+pub struct SourceWiring {
+    /// The bus.
+    pub bus: u32,
+    /// Its channels.
+    pub channels: u32,
+    /// Another node's output; `None`: what the host writes.
+    pub direct: Option<DirectWiring>,
+}
+
+/// Another node's output as a source.
+pub struct DirectWiring {
+    /// The node.
+    pub node: usize,
+    /// Its output bus.
+    pub bus: u32,
+    /// Delay in frames.
+    pub delay: u32,
+    /// The same for the same connection in the next plan.
+    pub key: u64,
+}
+
+/// Whether a node can take part in the next block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Yes.
+    Ready,
+    /// It is still at an earlier block, or did not wake up for it.
+    Busy,
+    /// Its process has ended.
+    Gone,
+}
+
+/// How far a node has come in the present block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran and finished.
+    Finished,
+    /// It ran, and the plugin reported an error.
+    Failed,
+    /// It has started.
+    Running,
+    /// It has all it waits for.
+    NotStarted,
+    /// It waits for others.
+    NotReady,
+}
+
+/// When a node ran, in ns of [`now_ns`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Its doorbell rang.
+    pub ready: u64,
+    /// It began.
+    pub start: u64,
+    /// It had finished.
+    pub end: u64,
+}
+
+/// See the module.
+pub struct RemoteSet {
+    page: BlockView,
+    bell: DoorbellView,
+    generation: u32,
+    sequence: u32,
+    frames: u32,
+    nodes: Vec<RtNode>,
+    /// By worker: whether one of its nodes is still at an earlier block. One thread runs them
+    /// all, so none of the others will answer either.
+    busy: Vec<bool>,
+    busy_is_known: bool,
+}
+
+/// One node, for the realtime thread.
+struct RtNode {
+    inbox: InboxWriter,
+    outbox: OutboxReader,
+    bell: DoorbellView,
+    slots: Slots,
+    predecessors: Vec<u32>,
+    worker: usize,
+    gone: Arc<AtomicBool>,
+    thread: Option<ThreadId>,
+    /// In this block.
+    takes_part: bool,
+    host_rings: bool,
+    events: usize,
+    rung_ns: u64,
+    /// It did not start though it could have; until it answers a wake it is not counted on.
+    suspect: Option<u32>,
+}
+
+impl RemoteSet {
+    /// Wires the workers of a new plan: makes the inboxes and sends each worker its connections.
+    /// The workers use them from the first block that this set begins.
+    pub fn connect(
+        supervisor: &Supervisor,
+        wirings: &[NodeWiring<'_>],
+        max_frames: u32,
+    ) -> Result<Self, Error> {
+        let generation = supervisor.next_generation();
+        if wirings.len() > MAX_NODES {
+            return Err(absurd(format!("{} plugins; at most {MAX_NODES}", wirings.len())));
+        }
+        let layout = Layout::new(wirings, generation, max_frames)?;
+        let mut workers: Vec<u32> = wirings.iter().map(|w| w.node.worker().id()).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        let mut nodes = Vec::with_capacity(wirings.len());
+        for (index, wiring) in wirings.iter().enumerate() {
+            let worker = wiring.node.worker();
+            let (_, reader, _) = layout.outbox(index)?;
+            let mapping = layout.inboxes[index]
+                .0
+                .map(Access::ReadWrite)
+                .map_err(Error::system("mapping an inbox"))?;
+            let inbox = InboxWriter::new(Arc::new(mapping), layout.inboxes[index].1.clone())
+                .map_err(Error::system("mapping an inbox"))?;
+            nodes.push(RtNode {
+                inbox,
+                outbox: reader.clone(),
+                bell: worker.bell().0,
+                slots: layout.slots[index],
+                predecessors: wiring.predecessors.iter().map(|&p| p as u32).collect(),
+                worker: workers.partition_point(|&id| id < worker.id()),
+                gone: worker.gone_flag(),
+                thread: worker.thread(),
+                takes_part: false,
+                host_rings: false,
+                events: 0,
+                rung_ns: 0,
+                suspect: None,
+            });
+        }
+        layout.send(supervisor)?;
+        let (bell, _) = supervisor.bell();
+        let page = supervisor.page();
+        let busy = vec![false; workers.len()];
+        Ok(Self {
+            page,
+            bell,
+            generation,
+            sequence: 0,
+            frames: 0,
+            nodes,
+            busy,
+            busy_is_known: false,
+        })
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Whether the node can take part in the next block.
+    #[inline]
+    pub fn state(&mut self, node: usize) -> State {
+        if !self.busy_is_known {
+            self.find_busy();
+        }
+        let node = &mut self.nodes[node];
+        if node.gone.load(Ordering::Acquire) {
+            return State::Gone;
+        }
+        if self.busy[node.worker] {
+            return State::Busy;
+        }
+        if let Some(word) = node.suspect {
+            if node.bell.answered.load(Ordering::Relaxed).wrapping_sub(word) as i32 >= 0 {
+                node.suspect = None;
+            } else {
+                // Stopped, starved or stuck elsewhere: knock; it answers when it runs again.
+                node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
+                node.bell.wake();
+                return State::Busy;
+            }
+        }
+        State::Ready
+    }
+
+    fn find_busy(&mut self) {
+        self.busy.fill(false);
+        for node in &mut self.nodes {
+            node.takes_part = false;
+            let header = node.outbox.header();
+            // SeqCst: with the pair at `BlockPage::open`.
+            let started = header.started.load(Ordering::SeqCst);
+            self.busy[node.worker] |= started != header.ended.load(Ordering::SeqCst);
+        }
+        self.busy_is_known = true;
+    }
+
+    /// Says how the node takes part in the next block; see the engine's trait.
+    #[inline]
+    pub fn prepare(&mut self, node: usize, replaced: u64, host_rings: bool) {
+        let entry = &self.page.nodes[node];
+        entry.replaced.store(replaced, Ordering::Relaxed);
+        entry.events.store(0, Ordering::Relaxed);
+        let node = &mut self.nodes[node];
+        node.takes_part = true;
+        node.host_rings = host_rings;
+        node.rung_ns = 0;
+        node.events = 0;
+    }
+
+    /// Gives the node an event. False: no room.
+    #[inline]
+    pub fn push_event(&mut self, node: usize, event: &Event) -> bool {
+        let (entry, node) = (&self.page.nodes[node], &mut self.nodes[node]);
+        let written = node.inbox.write_event(node.events, event);
+        node.events += usize::from(written);
+        entry.events.store(node.events as u32, Ordering::Relaxed);
+        written
+    }
+
+    /// Publishes the block.
+    pub fn begin(&mut self, block: u64, frames: u32, steady_time: u64, transport: &Transport) {
+        let sequence = sequence(block);
+        self.sequence = sequence;
+        self.frames = frames;
+        // Nobody rings for those who take no part: their marks are set on their behalf.
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            if !node.takes_part {
+                continue;
+            }
+            let Some(slots) = node.bell.slots(node.slots.first, node.slots.count) else { continue };
+            if !node.host_rings {
+                ring(slots, 0, sequence);
+            }
+            for (slot, &predecessor) in node.predecessors.iter().enumerate() {
+                if !self.nodes[predecessor as usize].takes_part {
+                    ring(slots, slot + 1, sequence);
+                }
+            }
+        }
+        let page = &self.page;
+        let set = |word: &AtomicU64, value: f64| word.store(value.to_bits(), Ordering::Relaxed);
+        page.generation.store(self.generation, Ordering::Relaxed);
+        page.frames.store(frames, Ordering::Relaxed);
+        page.steady_time.store(steady_time, Ordering::Relaxed);
+        page.transport_flags.store(transport.flags, Ordering::Relaxed);
+        set(&page.tempo, transport.tempo);
+        set(&page.tempo_increment, transport.tempo_increment);
+        set(&page.position_beats, transport.position_beats);
+        set(&page.position_seconds, transport.position_seconds);
+        set(&page.loop_start_beats, transport.loop_start_beats);
+        set(&page.loop_end_beats, transport.loop_end_beats);
+        set(&page.bar_start_beats, transport.bar_start_beats);
+        page.bar_number.store(transport.bar_number, Ordering::Relaxed);
+        let signature = u32::from(transport.signature_numerator) << 16
+            | u32::from(transport.signature_denominator);
+        page.signature.store(signature, Ordering::Relaxed);
+        // Release: all of the above, and the inboxes, before the block opens.
+        page.open.store(sequence, Ordering::SeqCst);
+    }
+
+    /// The host's buffer for a channel of a source, of the block's frames.
+    #[inline]
+    pub fn input(&mut self, node: usize, source: usize, channel: u32) -> &mut [f32] {
+        let frames = self.frames;
+        self.nodes[node].inbox.channel_mut(source, channel, frames)
+    }
+
+    /// The host's part of the input is there.
+    #[inline]
+    pub fn ring(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        node.rung_ns = now_ns();
+        if let Some(slots) = node.bell.slots(node.slots.first, node.slots.count)
+            && ring(slots, 0, self.sequence)
+        {
+            node.bell.wake();
+        }
+    }
+
+    fn has_ended(&self, node: usize) -> bool {
+        // SeqCst: with `BlockPage::watched`.
+        self.nodes[node].outbox.header().ended.load(Ordering::SeqCst) == self.sequence
+    }
+
+    /// Waits until all have ended this block, or until the deadline (ns of [`now_ns`]).
+    ///
+    /// Of all the nodes only one, the last that has not ended, wakes the host: nodes end roughly
+    /// in order, so it is woken about once a core and not once a node.
+    pub fn wait(&mut self, nodes: impl DoubleEndedIterator<Item = usize> + Clone, deadline: u64) -> bool {
+        // A worker that scribbles on the doorbell's word makes waits return at once; it must not
+        // make the host spin above everybody else.
+        const PATIENCE: u32 = 1000;
+        let mut woken = 0;
+        let all = loop {
+            let word = self.bell.word.load(Ordering::SeqCst);
+            let last = nodes.clone().rev().find(|&node| {
+                !self.has_ended(node) && !self.nodes[node].gone.load(Ordering::Relaxed)
+            });
+            let Some(last) = last else {
+                break nodes.clone().all(|node| self.has_ended(node));
+            };
+            self.page.watched.store(last as u32 + 1, Ordering::SeqCst);
+            if self.has_ended(last) {
+                continue;
+            }
+            woken += 1;
+            let until = match woken > PATIENCE {
+                true => deadline.min(now_ns() + 100_000),
+                false => deadline,
+            };
+            let expected = match woken > PATIENCE {
+                true => self.bell.word.load(Ordering::SeqCst),
+                false => word,
+            };
+            if wake::wait(&self.bell.word, expected, until) == Wait::TimedOut && until == deadline {
+                break nodes.clone().all(|node| self.has_ended(node));
+            }
+            if until != deadline && now_ns() >= deadline {
+                break nodes.clone().all(|node| self.has_ended(node));
+            }
+        };
+        self.page.watched.store(0, Ordering::SeqCst);
+        all
+    }
+
+    /// How far the node has come.
+    pub fn outcome(&self, node: usize) -> Outcome {
+        let sequence = self.sequence;
+        let node = &self.nodes[node];
+        let header = node.outbox.header();
+        // Acquire, with the store of `ended` in `AudioNode::run`: all of the outbox is visible.
+        if header.ended.load(Ordering::Acquire) == sequence {
+            return match header.status.load(Ordering::Relaxed) {
+                status::DONE => Outcome::Finished,
+                status::FAILED => Outcome::Failed,
+                _ => Outcome::NotStarted,
+            };
+        }
+        if header.started.load(Ordering::SeqCst) == sequence {
+            return Outcome::Running;
+        }
+        let slots = node.bell.slots(node.slots.first, node.slots.count).unwrap_or(&[]);
+        match slots.iter().all(|slot| slot.load(Ordering::Relaxed) == sequence) {
+            true => Outcome::NotStarted,
+            false => Outcome::NotReady,
+        }
+    }
+
+    /// Takes a node's thread off the realtime class.
+    pub fn demote(&mut self, node: usize) {
+        if let Some(thread) = self.nodes[node].thread {
+            thread::demote(thread);
+        }
+    }
+
+    /// Copies and scrubs a channel. False: there was something that is not a number.
+    #[inline]
+    pub fn output(&self, node: usize, bus: usize, channel: u32, into: &mut [f32]) -> bool {
+        self.nodes[node].outbox.read_channel(bus, channel, into)
+    }
+
+    /// Hands over a node's events.
+    pub fn events(&self, node: usize, take: impl FnMut(Event)) {
+        self.nodes[node].outbox.read_events(self.frames, take);
+    }
+
+    /// When a node that has finished ran.
+    pub fn times(&self, node: usize) -> Times {
+        let end_of = |node: &RtNode| node.outbox.header().end_ns.load(Ordering::Relaxed);
+        let node = &self.nodes[node];
+        let rung = if node.host_rings { node.rung_ns } else { 0 };
+        let ready = node
+            .predecessors
+            .iter()
+            .map(|&p| &self.nodes[p as usize])
+            .filter(|p| p.takes_part)
+            .map(end_of)
+            .fold(rung, u64::max);
+        // A worker writes these: made to be in order, whatever it wrote.
+        let start = node.outbox.header().start_ns.load(Ordering::Relaxed).max(ready);
+        Times { ready, start, end: end_of(node).max(start) }
+    }
+
+    /// Closes the block.
+    pub fn end(&mut self) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].takes_part && self.outcome(index) == Outcome::NotStarted {
+                let node = &mut self.nodes[index];
+                node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
+                node.bell.wake();
+            }
+        }
+        self.busy_is_known = false;
+        self.page.open.store(0, Ordering::SeqCst);
+    }
+}
+
+/// A plan's memory, laid out over the workers.
+struct Layout<'a> {
+    wirings: &'a [NodeWiring<'a>],
+    generation: u32,
+    inboxes: Vec<(SharedMemory, InboxShape)>,
+    slots: Vec<Slots>,
+}
+
+fn absurd(what: String) -> Error {
+    Error::Protocol { name: "plan".into(), what }
+}
+
+impl<'a> Layout<'a> {
+    fn new(
+        wirings: &'a [NodeWiring<'a>],
+        generation: u32,
+        max_frames: u32,
+    ) -> Result<Self, Error> {
+        let half = DOORBELL_SLOTS as u32 / 2;
+        // Plans of even and odd generation use different halves, so that those who still ring for
+        // the old plan don't disturb the new.
+        let base = (generation % 2) * half;
+        let mut used: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut slots = Vec::with_capacity(wirings.len());
+        let mut inboxes = Vec::with_capacity(wirings.len());
+        for wiring in wirings {
+            if wiring.sources.len() > MAX_SOURCES {
+                return Err(absurd(format!(
+                    "{}: {} sources; at most {MAX_SOURCES}",
+                    wiring.node.plugin(),
+                    wiring.sources.len()
+                )));
+            }
+            let count = wiring.predecessors.len() as u32 + 1;
+            let taken = used.entry(wiring.node.worker().id()).or_default();
+            slots.push(Slots { first: base + *taken, count });
+            *taken += count;
+            if *taken > half {
+                return Err(absurd(format!(
+                    "{}: its worker has more than {half} connections",
+                    wiring.node.plugin()
+                )));
+            }
+            let shape = InboxShape {
+                sources: wiring.sources.iter().map(|source| source.channels).collect(),
+                max_frames,
+            };
+            let memory = SharedMemory::new("sandrack-inbox", shape.len())
+                .map_err(Error::system("making an inbox"))?;
+            inboxes.push((memory, shape));
+        }
+        Ok(Self { wirings, generation, inboxes, slots })
+    }
+
+    fn outbox(
+        &self,
+        index: usize,
+    ) -> Result<(&'a SharedMemory, &'a OutboxReader, &'a crate::shm::layout::OutboxShape), Error>
+    {
+        let node = self.wirings[index].node;
+        node.outbox().ok_or_else(|| absurd(format!("{} is not active", node.plugin())))
+    }
+
+    /// Tells each worker its part.
+    fn send(&self, supervisor: &Supervisor) -> Result<(), Error> {
+        let mut successors: Vec<Vec<(usize, u32)>> = vec![vec![]; self.wirings.len()];
+        for (index, wiring) in self.wirings.iter().enumerate() {
+            for (slot, &predecessor) in wiring.predecessors.iter().enumerate() {
+                successors[predecessor].push((index, slot as u32 + 1));
+            }
+        }
+        let mut by_worker: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (index, wiring) in self.wirings.iter().enumerate() {
+            by_worker.entry(wiring.node.worker().id()).or_default().push(index);
+        }
+        for members in by_worker.values() {
+            let worker = self.wirings[members[0]].node.worker();
+            let mut part = Part { regions: Regions::default(), nodes: vec![] };
+            for &index in members {
+                part.add(self, supervisor, worker, index, &successors[index])?;
+            }
+            let (regions, handles) = hand_over(&part.regions.0)
+                .map_err(Error::system("handing over memory"))?;
+            let nodes = part.nodes;
+            worker.connect(
+                Connections { generation: self.generation, regions, nodes },
+                &handles,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Memory objects to hand over, each once.
+#[derive(Default)]
+struct Regions<'a>(Vec<(&'a SharedMemory, Access)>);
+
+impl<'a> Regions<'a> {
+    fn index(&mut self, memory: &'a SharedMemory, access: Access) -> u32 {
+        let known = self.0.iter().position(|(m, a)| std::ptr::eq(*m, memory) && *a == access);
+        known.unwrap_or_else(|| {
+            self.0.push((memory, access));
+            self.0.len() - 1
+        }) as u32
+    }
+}
+
+/// One worker's part of a plan.
+struct Part<'a> {
+    regions: Regions<'a>,
+    nodes: Vec<NodeConnections>,
+}
+
+impl<'a> Part<'a> {
+    fn add(
+        &mut self,
+        layout: &'a Layout<'a>,
+        supervisor: &'a Supervisor,
+        worker: &Arc<Worker>,
+        index: usize,
+        successors: &[(usize, u32)],
+    ) -> Result<(), Error> {
+        let wiring = &layout.wirings[index];
+        let (memory, shape) = &layout.inboxes[index];
+        let inbox = self.regions.index(memory, Access::Read);
+        let mut sources = Vec::with_capacity(wiring.sources.len());
+        for source in &wiring.sources {
+            let direct = match &source.direct {
+                None => None,
+                Some(direct) => {
+                    let (outbox, _, shape) = layout.outbox(direct.node)?;
+                    Some(DirectConnection {
+                        outbox: self.regions.index(outbox, Access::Read),
+                        shape: shape.clone(),
+                        bus: direct.bus,
+                        delay: direct.delay,
+                        key: direct.key,
+                    })
+                }
+            };
+            sources.push(SourceConnection { bus: source.bus, channels: source.channels, direct });
+        }
+        let mut event_sources = Vec::with_capacity(wiring.event_sources.len());
+        for &source in &wiring.event_sources {
+            let (outbox, _, shape) = layout.outbox(source)?;
+            event_sources.push((self.regions.index(outbox, Access::Read), shape.clone()));
+        }
+        let successors = successors
+            .iter()
+            .map(|&(successor, slot)| {
+                let other = layout.wirings[successor].node.worker();
+                let doorbell = (other.id() != worker.id())
+                    .then(|| self.regions.index(other.bell().1, Access::ReadWrite));
+                SuccessorConnection { doorbell, slots: layout.slots[successor], slot }
+            })
+            .collect();
+        let host = self.regions.index(supervisor.bell().1, Access::ReadWrite);
+        self.nodes.push(NodeConnections {
+            node: wiring.node.number(),
+            slots: layout.slots[index],
+            inbox,
+            inbox_shape: shape.clone(),
+            sources,
+            event_sources,
+            successors,
+            host,
+            index: index as u32,
+        });
+        Ok(())
+    }
+}

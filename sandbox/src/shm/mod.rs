@@ -1,0 +1,6 @@
+//! Shared memory: its layout, and the typed views through which alone it is touched.
+
+pub mod layout;
+mod view;
+
+pub use view::{BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, ring};

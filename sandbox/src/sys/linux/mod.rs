@@ -1,0 +1,8 @@
+//! Linux: memfd with seals, futex, SCHED_FIFO, pidfd, SCM_RIGHTS.
+
+pub mod clock;
+pub mod handles;
+pub mod memory;
+pub mod process;
+pub mod thread;
+pub mod wake;

@@ -1,0 +1,209 @@
+//! Starting worker processes, watching them, killing and reaping them.
+//!
+//! # Safety
+//! The one `unsafe` call ends the process.
+#![allow(unsafe_code)]
+
+use super::handles::HandleChannel;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, Signal, pidfd_open};
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called exit, or returned from main.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    fn from_status(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (_, signal) => Self::Signal(signal.unwrap_or(0)),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(signal) => match Signal::from_named_raw(*signal) {
+                Some(named) => write!(f, "was ended by {}", signal_name(named)),
+                None => write!(f, "was ended by signal {signal}"),
+            },
+        }
+    }
+}
+
+fn signal_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::SEGV => "SIGSEGV (it used memory that is not there)",
+        Signal::ABORT => "SIGABRT (it gave up: abort or a failed check)",
+        Signal::BUS => "SIGBUS (it used memory that is not there)",
+        Signal::ILL => "SIGILL (an instruction this processor lacks)",
+        Signal::FPE => "SIGFPE (division by zero)",
+        Signal::TRAP => "SIGTRAP",
+        Signal::SYS => "SIGSYS (a forbidden system call)",
+        Signal::KILL => "SIGKILL",
+        Signal::TERM => "SIGTERM",
+        Signal::XCPU => "SIGXCPU (out of processor time)",
+        _ => "a signal",
+    }
+}
+
+/// A started worker process. Dropping it kills and reaps it.
+pub struct Process {
+    child: std::process::Child,
+    pidfd: OwnedFd,
+    ended: Option<Exit>,
+}
+
+impl Process {
+    /// Starts a program whose standard input is its end of a handle channel. It inherits nothing
+    /// else; its standard output is closed, its standard error goes where `show_errors` says.
+    pub fn start(
+        program: &Path,
+        arguments: &[&OsStr],
+        handles: HandleChannel,
+        show_errors: bool,
+    ) -> io::Result<Self> {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(handles.into_fd())
+            .stdout(Stdio::null())
+            .stderr(if show_errors { Stdio::inherit() } else { Stdio::null() })
+            .spawn()?;
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                let mut child = child;
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error.into());
+            }
+        };
+        Ok(Self { child, pidfd, ended: None })
+    }
+
+    /// The system's number for it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Something that tells when it has ended, without reaping it.
+    pub fn watch(&self) -> io::Result<Watch> {
+        Ok(Watch(self.pidfd.try_clone()?))
+    }
+
+    /// How it ended, if it has; reaps it.
+    pub fn ended(&mut self) -> Option<Exit> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten().map(Exit::from_status);
+        }
+        self.ended
+    }
+
+    /// Waits for its end, at most so long; reaps it.
+    pub fn wait(&mut self, timeout: Duration) -> Option<Exit> {
+        if self.ended.is_none() && !ended_within(&self.pidfd, timeout) {
+            return None;
+        }
+        self.ended()
+    }
+
+    /// Ends it at once and reaps it.
+    pub fn kill(&mut self) -> Exit {
+        if let Some(exit) = self.ended() {
+            return exit;
+        }
+        let _ = self.child.kill();
+        let exit = self.child.wait().map_or(Exit::Signal(0), Exit::from_status);
+        *self.ended.insert(exit)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Tells when a process has ended.
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    /// Whether it has ended (it may still be waiting to be reaped).
+    pub fn ended(&self) -> bool {
+        ended_within(&self.0, Duration::ZERO)
+    }
+}
+
+fn ended_within(pidfd: &OwnedFd, timeout: Duration) -> bool {
+    let timeout = rustix::event::Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
+}
+
+/// Waits until any of the watched processes ends, or `waker` is woken; gives the index of one
+/// that has ended.
+pub fn wait_any(watches: &[&Watch], waker: &Waker) -> Option<usize> {
+    let mut fds: Vec<PollFd<'_>> =
+        watches.iter().map(|w| PollFd::new(&w.0, PollFlags::IN)).collect();
+    fds.push(PollFd::new(&waker.0, PollFlags::IN));
+    let _ = poll(&mut fds, None);
+    let mut count = [0u8; 8];
+    if fds.last().is_some_and(|f| !f.revents().is_empty()) {
+        let _ = rustix::io::read(&waker.0, &mut count);
+    }
+    fds[..watches.len()].iter().position(|f| !f.revents().is_empty())
+}
+
+/// Interrupts [`wait_any`].
+pub struct Waker(OwnedFd);
+
+impl Waker {
+    /// Not woken.
+    pub fn new() -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// The next (or present) [`wait_any`] returns.
+    pub fn wake(&self) {
+        let _ = rustix::io::write(self.0.as_fd(), &1u64.to_ne_bytes());
+    }
+}
+
+/// In a worker: makes the kernel end this process when the host ends, however it ends.
+///
+/// # Errors
+/// When the host has ended already.
+pub fn end_with_parent(parent: u32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The host may have ended before the line above took effect.
+    match rustix::process::getppid() {
+        Some(now) if now.as_raw_nonzero().get() as u32 == parent => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "the host has ended")),
+    }
+}
+
+/// Ends this process at once: no destructor, no exit handler (a plugin's may hang).
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}

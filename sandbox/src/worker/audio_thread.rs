@@ -1,0 +1,283 @@
+//! The audio thread: waits at the doorbell, runs the nodes that are ready, rings the next.
+//!
+//! Between two blocks of a node in series lie exactly two system calls: waking the successor, and
+//! waiting again.
+
+use super::node::{AudioNode, Topology};
+use crate::shm::{BlockView, DoorbellView};
+use crate::sys::fpu::FlushToZero;
+use crate::sys::thread::{self, ThreadId};
+use crate::sys::wake;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Most nodes in one worker.
+const MAX_NODES: usize = 1024;
+
+enum Command {
+    Add(Box<AudioNode>),
+    Remove(u32),
+    Connect(Box<Topology>),
+    Quit,
+}
+
+enum Done {
+    Added,
+    Refused(Box<AudioNode>),
+    Removed(Option<Box<AudioNode>>),
+    /// A topology that is no longer used, to be dropped elsewhere.
+    Retired(Box<Topology>),
+}
+
+/// What became of the audio thread's wishes.
+pub(super) struct Prepared {
+    pub(super) thread: ThreadId,
+    pub(super) not_realtime: Option<String>,
+    pub(super) locked: bool,
+}
+
+/// The main thread's side.
+pub(super) struct AudioHandle {
+    commands: Producer<Command>,
+    done: Consumer<Done>,
+    bell: DoorbellView,
+    thread: ThreadId,
+    join: Option<std::thread::JoinHandle<()>>,
+}
+
+impl AudioHandle {
+    /// Starts the thread.
+    pub(super) fn start(
+        page: BlockView,
+        bell: DoorbellView,
+        core: Option<usize>,
+        priority: Option<i32>,
+    ) -> io::Result<(Self, Prepared)> {
+        let (commands, from_main) = RingBuffer::new(64);
+        let (to_main, done) = RingBuffer::new(64);
+        let (ready, prepared) = mpsc::sync_channel(1);
+        let mut audio = AudioThread {
+            page,
+            bell: bell.clone(),
+            nodes: Vec::with_capacity(MAX_NODES),
+            topology: None,
+            upcoming: Vec::with_capacity(16),
+            commands: from_main,
+            done: to_main,
+            quitting: false,
+        };
+        let join = std::thread::Builder::new()
+            .name("audio".into())
+            .stack_size(2 << 20)
+            .spawn(move || {
+                let _flush = FlushToZero::new();
+                if let Some(core) = core {
+                    let _ = thread::pin_current(core);
+                }
+                let not_realtime = priority
+                    .and_then(|priority| thread::set_realtime(priority).err())
+                    .map(|error| error.to_string());
+                let locked = thread::lock_stack();
+                let thread = thread::current();
+                if ready.send(Prepared { thread, not_realtime, locked }).is_ok() {
+                    audio.run();
+                }
+            })?;
+        let prepared = prepared.recv().map_err(io::Error::other)?;
+        let thread = prepared.thread;
+        Ok((Self { commands, done, bell, thread, join: Some(join) }, prepared))
+    }
+
+    /// Starts a node; gives it back if the plugin refuses.
+    pub(super) fn add(&mut self, node: Box<AudioNode>) -> Result<(), Box<AudioNode>> {
+        self.send(Command::Add(node));
+        loop {
+            match self.receive() {
+                Done::Added => return Ok(()),
+                Done::Refused(node) => return Err(node),
+                _ => {}
+            }
+        }
+    }
+
+    /// Stops a node and takes it off the thread.
+    pub(super) fn remove(&mut self, number: u32) -> Option<Box<AudioNode>> {
+        self.send(Command::Remove(number));
+        loop {
+            if let Done::Removed(node) = self.receive() {
+                return node;
+            }
+        }
+    }
+
+    /// Hands over the connections of a plan to come.
+    pub(super) fn connect(&mut self, topology: Box<Topology>) {
+        self.send(Command::Connect(topology));
+        // Drops here what the audio thread no longer uses.
+        while self.done.pop().is_ok() {}
+    }
+
+    /// Moves the thread to a core, or lets it go everywhere.
+    pub(super) fn pin(&mut self, core: Option<usize>) {
+        if let Some(core) = core {
+            let _ = thread::pin(self.thread, core);
+        }
+    }
+
+    fn send(&mut self, command: Command) {
+        let mut command = command;
+        while let Err(rtrb::PushError::Full(back)) = self.commands.push(command) {
+            command = back;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.knock();
+    }
+
+    fn knock(&self) {
+        // Release, with the load in `AudioThread::run`: the command is in the queue.
+        self.bell.commands.store(1, Ordering::Release);
+        self.bell.wake();
+    }
+
+    // The main thread may wait: the host gives up on it after a while and kills the process.
+    fn receive(&mut self) -> Done {
+        loop {
+            match self.done.pop() {
+                Ok(done) => return done,
+                Err(_) => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+}
+
+impl Drop for AudioHandle {
+    fn drop(&mut self) {
+        self.send(Command::Quit);
+        if let Some(join) = self.join.take() {
+            let _ = join.join();
+        }
+    }
+}
+
+#[expect(clippy::vec_box, reason = "boxes pass through the queues, so that nothing is freed here")]
+struct AudioThread {
+    page: BlockView,
+    bell: DoorbellView,
+    nodes: Vec<Box<AudioNode>>,
+    topology: Option<Box<Topology>>,
+    upcoming: Vec<Box<Topology>>,
+    commands: Consumer<Command>,
+    done: Producer<Done>,
+    quitting: bool,
+}
+
+impl AudioThread {
+    fn run(&mut self) {
+        while !self.quitting {
+            // Read before looking around: a ring after this line changes the word, and the wait
+            // below returns at once.
+            let word = self.bell.word.load(Ordering::SeqCst);
+            self.bell.answered.store(word, Ordering::Relaxed);
+            self.run_ready();
+            // Acquire, with `AudioHandle::knock`. Looked at only when something is there: the
+            // queue lies in other pages.
+            if self.bell.commands.load(Ordering::Acquire) != 0 {
+                self.bell.commands.store(0, Ordering::Relaxed);
+                while self.obey() {}
+            } else {
+                wake::wait(&self.bell.word, word, u64::MAX);
+            }
+        }
+    }
+
+    /// Runs every node that has all it waits for. In a worker with several, a node may make the
+    /// next one ready: nodes stand in an order in which one pass runs them all.
+    #[inline]
+    fn run_ready(&mut self) {
+        // Acquire, with the store in `RemoteSet::begin`: what describes the block is visible.
+        let sequence = self.page.open.load(Ordering::Acquire);
+        if sequence == 0 {
+            return;
+        }
+        self.choose_topology();
+        let Some(topology) = &mut self.topology else { return };
+        for links in &mut topology.nodes {
+            let Some(node) = links.find(&mut self.nodes) else { continue };
+            if !node.has_run(sequence) && links.is_ready(&self.bell, sequence) {
+                node.run(links, &self.page, &self.bell, sequence);
+            }
+        }
+    }
+
+    /// Takes the topology of the plan that is in force, with the delay lines of the one before.
+    fn choose_topology(&mut self) {
+        let generation = self.page.generation.load(Ordering::Relaxed);
+        if self.topology.as_ref().is_some_and(|t| t.generation == generation) {
+            return;
+        }
+        let Some(at) = self.upcoming.iter().position(|t| t.generation == generation) else {
+            return;
+        };
+        let mut next = self.upcoming.swap_remove(at);
+        if let Some(mut old) = self.topology.take() {
+            next.take_over(&mut old);
+            self.retire(old);
+        }
+        self.topology = Some(next);
+    }
+
+    fn retire(&mut self, topology: Box<Topology>) {
+        if let Err(rtrb::PushError::Full(Done::Retired(topology))) =
+            self.done.push(Done::Retired(topology))
+        {
+            // Nobody has collected for a long time. Keeping it beats freeing it here.
+            if self.upcoming.len() < self.upcoming.capacity() {
+                self.upcoming.push(topology);
+            } else {
+                std::mem::forget(topology);
+            }
+        }
+    }
+
+    /// Does one thing the main thread wants.
+    fn obey(&mut self) -> bool {
+        let Ok(command) = self.commands.pop() else { return false };
+        let done = match command {
+            Command::Add(mut node) => match self.nodes.len() < MAX_NODES && node.start() {
+                true => {
+                    self.nodes.push(node);
+                    Done::Added
+                }
+                false => Done::Refused(node),
+            },
+            Command::Quit => {
+                self.quitting = true;
+                return false;
+            }
+            Command::Remove(number) => {
+                let at = self.nodes.iter().position(|node| node.number() == number);
+                Done::Removed(at.map(|at| {
+                    let mut node = self.nodes.remove(at);
+                    node.stop();
+                    node
+                }))
+            }
+            Command::Connect(topology) => {
+                match self.upcoming.len() < self.upcoming.capacity() {
+                    true => {
+                        self.upcoming.push(topology);
+                        return true;
+                    }
+                    // Many plans prepared, none used: the oldest will not be.
+                    false => Done::Retired(std::mem::replace(&mut self.upcoming[0], topology)),
+                }
+            }
+        };
+        // The main thread waits for this answer, so there is room.
+        let _ = self.done.push(done);
+        true
+    }
+}

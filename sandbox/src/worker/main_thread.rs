@@ -1,0 +1,267 @@
+//! The main thread: answers requests, owns the plugins, calls them where they want the main
+//! thread.
+
+use super::audio_thread::{AudioHandle, Prepared};
+use super::control_thread;
+use super::node::{AudioNode, Topology};
+use crate::error::PluginError;
+use crate::format::{self, Instance, Processor};
+use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
+use crate::shm::layout::OutboxShape;
+use crate::shm::{BlockView, DoorbellView, OutboxWriter};
+use crate::sys::handles::HandleChannel;
+use crate::sys::memory::{Access, Mapping};
+use crate::sys::process::end_with_parent;
+use ipc_channel::ipc::{self, IpcSender};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
+use std::time::Instant;
+
+/// A plugin and what it needs to be activated and started.
+struct Plugin {
+    instance: Box<dyn Instance>,
+    name: String,
+    // Active, not yet started: becomes part of an AudioNode.
+    idle_processor: Option<Box<dyn Processor>>,
+    input_channels: Vec<u32>,
+    max_frames: u32,
+    on_audio_thread: bool,
+}
+
+struct Worker {
+    handles: HandleChannel,
+    replies: IpcSender<Reply>,
+    plugins: BTreeMap<NodeNumber, Plugin>,
+    audio: Option<AudioHandle>,
+}
+
+/// Serves until told to quit.
+pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
+    let [channel, parent, version] = arguments else {
+        return Err("started without its three arguments".into());
+    };
+    let (channel, parent) = (channel.to_string_lossy(), parent.to_string_lossy());
+    let parent = parent.parse().map_err(|_| format!("'{parent}' is not a process number"))?;
+    end_with_parent(parent).map_err(|e| e.to_string())?;
+    if *version != *VERSION {
+        return Err(format!("host speaks {}, this program {VERSION}", version.to_string_lossy()));
+    }
+    let handles = HandleChannel::from_stdin().map_err(|e| format!("no handle channel: {e}"))?;
+    let text = |e: ipc_channel::IpcError| e.to_string();
+    let (request_sender, requests) = ipc::channel().map_err(|e| e.to_string())?;
+    let (replies, reply_receiver) = ipc::channel().map_err(|e| e.to_string())?;
+    let hello =
+        Hello { version: VERSION.into(), requests: request_sender, replies: reply_receiver };
+    IpcSender::connect(channel.into_owned())
+        .map_err(|e| e.to_string())?
+        .send(hello)
+        .map_err(text)?;
+
+    let (to_main, inbox) = mpsc::channel();
+    let main = thread::current();
+    thread::Builder::new()
+        .name("control".into())
+        .stack_size(128 * 1024)
+        .spawn(move || control_thread::run(&requests, &to_main, &main))
+        .map_err(|e| e.to_string())?;
+
+    let mut worker = Worker { handles, replies, plugins: BTreeMap::new(), audio: None };
+    loop {
+        match inbox.try_recv() {
+            Ok(Request::Quit) => {
+                worker.quit();
+                return worker.answer(Ok(Answer::Done));
+            }
+            Ok(request) => {
+                let answer = worker.handle(request);
+                worker.answer(answer)?;
+                continue;
+            }
+            Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) => {}
+        }
+        match worker.idle()? {
+            Some(next) => thread::park_timeout(next.saturating_duration_since(Instant::now())),
+            None => thread::park(),
+        }
+    }
+}
+
+impl Worker {
+    fn answer(&self, answer: Result<Answer, PluginError>) -> Result<(), String> {
+        self.replies.send(Reply::Answer(answer)).map_err(|e| e.to_string())
+    }
+
+    /// Lets the plugins do what they asked for. When to come again.
+    fn idle(&mut self) -> Result<Option<Instant>, String> {
+        let mut next: Option<Instant> = None;
+        for (&number, plugin) in &mut self.plugins {
+            if let Some(due) = plugin.instance.idle() {
+                next = Some(next.map_or(due, |n| n.min(due)));
+            }
+            while let Some(notice) = plugin.instance.take_notice() {
+                self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
+            }
+        }
+        Ok(next)
+    }
+
+    fn handle(&mut self, request: Request) -> Result<Answer, PluginError> {
+        match request {
+            Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
+            Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
+            Request::Load(number, plugin) => {
+                let main = thread::current();
+                let instance = format::load(&plugin, move || main.unpark())?;
+                let mut plugin = Plugin {
+                    instance,
+                    name: plugin.to_string(),
+                    idle_processor: None,
+                    input_channels: vec![],
+                    max_frames: 0,
+                    on_audio_thread: false,
+                };
+                let info = plugin.instance.info();
+                self.plugins.insert(number, plugin);
+                Ok(Answer::Info(Box::new(info)))
+            }
+            Request::Info(number) => {
+                Ok(Answer::Info(Box::new(self.plugin(number)?.instance.info())))
+            }
+            Request::Activate(number, activation) => {
+                let plugin = self.plugin(number)?;
+                let info = plugin.instance.info();
+                plugin.input_channels = info.inputs.iter().map(|port| port.channels).collect();
+                plugin.max_frames = activation.max_frames;
+                let frames = (activation.min_frames, activation.max_frames);
+                plugin.idle_processor = Some(plugin.instance.activate(activation.rate, frames)?);
+                Ok(Answer::Activated { latency: plugin.instance.latency() })
+            }
+            Request::Start(number, shape, region) => self.start(number, shape, region),
+            Request::Deactivate(number) => {
+                self.deactivate(number)?;
+                Ok(Answer::Done)
+            }
+            Request::Connect(connections) => self.connect(&connections),
+            Request::SaveState(number) => {
+                Ok(Answer::State(self.plugin(number)?.instance.save_state()?))
+            }
+            Request::LoadState(number, state) => {
+                self.plugin(number)?.instance.load_state(&state)?;
+                Ok(Answer::Done)
+            }
+            Request::Pin(core) => {
+                self.audio()?.pin(core);
+                Ok(Answer::Done)
+            }
+            Request::Quit => Ok(Answer::Done),
+        }
+    }
+
+    fn plugin(&mut self, number: NodeNumber) -> Result<&mut Plugin, PluginError> {
+        self.plugins.get_mut(&number).ok_or_else(|| confused(format!("no plugin {number}")))
+    }
+
+    fn audio(&mut self) -> Result<&mut AudioHandle, PluginError> {
+        self.audio.as_mut().ok_or_else(|| confused("no audio thread"))
+    }
+
+    fn map(&self, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
+        let handles = self.handles.receive(regions.len()).map_err(confused)?;
+        let map = |(handle, region): (_, &Region)| {
+            let access = if region.write { Access::ReadWrite } else { Access::Read };
+            Mapping::from_handle(handle, region.len, access).map(Arc::new).map_err(confused)
+        };
+        handles.into_iter().zip(regions).map(map).collect()
+    }
+
+    fn prepare(
+        &mut self,
+        core: Option<usize>,
+        priority: Option<i32>,
+        regions: &[Region],
+    ) -> Result<Answer, PluginError> {
+        let maps = self.map(regions)?;
+        let [page, bell] = maps.as_slice() else { return Err(confused("two regions needed")) };
+        let page = BlockView::new(Arc::clone(page)).map_err(confused)?;
+        let bell = DoorbellView::new(Arc::clone(bell)).map_err(confused)?;
+        let (audio, prepared) =
+            AudioHandle::start(page, bell, core, priority).map_err(confused)?;
+        self.audio = Some(audio);
+        let Prepared { thread, not_realtime, locked } = prepared;
+        Ok(Answer::Prepared { thread, not_realtime, locked })
+    }
+
+    fn start(
+        &mut self,
+        number: NodeNumber,
+        shape: OutboxShape,
+        region: Region,
+    ) -> Result<Answer, PluginError> {
+        let mapping = self.map(&[region])?.remove(0);
+        let outbox = OutboxWriter::new(mapping, shape).map_err(confused)?;
+        let plugin = self.plugin(number)?;
+        let name = plugin.name.clone();
+        let processor =
+            plugin.idle_processor.take().ok_or_else(|| confused("start before activate"))?;
+        let node = AudioNode::new(
+            number,
+            processor,
+            outbox,
+            &plugin.input_channels,
+            plugin.max_frames,
+        );
+        match self.audio()?.add(Box::new(node)) {
+            Ok(()) => {
+                self.plugin(number)?.on_audio_thread = true;
+                Ok(Answer::Done)
+            }
+            Err(node) => {
+                self.plugin(number)?.instance.deactivate(node.into_processor());
+                Err(PluginError::Call {
+                    plugin: name,
+                    call: "start_processing".into(),
+                    reason: "the plugin refused".into(),
+                })
+            }
+        }
+    }
+
+    fn deactivate(&mut self, number: NodeNumber) -> Result<(), PluginError> {
+        if self.plugin(number)?.on_audio_thread
+            && let Some(node) = self.audio()?.remove(number)
+        {
+            let plugin = self.plugin(number)?;
+            plugin.on_audio_thread = false;
+            plugin.idle_processor = Some(node.into_processor());
+        }
+        let plugin = self.plugin(number)?;
+        if let Some(processor) = plugin.idle_processor.take() {
+            plugin.instance.deactivate(processor);
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, connections: &Connections) -> Result<Answer, PluginError> {
+        let regions = self.map(&connections.regions)?;
+        let topology = Topology::new(connections, &regions).map_err(confused)?;
+        self.audio()?.connect(Box::new(topology));
+        Ok(Answer::Done)
+    }
+
+    fn quit(&mut self) {
+        let numbers: Vec<_> = self.plugins.keys().copied().collect();
+        for number in numbers {
+            let _ = self.deactivate(number);
+            self.plugins.remove(&number);
+        }
+    }
+}
+
+/// The host asked something that makes no sense, or the system failed.
+fn confused(what: impl ToString) -> PluginError {
+    PluginError::Absurd { plugin: "worker".into(), what: what.to_string() }
+}

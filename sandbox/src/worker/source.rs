@@ -1,0 +1,239 @@
+//! One source of a node's input: picks it up, converts its channels, delays it, adds it.
+
+use crate::audio::Packed;
+use crate::protocol::SourceConnection;
+use crate::shm::{InboxReader, OutboxReader};
+use std::io;
+
+/// A source, with what it remembers from block to block.
+pub(super) struct Source {
+    index: usize,
+    bus: usize,
+    direct: Option<Direct>,
+}
+
+struct Direct {
+    outbox: OutboxReader,
+    bus: usize,
+    channels: u32,
+    key: u64,
+    lines: Vec<DelayLine>,
+    /// Whether the last block came from the inbox, and each channel's last sample: for the ramp
+    /// when that changes.
+    was_replaced: bool,
+    last: Vec<f32>,
+}
+
+/// Longest ramp in frames; a shorter block ramps over its whole length.
+const RAMP: usize = 256;
+
+impl Source {
+    pub(super) fn new(
+        index: usize,
+        from: &SourceConnection,
+        outbox: Option<OutboxReader>,
+        max_frames: u32,
+    ) -> io::Result<Self> {
+        let bad = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        let direct = match (&from.direct, outbox) {
+            (Some(direct), Some(outbox)) => {
+                let Some(&channels) = outbox.shape().buses.get(direct.bus as usize) else {
+                    return bad("an output bus that is not there");
+                };
+                if outbox.shape().max_frames < max_frames {
+                    return bad("a predecessor of shorter blocks");
+                }
+                if channels != from.channels && channels != 1 && from.channels != 1 {
+                    return bad("buses whose channels don't match");
+                }
+                let line = || DelayLine::new(direct.delay as usize);
+                Some(Direct {
+                    outbox,
+                    bus: direct.bus as usize,
+                    channels,
+                    key: direct.key,
+                    lines: (0..from.channels).map(|_| line()).collect(),
+                    was_replaced: false,
+                    last: vec![0.0; from.channels as usize],
+                })
+            }
+            _ => None,
+        };
+        Ok(Self { index, bus: from.bus as usize, direct })
+    }
+
+    pub(super) fn bus(&self) -> usize {
+        self.bus
+    }
+
+    /// Continues `old` if it is the same connection in an earlier plan.
+    pub(super) fn take_over(&mut self, old: &mut Self) {
+        let (Some(new), Some(old)) = (&mut self.direct, &mut old.direct) else { return };
+        let same = new.key == old.key
+            && new.lines.len() == old.lines.len()
+            && new.lines.iter().zip(&old.lines).all(|(n, o)| n.delay() == o.delay());
+        if same {
+            std::mem::swap(&mut new.lines, &mut old.lines);
+            std::mem::swap(&mut new.last, &mut old.last);
+            new.was_replaced = old.was_replaced;
+        }
+    }
+
+    /// Adds this block's audio to the bus.
+    #[inline]
+    pub(super) fn read(&mut self, inbox: &InboxReader, replaced: u64, input: &mut Input<'_>) {
+        let index = self.index;
+        match &mut self.direct {
+            None => input.add(|channel, out| inbox.read_channel(index, channel as u32, out)),
+            Some(direct) => {
+                let is_replaced = replaced & (1 << index) != 0;
+                let ramp = is_replaced != direct.was_replaced;
+                direct.was_replaced = is_replaced;
+                let channels = input.channels;
+                input.add(|channel, out| {
+                    if is_replaced {
+                        inbox.read_channel(index, channel as u32, out);
+                    } else {
+                        direct.pick_up(channel, channels, out);
+                    }
+                    direct.lines[channel].process(out);
+                    if ramp {
+                        ramp_from(direct.last[channel], out);
+                    }
+                    direct.last[channel] = out[out.len() - 1];
+                });
+            }
+        }
+    }
+}
+
+/// A bus of a node's input, in one block.
+pub(super) struct Input<'a> {
+    pub(super) audio: &'a mut Packed,
+    pub(super) scratch: &'a mut Packed,
+    pub(super) first_channel: usize,
+    pub(super) channels: usize,
+    pub(super) frames: usize,
+    /// No source has been added yet.
+    pub(super) is_empty: bool,
+}
+
+impl Input<'_> {
+    /// Sets or adds: `read` is given each channel's number and where to write it.
+    #[inline]
+    fn add(&mut self, mut read: impl FnMut(usize, &mut [f32])) {
+        for channel in 0..self.channels {
+            let out = self.audio.channel_mut(self.first_channel + channel, self.frames);
+            if self.is_empty {
+                read(channel, out);
+            } else {
+                let scratch = self.scratch.channel_mut(0, self.frames);
+                read(channel, scratch);
+                out.iter_mut().zip(scratch).for_each(|(o, s)| *o += *s);
+            }
+        }
+        self.is_empty = false;
+    }
+
+    pub(super) fn silence_if_empty(&mut self) {
+        if self.is_empty {
+            self.add(|_, out| out.fill(0.0));
+        }
+    }
+}
+
+impl Direct {
+    /// The predecessor's audio for one input channel.
+    #[inline]
+    fn pick_up(&self, channel: usize, wanted: usize, out: &mut [f32]) {
+        match (self.channels as usize, wanted) {
+            (1, _) => {
+                self.outbox.read_channel(self.bus, 0, out);
+            }
+            (have, 1) => {
+                // Mean of all channels, in channel order: the same bits as the engine's.
+                self.outbox.read_channel(self.bus, 0, out);
+                let frames = out.len() as u32;
+                let mut part = [0.0f32; 64];
+                for (at, out) in out.chunks_mut(part.len()).enumerate() {
+                    let at = at * part.len();
+                    for other in 1..have {
+                        let part = &mut part[..out.len()];
+                        self.outbox.read_part(self.bus, other as u32, frames, at, part);
+                        out.iter_mut().zip(part).for_each(|(o, p)| *o += *p);
+                    }
+                }
+                let scale = 1.0 / have as f32;
+                out.iter_mut().for_each(|o| *o *= scale);
+            }
+            _ => {
+                self.outbox.read_channel(self.bus, channel as u32, out);
+            }
+        }
+    }
+}
+
+/// Fades from a held sample to what is there, so that a jump makes no click.
+fn ramp_from(last: f32, out: &mut [f32]) {
+    let length = out.len().min(RAMP);
+    let step = 1.0 / length as f32;
+    for (n, sample) in out.iter_mut().take(length).enumerate() {
+        let gain = (n + 1) as f32 * step;
+        *sample = last * (1.0 - gain) + *sample * gain;
+    }
+}
+
+/// Delays a channel by a fixed number of frames.
+struct DelayLine {
+    ring: Box<[f32]>,
+    at: usize,
+}
+
+impl DelayLine {
+    fn new(frames: usize) -> Self {
+        Self { ring: vec![0.0; frames].into(), at: 0 }
+    }
+
+    fn delay(&self) -> usize {
+        self.ring.len()
+    }
+
+    #[inline]
+    fn process(&mut self, samples: &mut [f32]) {
+        if self.ring.is_empty() {
+            return;
+        }
+        for sample in samples {
+            std::mem::swap(sample, &mut self.ring[self.at]);
+            self.at += 1;
+            if self.at == self.ring.len() {
+                self.at = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DelayLine, ramp_from};
+
+    #[test]
+    fn a_delay_line_delays_by_its_frames_across_blocks() {
+        let mut line = DelayLine::new(3);
+        let mut heard = vec![];
+        for block in [vec![1.0, 2.0], vec![3.0, 4.0, 5.0], vec![6.0]] {
+            let mut block = block;
+            line.process(&mut block);
+            heard.extend(block);
+        }
+        assert_eq!(heard, [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn a_ramp_begins_near_the_held_sample_and_ends_on_the_new_one() {
+        let mut block = [0.0; 16];
+        ramp_from(1.0, &mut block);
+        assert!(block.windows(2).all(|w| w[0] > w[1]), "{block:?}");
+        assert!(block[0] > 0.9 && block[15] == 0.0);
+    }
+}
