@@ -21,4 +21,20 @@ pub enum Error {
         /// Why, and what to try.
         reason: String,
     },
+    /// A WAV file can't be read or written as asked.
+    #[error("{path}: {reason}", path = path.display())]
+    Wav {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A file is not a report of `bench`, or of another version of it.
+    #[error("{path}: {reason}", path = path.display())]
+    Report {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
 }

@@ -114,6 +114,11 @@ impl LocalProcessor {
         done
     }
 
+    /// Forgets all that sounds.
+    pub fn reset(&mut self) {
+        self.processor.reset();
+    }
+
     /// Copies a channel of an output bus, scrubbed.
     pub fn output(&self, bus: usize, channel: usize, into: &mut [f32]) -> bool {
         let before: u32 = self.outputs[..bus].iter().sum();

@@ -121,6 +121,9 @@ struct RtNode {
     host_rings: bool,
     events: usize,
     rung_ns: u64,
+    /// Longest run of late, ns: what is usual for it.
+    usual_ns: u64,
+    demoted: bool,
     /// It did not start though it could have; until it answers a wake it is not counted on.
     suspect: Option<u32>,
 }
@@ -164,6 +167,8 @@ impl RemoteSet {
                 host_rings: false,
                 events: 0,
                 rung_ns: 0,
+                usual_ns: 0,
+                demoted: false,
                 suspect: None,
             });
         }
@@ -214,6 +219,12 @@ impl RemoteSet {
                 node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
                 node.bell.wake();
                 return State::Busy;
+            }
+        }
+        if node.demoted {
+            node.demoted = false;
+            if let Some(thread) = node.thread {
+                let _ = thread::promote(thread, thread::priority::WORKER);
             }
         }
         State::Ready
@@ -384,10 +395,18 @@ impl RemoteSet {
         }
     }
 
-    /// Takes a node's thread off the realtime class.
+    /// Takes a node's thread off the realtime class, if it has been running for far longer than it
+    /// usually does. [`state`](Self::state) puts it back when it has come to an end.
     pub fn demote(&mut self, node: usize) {
-        if let Some(thread) = self.nodes[node].thread {
+        const LEAST_NS: u64 = 50_000;
+        let node = &mut self.nodes[node];
+        let since = node.outbox.header().start_ns.load(Ordering::Relaxed);
+        let running = now_ns().saturating_sub(since);
+        if let Some(thread) = node.thread
+            && running > LEAST_NS.max(4 * node.usual_ns)
+        {
             thread::demote(thread);
+            node.demoted = true;
         }
     }
 
@@ -422,10 +441,23 @@ impl RemoteSet {
     /// Closes the block.
     pub fn end(&mut self) {
         for index in 0..self.nodes.len() {
-            if self.nodes[index].takes_part && self.outcome(index) == Outcome::NotStarted {
-                let node = &mut self.nodes[index];
-                node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
-                node.bell.wake();
+            if !self.nodes[index].takes_part {
+                continue;
+            }
+            let outcome = self.outcome(index);
+            let node = &mut self.nodes[index];
+            match outcome {
+                Outcome::NotStarted => {
+                    node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
+                    node.bell.wake();
+                }
+                Outcome::Finished => {
+                    let header = node.outbox.header();
+                    let end = header.end_ns.load(Ordering::Relaxed);
+                    let run = end.saturating_sub(header.start_ns.load(Ordering::Relaxed));
+                    node.usual_ns = run.max(node.usual_ns - node.usual_ns / 1024);
+                }
+                _ => {}
             }
         }
         self.busy_is_known = false;

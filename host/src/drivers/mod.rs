@@ -5,6 +5,7 @@
 //! [`Driver::stop`] has returned, and never after. Everything else is called from one control
 //! thread.
 
+pub mod clock;
 pub mod virtual_driver;
 
 use crate::error::Error;
@@ -61,6 +62,9 @@ pub trait Driver: Send {
     fn start(&mut self, callback: Box<dyn Callback>) -> Result<(), Error>;
     /// Stops; returns when the callback no longer runs.
     fn stop(&mut self) -> Result<Box<dyn Callback>, Error>;
+    /// Whether it still calls back: started, not stopped, not at the end of a limited run, and the
+    /// callback has not panicked. Cheap enough to poll.
+    fn running(&self) -> bool;
     /// Callbacks missed since the start.
     fn xruns(&self) -> u64;
 }

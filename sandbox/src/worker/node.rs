@@ -229,6 +229,7 @@ impl AudioNode {
         self.last_run = sequence;
         let start = now_ns();
         let header = self.outbox.header();
+        header.start_ns.store(start, Ordering::Relaxed);
         // SeqCst pair with `BlockPage::open`: from here on the host knows that this node is at
         // work, or this node sees that the host has closed the block.
         header.started.store(sequence, Ordering::SeqCst);
@@ -241,7 +242,6 @@ impl AudioNode {
         self.gather(links, page, frames);
         let done = self.process(page, frames);
         let header = self.outbox.header();
-        header.start_ns.store(start, Ordering::Relaxed);
         header.end_ns.store(now_ns(), Ordering::Relaxed);
         header.status.store(if done { status::DONE } else { status::FAILED }, Ordering::Relaxed);
         header.ended.store(sequence, Ordering::SeqCst);
