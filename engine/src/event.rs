@@ -112,6 +112,35 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// Whether a node's event, put out, goes on to the nodes connected to it. Parameters do not:
+    /// their numbers mean something to one plugin only. Nor does what a plugin tells its host.
+    pub fn passes_on(&self) -> bool {
+        match self {
+            Self::NoteOn { .. }
+            | Self::NoteOff { .. }
+            | Self::NoteChoke { .. }
+            | Self::NoteExpression { .. }
+            | Self::Midi { .. } => true,
+            Self::NoteEnd { .. }
+            | Self::ParamValue { .. }
+            | Self::ParamMod { .. }
+            | Self::ParamGesture { .. } => false,
+        }
+    }
+
+    /// Whether it lets a note sound.
+    pub fn starts_note(&self) -> bool {
+        match self {
+            Self::NoteOn { .. } => true,
+            Self::Midi { data: [status, _, velocity], .. } => {
+                status & 0xf0 == 0x90 && *velocity > 0
+            }
+            _ => false,
+        }
+    }
+}
+
 impl NoteAddress {
     /// Every note (all fields -1).
     pub const ALL: Self = Self { note_id: -1, port: -1, channel: -1, key: -1 };
@@ -150,6 +179,14 @@ impl EventBuffer {
     /// Forgets the events, keeps the room.
     pub fn clear(&mut self) {
         self.events.clear();
+    }
+
+    /// Keeps for the next block, at its first frame, the events for which `keep` is true.
+    pub(crate) fn hold(&mut self, keep: impl Fn(&EventKind) -> bool) {
+        self.events.retain(|event| keep(&event.kind));
+        for event in &mut self.events {
+            event.time = 0;
+        }
     }
 
     /// The events, sorted by time.

@@ -16,6 +16,24 @@
 //! 4. [`Remote::input`] (and more events, for nodes that the engine rings), then [`Remote::ring`].
 //! 5. [`Remote::wait`] for what a local node needs; [`Remote::output`], [`Remote::events`].
 //! 6. [`Remote::end`] closes the block: a node that has not started by then never runs this block.
+//!
+//! # Who waits for whom
+//! A node waits for its [predecessors](RemoteNodeTopology::predecessors), except those that were
+//! not prepared for this block, and those whose sources are replaced; and for the engine if it is
+//! rung. A predecessor that does not take part gives it no events. The engine rings every node
+//! that has a predecessor it need not wait for.
+//!
+//! # What the engine may ask of any node
+//! Not only nodes with [`engine_waits`](RemoteNodeTopology::engine_waits) or
+//! [`engine_rings`](RemoteNodeTopology::engine_rings) are waited for, read or rung: when another
+//! node does not take part, the engine stands in for it, on both sides. It reads the output of
+//! finished nodes to compute a fallback, and in every block where a node's dry signal has to be
+//! delayed. It asks for the [`outcome`](Remote::outcome) of every node that takes part, often
+//! before the node has finished, and for the [`times`](Remote::times) of those that have.
+
+mod no_remote;
+
+pub use no_remote::NoRemote;
 
 use crate::block::Block;
 use crate::event::{Event, EventBuffer};
@@ -60,7 +78,8 @@ pub struct DirectSource {
     /// Channels of that output bus. Equal to the input's; or 1, then copied to every channel; or
     /// the input has 1, which then is the mean (sum in channel order, times 1/n as f32).
     pub channels: u32,
-    /// Delay in frames (delay compensation).
+    /// Delay in frames (delay compensation). What the engine writes in place of the predecessor
+    /// goes through the same delay: the line goes on without a gap.
     pub delay: u32,
 }
 
@@ -71,7 +90,9 @@ pub struct RemoteNodeTopology {
     pub node: NodeId,
     /// What feeds its audio inputs, grouped by bus, in bus order. A bus without source is silent.
     pub sources: Vec<Source>,
-    /// Remote nodes whose output events this node receives directly, without delay.
+    /// Remote nodes whose output events this node receives directly, without delay: those that
+    /// [pass on](crate::event::EventKind::passes_on), behind the engine's events of the same
+    /// frame, in this order.
     pub event_sources: Vec<RemoteIndex>,
     /// Every remote node that must have finished first (distinct, ascending), by audio or events.
     pub predecessors: Vec<RemoteIndex>,
@@ -106,7 +127,8 @@ pub enum RemoteOutcome {
     NotStarted,
     /// It was never ready: a predecessor did not finish.
     NotReady,
-    /// The plugin itself reported an error for this block; its output is not to be used.
+    /// The plugin itself reported an error for this block; its output is not to be used. It is
+    /// over, as if finished: nodes that read it directly run, and read silence and no events.
     Failed,
 }
 
@@ -147,7 +169,7 @@ pub trait Remote: Send {
     fn ring(&mut self, node: RemoteIndex);
 
     /// Waits until all of `nodes` have finished, or until `deadline` (ns of the engine's clock).
-    /// True: all have.
+    /// True: all have (or have failed).
     fn wait(&mut self, nodes: &[RemoteIndex], deadline: u64) -> bool;
 
     /// How far the node has come in this block. `Finished` is final for the block.
@@ -164,7 +186,7 @@ pub trait Remote: Send {
     /// Appends the events that a finished node put out, checked and sorted.
     fn events(&mut self, node: RemoteIndex, into: &mut EventBuffer);
 
-    /// When a finished node ran.
+    /// When a finished (or failed) node ran.
     fn times(&mut self, node: RemoteIndex) -> RemoteTimes;
 
     /// Closes the block.

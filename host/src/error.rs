@@ -37,4 +37,22 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A plugin or its worker.
+    #[error(transparent)]
+    Sandbox(#[from] sandrack_sandbox::error::Error),
+    /// Nodes can't be connected so.
+    #[error(transparent)]
+    Graph(#[from] sandrack_engine::graph::GraphError),
+    /// The graph can't be run.
+    #[error(transparent)]
+    Compile(#[from] sandrack_engine::compile::CompileError),
+    /// A plan can't be run.
+    #[error("{reason}")]
+    Plan {
+        /// Why.
+        reason: String,
+    },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
 }

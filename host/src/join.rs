@@ -13,9 +13,7 @@ use sandrack_sandbox::event as shm_event;
 use sandrack_sandbox::event::{kind, transport_flags};
 use sandrack_sandbox::format::Transport as ShmTransport;
 use sandrack_sandbox::local::LocalProcessor;
-use sandrack_sandbox::remote::{
-    DirectWiring, NodeWiring, Outcome, RemoteSet, SourceWiring, State,
-};
+use sandrack_sandbox::remote::{DirectWiring, NodeWiring, Outcome, RemoteSet, SourceWiring, State};
 use sandrack_sandbox::supervisor::{Node, Supervisor};
 
 /// The remote nodes of one plan, in workers.
@@ -88,7 +86,7 @@ impl Remote for Workers {
 
     fn begin(&mut self, block: &Block) {
         let transport = transport_to_shm(&block.transport);
-        self.set.begin(block.number, block.frames, block.steady_time, &transport);
+        self.set.begin(block.frames, block.steady_time, &transport);
     }
 
     fn input(&mut self, node: RemoteIndex, source: SourceIndex, channel: u32) -> &mut [f32] {

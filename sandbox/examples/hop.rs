@@ -37,7 +37,12 @@ fn main() {
             sources: vec![SourceWiring {
                 bus: 0,
                 channels: 2,
-                direct: (i > 0).then(|| DirectWiring { node: i - 1, bus: 0, delay: 0, key: i as u64 }),
+                direct: (i > 0).then(|| DirectWiring {
+                    node: i - 1,
+                    bus: 0,
+                    delay: 0,
+                    key: i as u64,
+                }),
             }],
             event_sources: vec![],
             predecessors: if i > 0 { vec![i - 1] } else { vec![] },
@@ -56,7 +61,7 @@ fn main() {
                 assert_eq!(set.state(n), sandrack_sandbox::remote::State::Ready, "{block} {n}");
                 set.prepare(n, 0, n == 0)
             });
-            set.begin(block, frames, 0, &Transport { tempo: 120.0, ..Default::default() });
+            set.begin(frames, 0, &Transport { tempo: 120.0, ..Default::default() });
             for channel in 0..2 {
                 set.input(0, 0, channel).fill(block as f32);
             }
@@ -75,7 +80,11 @@ fn main() {
         }
         for (name, list) in [("hop", &mut took), ("wait", &mut waits), ("run", &mut runs)] {
             list.sort_by(f64::total_cmp);
-            println!("{name}: p50 {:.0} ns p99 {:.0}", list[list.len() / 2], list[list.len() * 99 / 100]);
+            println!(
+                "{name}: p50 {:.0} ns p99 {:.0}",
+                list[list.len() / 2],
+                list[list.len() * 99 / 100]
+            );
         }
     })
     .join()

@@ -90,6 +90,15 @@ impl Event {
         event
     }
 
+    /// Whether it means something to another plugin: notes and MIDI do, one plugin's parameters
+    /// don't.
+    pub fn passes_on(&self) -> bool {
+        matches!(
+            self.kind,
+            kind::NOTE_ON | kind::NOTE_OFF | kind::NOTE_CHOKE | kind::NOTE_EXPRESSION | kind::MIDI
+        )
+    }
+
     /// Whether it is of a known kind, lies within the block and holds a number. What a worker
     /// wrote goes no further unless this holds.
     pub fn is_valid(&self, frames: u32) -> bool {
@@ -105,9 +114,7 @@ pub fn insert_sorted(events: &mut Vec<Event>, event: Event) -> bool {
         return false;
     }
     let at = match events.last() {
-        Some(last) if last.time > event.time => {
-            events.partition_point(|e| e.time <= event.time)
-        }
+        Some(last) if last.time > event.time => events.partition_point(|e| e.time <= event.time),
         _ => events.len(),
     };
     events.insert(at, event);

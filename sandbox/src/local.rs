@@ -2,9 +2,11 @@
 //! it crashes, the host does.
 
 use crate::audio::Packed;
-use crate::error::Error;
+use crate::error::{Error, PluginError};
 use crate::event::Event;
-use crate::format::{self, Buffers, Instance, PluginInfo, PluginRef, ProcessBlock, Processor, Transport};
+use crate::format::{
+    self, Buffers, Instance, PluginInfo, PluginRef, ProcessBlock, Processor, Transport,
+};
 use crate::protocol::Activation;
 use crate::scrub::scrub;
 use crate::shm::layout::EVENTS;
@@ -13,6 +15,7 @@ use crate::shm::layout::EVENTS;
 pub struct LocalPlugin {
     instance: Box<dyn Instance>,
     info: PluginInfo,
+    active: bool,
 }
 
 impl LocalPlugin {
@@ -20,7 +23,7 @@ impl LocalPlugin {
     pub fn load(plugin: &PluginRef) -> Result<Self, Error> {
         let mut instance = format::load(plugin, || {})?;
         let info = instance.info();
-        Ok(Self { instance, info })
+        Ok(Self { instance, info, active: false })
     }
 
     /// What it has.
@@ -28,12 +31,22 @@ impl LocalPlugin {
         &self.info
     }
 
-    /// Prepares it for blocks. Returns the audio-thread half, and the latency in frames.
+    /// Prepares it for blocks; an earlier audio-thread half must have been dropped. Returns the audio-thread half, and the latency in frames.
     pub fn activate(&mut self, activation: Activation) -> Result<(LocalProcessor, u32), Error> {
+        if std::mem::take(&mut self.active) {
+            self.instance.deactivate()?;
+        }
         let frames = (activation.min_frames, activation.max_frames);
         let mut processor = self.instance.activate(activation.rate, frames)?;
         let latency = self.instance.latency();
-        processor.start();
+        self.active = true;
+        if !processor.start() {
+            return Err(Error::Plugin(PluginError::Call {
+                plugin: self.info.descriptor.id.clone(),
+                call: "start_processing".into(),
+                reason: "the plugin refused".into(),
+            }));
+        }
         let buses = |ports: &[format::AudioPort]| -> Vec<u32> {
             ports.iter().map(|port| port.channels).collect()
         };
@@ -49,13 +62,6 @@ impl LocalPlugin {
         };
         local.bind();
         Ok((local, latency))
-    }
-
-    /// Stops and deactivates it.
-    pub fn deactivate(&mut self, local: LocalProcessor) {
-        let mut processor = local.processor;
-        processor.stop();
-        self.instance.deactivate(processor);
     }
 
     /// Does what the plugin asked to be done on its main thread.
@@ -129,5 +135,11 @@ impl LocalProcessor {
     /// What the plugin put out.
     pub fn events(&self) -> &[Event] {
         &self.out_events
+    }
+}
+
+impl Drop for LocalProcessor {
+    fn drop(&mut self) {
+        self.processor.stop();
     }
 }

@@ -97,6 +97,7 @@ pub struct RemoteSet {
     page: BlockView,
     bell: DoorbellView,
     generation: u32,
+    blocks: Arc<AtomicU64>,
     sequence: u32,
     frames: u32,
     nodes: Vec<RtNode>,
@@ -180,6 +181,7 @@ impl RemoteSet {
             page,
             bell,
             generation,
+            blocks: supervisor.blocks(),
             sequence: 0,
             frames: 0,
             nodes,
@@ -266,8 +268,9 @@ impl RemoteSet {
     }
 
     /// Publishes the block.
-    pub fn begin(&mut self, block: u64, frames: u32, steady_time: u64, transport: &Transport) {
-        let sequence = sequence(block);
+    pub fn begin(&mut self, frames: u32, steady_time: u64, transport: &Transport) {
+        // Counted by the supervisor, over all its engines: workers outlive them.
+        let sequence = sequence(self.blocks.fetch_add(1, Ordering::Relaxed));
         self.sequence = sequence;
         self.frames = frames;
         // Nobody rings for those who take no part: their marks are set on their behalf.
@@ -335,7 +338,11 @@ impl RemoteSet {
     ///
     /// Of all the nodes only one, the last that has not ended, wakes the host: nodes end roughly
     /// in order, so it is woken about once a core and not once a node.
-    pub fn wait(&mut self, nodes: impl DoubleEndedIterator<Item = usize> + Clone, deadline: u64) -> bool {
+    pub fn wait(
+        &mut self,
+        nodes: impl DoubleEndedIterator<Item = usize> + Clone,
+        deadline: u64,
+    ) -> bool {
         // A worker that scribbles on the doorbell's word makes waits return at once; it must not
         // make the host spin above everybody else.
         const PATIENCE: u32 = 1000;
@@ -478,11 +485,7 @@ fn absurd(what: String) -> Error {
 }
 
 impl<'a> Layout<'a> {
-    fn new(
-        wirings: &'a [NodeWiring<'a>],
-        generation: u32,
-        max_frames: u32,
-    ) -> Result<Self, Error> {
+    fn new(wirings: &'a [NodeWiring<'a>], generation: u32, max_frames: u32) -> Result<Self, Error> {
         let half = DOORBELL_SLOTS as u32 / 2;
         // Plans of even and odd generation use different halves, so that those who still ring for
         // the old plan don't disturb the new.
@@ -546,13 +549,11 @@ impl<'a> Layout<'a> {
             for &index in members {
                 part.add(self, supervisor, worker, index, &successors[index])?;
             }
-            let (regions, handles) = hand_over(&part.regions.0)
-                .map_err(Error::system("handing over memory"))?;
+            let (regions, handles) =
+                hand_over(&part.regions.0).map_err(Error::system("handing over memory"))?;
             let nodes = part.nodes;
-            worker.connect(
-                Connections { generation: self.generation, regions, nodes },
-                &handles,
-            )?;
+            worker
+                .connect(Connections { generation: self.generation, regions, nodes }, &handles)?;
         }
         Ok(())
     }

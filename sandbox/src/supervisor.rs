@@ -27,7 +27,7 @@ use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,8 @@ struct Inner {
     watched: Arc<Watched>,
     restrictions: Mutex<Restrictions>,
     generation: AtomicU32,
+    /// Blocks begun so far, by all plans.
+    blocks: Arc<AtomicU64>,
 }
 
 type StartJob = (Vec<OsString>, HandleChannel, mpsc::SyncSender<std::io::Result<Process>>);
@@ -97,7 +99,8 @@ impl Supervisor {
     pub fn new(options: SupervisorOptions) -> Result<Self, Error> {
         thread::raise_descriptor_limit();
         let no_memory = || Error::system("making shared memory");
-        let page_memory = SharedMemory::new("sandrack-block", BlockView::LEN).map_err(no_memory())?;
+        let page_memory =
+            SharedMemory::new("sandrack-block", BlockView::LEN).map_err(no_memory())?;
         let bell_memory =
             SharedMemory::new("sandrack-host-bell", DoorbellView::LEN).map_err(no_memory())?;
         let map = |memory: &SharedMemory| memory.map(Access::ReadWrite).map(Arc::new);
@@ -133,6 +136,7 @@ impl Supervisor {
             watched,
             restrictions: Mutex::new(Restrictions::default()),
             generation: AtomicU32::new(0),
+            blocks: Arc::new(AtomicU64::new(0)),
         })))
     }
 
@@ -219,6 +223,10 @@ impl Supervisor {
 
     pub(crate) fn next_generation(&self) -> u32 {
         self.0.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn blocks(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.blocks)
     }
 
     pub(crate) fn page(&self) -> BlockView {

@@ -149,6 +149,10 @@ pub struct Run {
     pub load: Percentiles,
     /// From the end of one plugin to the start of the next.
     pub hop_us: Percentiles,
+    /// What a block took beyond its plugins' own work, divided by its plugins: the hops, and all
+    /// that the host does. Where chains run side by side it says little.
+    #[serde(default)]
+    pub overhead_us: Percentiles,
     /// The floor for this placement, us.
     pub floor_us: f64,
     /// Each plugin, in the order of the graph.
@@ -266,6 +270,15 @@ pub enum Percentile {
 }
 
 impl Percentile {
+    /// How many samples it takes for one to lie above it on average.
+    pub fn least_samples(self) -> u64 {
+        match self {
+            Self::P50 | Self::Max => 1,
+            Self::P99 => 100,
+            Self::P999 => 1000,
+        }
+    }
+
     /// As in JSON.
     pub fn name(self) -> &'static str {
         match self {

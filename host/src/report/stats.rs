@@ -7,8 +7,9 @@ use super::Percentile;
 
 /// Percentiles of one quantity.
 ///
-/// A percentile is given only if at least one sample lies above it on average: p99 from 100
-/// samples on, p99.9 from 1000 on. Without samples there is none at all.
+/// Nearest rank: always a value that was measured. Of few samples a high percentile is their
+/// maximum (p99 below 100 samples, p99.9 below 1000); [`highest`](Self::highest) tells what the
+/// samples support. Without samples there is none at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Half of the samples are lower.
@@ -56,8 +57,8 @@ impl Percentiles {
         };
         Self {
             p50: from(1, 0.5),
-            p99: from(100, 0.99),
-            p999: from(1000, 0.999),
+            p99: from(1, 0.99),
+            p999: from(1, 0.999),
             max: from(1, 1.0),
             samples,
         }
@@ -89,6 +90,7 @@ impl Percentiles {
     pub fn highest(&self) -> Option<(Percentile, f64)> {
         [Percentile::P999, Percentile::P99, Percentile::P50]
             .into_iter()
+            .filter(|percentile| self.samples >= percentile.least_samples())
             .find_map(|percentile| self.get(percentile).map(|value| (percentile, value)))
     }
 }

@@ -74,7 +74,10 @@ fn load_entry(path: &Path) -> Result<PluginEntry, PluginError> {
     })
 }
 
-fn descriptors(entry: &PluginEntry, path: &Path) -> Result<Vec<(CString, Descriptor)>, PluginError> {
+fn descriptors(
+    entry: &PluginEntry,
+    path: &Path,
+) -> Result<Vec<(CString, Descriptor)>, PluginError> {
     let factory = entry.get_plugin_factory().ok_or_else(|| PluginError::Load {
         path: path.display().to_string(),
         reason: "it has no plugin factory".into(),
@@ -130,8 +133,9 @@ impl ClapInstance {
         };
         let name = format!("{path}#{}", descriptor.id);
         let shared = Arc::new(Shared::new(wake_main));
-        let host = HostInfo::new("Sandrack", "Sandrack contributors", "", env!("CARGO_PKG_VERSION"))
-            .map_err(|e| PluginError::Absurd { plugin: name.clone(), what: e.to_string() })?;
+        let host =
+            HostInfo::new("Sandrack", "Sandrack contributors", "", env!("CARGO_PKG_VERSION"))
+                .map_err(|e| PluginError::Absurd { plugin: name.clone(), what: e.to_string() })?;
         let for_host = Arc::clone(&shared);
         let instance = PluginInstance::<SandrackHost>::new(
             move |_| HostShared(for_host),
@@ -246,7 +250,11 @@ impl Instance for ClapInstance {
         }
     }
 
-    fn activate(&mut self, rate: f64, frames: (u32, u32)) -> Result<Box<dyn Processor>, PluginError> {
+    fn activate(
+        &mut self,
+        rate: f64,
+        frames: (u32, u32),
+    ) -> Result<Box<dyn Processor>, PluginError> {
         let configuration = PluginAudioConfiguration {
             sample_rate: rate,
             min_frames_count: frames.0,
@@ -267,10 +275,8 @@ impl Instance for ClapInstance {
         }))
     }
 
-    fn deactivate(&mut self, processor: Box<dyn Processor>) {
-        if let Ok(clap) = processor.into_any().downcast::<ClapProcessor>() {
-            self.instance.deactivate(clap.plugin.into_stopped());
-        }
+    fn deactivate(&mut self) -> Result<(), PluginError> {
+        self.instance.try_deactivate().map_err(|e| self.call_failed("deactivate", e))
     }
 
     fn latency(&mut self) -> u32 {
@@ -428,9 +434,5 @@ impl Processor for ClapProcessor {
         self.out_events.take(block.out_events);
         self.shared.count_dropped(self.out_events.dropped());
         result.is_ok()
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
-        self
     }
 }

@@ -169,10 +169,14 @@ pub trait Instance {
     fn info(&mut self) -> PluginInfo;
 
     /// Prepares for audio: frames per second; fewest and most frames of a block.
-    fn activate(&mut self, rate: f64, frames: (u32, u32)) -> Result<Box<dyn Processor>, PluginError>;
+    fn activate(
+        &mut self,
+        rate: f64,
+        frames: (u32, u32),
+    ) -> Result<Box<dyn Processor>, PluginError>;
 
-    /// Undoes [`activate`](Self::activate). The processor must be stopped.
-    fn deactivate(&mut self, processor: Box<dyn Processor>);
+    /// Undoes [`activate`](Self::activate). The processor must have been stopped and dropped.
+    fn deactivate(&mut self) -> Result<(), PluginError>;
 
     /// Delay from input to output in frames. Only while active.
     fn latency(&mut self) -> u32;
@@ -248,7 +252,7 @@ pub struct Transport {
 }
 
 /// An active plugin, on its audio thread.
-pub trait Processor: Send + std::any::Any {
+pub trait Processor: Send {
     /// Tells the plugin that blocks follow. False: it refused.
     fn start(&mut self) -> bool;
 
@@ -269,9 +273,6 @@ pub trait Processor: Send + std::any::Any {
 
     /// Processes a block. False: the plugin reported an error; the outputs are void.
     fn process(&mut self, block: ProcessBlock<'_>) -> bool;
-
-    /// For [`Instance::deactivate`].
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
 }
 
 /// The formats' library files: told by content, not by name.

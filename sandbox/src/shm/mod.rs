@@ -3,4 +3,6 @@
 pub mod layout;
 mod view;
 
-pub use view::{BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, ring};
+pub use view::{
+    BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, ring,
+};

@@ -8,6 +8,7 @@ use crate::shm::{BlockView, DoorbellView};
 use crate::sys::fpu::FlushToZero;
 use crate::sys::thread::{self, ThreadId};
 use crate::sys::wake;
+use assert_no_alloc::assert_no_alloc;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -69,10 +70,8 @@ impl AudioHandle {
             done: to_main,
             quitting: false,
         };
-        let join = std::thread::Builder::new()
-            .name("audio".into())
-            .stack_size(2 << 20)
-            .spawn(move || {
+        let join = std::thread::Builder::new().name("audio".into()).stack_size(2 << 20).spawn(
+            move || {
                 let _flush = FlushToZero::new();
                 if let Some(core) = core {
                     let _ = thread::pin_current(core);
@@ -85,7 +84,8 @@ impl AudioHandle {
                 if ready.send(Prepared { thread, not_realtime, locked }).is_ok() {
                     audio.run();
                 }
-            })?;
+            },
+        )?;
         let prepared = prepared.recv().map_err(io::Error::other)?;
         let thread = prepared.thread;
         Ok((Self { commands, done, bell, thread, join: Some(join) }, prepared))
@@ -181,7 +181,8 @@ impl AudioThread {
             // below returns at once.
             let word = self.bell.word.load(Ordering::SeqCst);
             self.bell.answered.store(word, Ordering::Relaxed);
-            self.run_ready();
+            // In debug builds of programs that install its allocator, an allocation in here aborts.
+            assert_no_alloc(|| self.run_ready());
             // Acquire, with `AudioHandle::knock`. Looked at only when something is there: the
             // queue lies in other pages.
             if self.bell.commands.load(Ordering::Acquire) != 0 {

@@ -188,8 +188,7 @@ impl Worker {
         let [page, bell] = maps.as_slice() else { return Err(confused("two regions needed")) };
         let page = BlockView::new(Arc::clone(page)).map_err(confused)?;
         let bell = DoorbellView::new(Arc::clone(bell)).map_err(confused)?;
-        let (audio, prepared) =
-            AudioHandle::start(page, bell, core, priority).map_err(confused)?;
+        let (audio, prepared) = AudioHandle::start(page, bell, core, priority).map_err(confused)?;
         self.audio = Some(audio);
         let Prepared { thread, not_realtime, locked } = prepared;
         Ok(Answer::Prepared { thread, not_realtime, locked })
@@ -207,20 +206,16 @@ impl Worker {
         let name = plugin.name.clone();
         let processor =
             plugin.idle_processor.take().ok_or_else(|| confused("start before activate"))?;
-        let node = AudioNode::new(
-            number,
-            processor,
-            outbox,
-            &plugin.input_channels,
-            plugin.max_frames,
-        );
+        let node =
+            AudioNode::new(number, processor, outbox, &plugin.input_channels, plugin.max_frames);
         match self.audio()?.add(Box::new(node)) {
             Ok(()) => {
                 self.plugin(number)?.on_audio_thread = true;
                 Ok(Answer::Done)
             }
             Err(node) => {
-                self.plugin(number)?.instance.deactivate(node.into_processor());
+                drop(node);
+                let _ = self.plugin(number)?.instance.deactivate();
                 Err(PluginError::Call {
                     plugin: name,
                     call: "start_processing".into(),
@@ -231,16 +226,13 @@ impl Worker {
     }
 
     fn deactivate(&mut self, number: NodeNumber) -> Result<(), PluginError> {
-        if self.plugin(number)?.on_audio_thread
-            && let Some(node) = self.audio()?.remove(number)
-        {
-            let plugin = self.plugin(number)?;
-            plugin.on_audio_thread = false;
-            plugin.idle_processor = Some(node.into_processor());
+        if self.plugin(number)?.on_audio_thread {
+            drop(self.audio()?.remove(number));
         }
         let plugin = self.plugin(number)?;
-        if let Some(processor) = plugin.idle_processor.take() {
-            plugin.instance.deactivate(processor);
+        let was_idle = plugin.idle_processor.take().is_some();
+        if std::mem::take(&mut plugin.on_audio_thread) || was_idle {
+            plugin.instance.deactivate()?;
         }
         Ok(())
     }

@@ -82,9 +82,8 @@ impl Links {
             };
             Source::new(index, s, outbox, max_frames)
         };
-        let events = |(index, shape): &(u32, _)| {
-            OutboxReader::new(region(*index)?, Clone::clone(shape))
-        };
+        let events =
+            |(index, shape): &(u32, _)| OutboxReader::new(region(*index)?, Clone::clone(shape));
         let successor = |s: &crate::protocol::SuccessorConnection| {
             if s.slot >= s.slots.count {
                 return Err(bad("a slot that is not there"));
@@ -107,7 +106,10 @@ impl Links {
 
     /// The node that these are the connections of.
     #[inline]
-    pub(super) fn find<'n>(&mut self, nodes: &'n mut [Box<AudioNode>]) -> Option<&'n mut AudioNode> {
+    pub(super) fn find<'n>(
+        &mut self,
+        nodes: &'n mut [Box<AudioNode>],
+    ) -> Option<&'n mut AudioNode> {
         // Where it was last time: a group of hundreds must not search for each.
         if nodes.get(self.at).is_none_or(|node| node.number != self.node) {
             self.at = nodes.iter().position(|node| node.number == self.node)?;
@@ -209,10 +211,6 @@ impl AudioNode {
         self.processor.stop();
     }
 
-    pub(super) fn into_processor(self) -> Box<dyn Processor> {
-        self.processor
-    }
-
     #[inline]
     pub(super) fn has_run(&self, sequence: u32) -> bool {
         self.last_run == sequence
@@ -277,12 +275,17 @@ impl AudioNode {
             links.inbox.read_events(events, &mut self.events);
         }
         for outbox in &links.event_sources {
+            let header = outbox.header();
             // One that takes no part in this block left older events there.
-            if outbox.header().ended.load(Ordering::Acquire) != self.last_run {
+            if header.ended.load(Ordering::Acquire) != self.last_run
+                || header.status.load(Ordering::Relaxed) != status::DONE
+            {
                 continue;
             }
             outbox.read_events(frames, |event| {
-                insert_sorted(&mut self.events, event);
+                if event.passes_on() {
+                    insert_sorted(&mut self.events, event);
+                }
             });
         }
     }

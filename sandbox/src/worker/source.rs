@@ -2,8 +2,10 @@
 
 use crate::audio::Packed;
 use crate::protocol::SourceConnection;
+use crate::shm::layout::status;
 use crate::shm::{InboxReader, OutboxReader};
 use std::io;
+use std::sync::atomic::Ordering;
 
 /// A source, with what it remembers from block to block.
 pub(super) struct Source {
@@ -146,6 +148,10 @@ impl Direct {
     /// The predecessor's audio for one input channel.
     #[inline]
     fn pick_up(&self, channel: usize, wanted: usize, out: &mut [f32]) {
+        if self.outbox.header().status.load(Ordering::Relaxed) != status::DONE {
+            out.fill(0.0); // the plugin reported an error: what it wrote is void
+            return;
+        }
         match (self.channels as usize, wanted) {
             (1, _) => {
                 self.outbox.read_channel(self.bus, 0, out);

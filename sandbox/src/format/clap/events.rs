@@ -112,14 +112,12 @@ fn convert(event: &UnknownEvent) -> Option<Event> {
             expression: e.expression_type()?.into_raw() as u16,
             ..note(kind::NOTE_EXPRESSION, e.pckn(), e.value())
         },
-        CoreEventSpace::ParamValue(e) => Event {
-            param: e.param_id()?.get(),
-            ..note(kind::PARAM_VALUE, e.pckn(), e.value())
-        },
-        CoreEventSpace::ParamMod(e) => Event {
-            param: e.param_id()?.get(),
-            ..note(kind::PARAM_MOD, e.pckn(), e.amount())
-        },
+        CoreEventSpace::ParamValue(e) => {
+            Event { param: e.param_id()?.get(), ..note(kind::PARAM_VALUE, e.pckn(), e.value()) }
+        }
+        CoreEventSpace::ParamMod(e) => {
+            Event { param: e.param_id()?.get(), ..note(kind::PARAM_MOD, e.pckn(), e.amount()) }
+        }
         CoreEventSpace::ParamGestureBegin(e) => {
             Event { param: e.param_id()?.get(), ..Event::new(kind::GESTURE_BEGIN, time) }
         }

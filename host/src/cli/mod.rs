@@ -1,0 +1,107 @@
+//! The command line of `sandrack`.
+
+mod bench;
+mod calibrate;
+mod devices;
+mod info;
+mod render;
+
+use crate::error::Error;
+use clap::{Parser, Subcommand};
+use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
+use sandrack_sandbox::sys::thread::realtime_advice;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Parser)]
+#[command(
+    name = "sandrack",
+    version,
+    about = "Plays audio plugins, each in a process of its own, inside the audio driver's callback",
+    after_help = "A plugin is named by its file, or FILE#ID where the file holds several.",
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How long a plugin may take for one request, in seconds
+    #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS")]
+    timeout: f64,
+    /// Don't ask the system for realtime priority
+    #[arg(long, global = true)]
+    no_realtime: bool,
+    /// Show what workers and plugins write to standard error
+    #[arg(long, global = true)]
+    show_worker_errors: bool,
+}
+
+// In the order of use: help begins with the three that are used most.
+#[derive(Subcommand)]
+enum Command {
+    /// Measure how many plugins this machine runs at which buffer size
+    Bench(bench::Arguments),
+    /// Show what is in a plugin file: ids, buses, notes, parameters, latency
+    Info(info::Arguments),
+    /// Run a WAV file through a chain of plugins, faster than realtime
+    Render(render::Arguments),
+    /// Show audio drivers and what they offer
+    Devices,
+    /// Measure what waking a process costs here, and where that puts the plugins
+    Calibrate(calibrate::Arguments),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SANDRACK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Plugins' texts may hold anything; an error stays on its line.
+            let text: String =
+                error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let _ = writeln!(std::io::stderr(), "sandrack: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Error> {
+    if !(cli.timeout > 0.0 && cli.timeout < 86_400.0) {
+        return Err(Error::Usage(format!(
+            "--timeout {}: more than 0, less than a day",
+            cli.timeout
+        )));
+    }
+    let mut options = SupervisorOptions::new()?;
+    options.realtime = !cli.no_realtime;
+    options.timeout = Duration::from_secs_f64(cli.timeout);
+    options.show_errors = cli.show_worker_errors;
+    match cli.command {
+        Command::Bench(arguments) => bench::run(arguments, options),
+        Command::Info(arguments) => info::run(&arguments, options),
+        Command::Render(arguments) => render::run(&arguments, options),
+        Command::Devices => devices::run(),
+        Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
+    }
+}
+
+/// Says, once, what the system does not permit and what to do about it.
+fn report_restrictions(supervisor: &Supervisor) {
+    let restrictions = supervisor.restrictions();
+    if restrictions.not_realtime.is_some() {
+        eprintln!("note: {}", realtime_advice());
+    } else if restrictions.not_locked {
+        eprintln!("note: memory can't be locked: raise the limit 'memlock' (ulimit -l)");
+    }
+}
+
+/// Writes to standard output; a closed pipe (`| head`) is not an error.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().flush();
+}

@@ -1,0 +1,443 @@
+//! Plugins loaded, connected and ready to be called back: chains of them, side by side.
+//!
+//! ```text
+//! driver in ─┬─ track 0: plugin ─ plugin ─ … ─┬─ sum ─ driver out
+//!            └─ track 1: plugin ─ plugin ─ … ─┘
+//! ```
+//!
+//! # Threads
+//! Everything here is for one control thread, the one that made the [`Session`]; in-process plugins
+//! must not change their main thread. [`EngineCallback`] goes to the driver.
+
+use crate::drivers::{Callback, CallbackIo, CallbackTime};
+use crate::error::Error;
+use crate::join::{LocalPluginNode, Workers};
+use crate::report::Isolation;
+use assert_no_alloc::assert_no_alloc;
+use sandrack_engine::compile::{CompileConfig, compile};
+use sandrack_engine::engine::{Engine, EngineConfig};
+use sandrack_engine::graph::{self, Graph, NodeId, NodeSpec};
+use sandrack_engine::processor::Processor;
+use sandrack_engine::remote::{NoRemote, Remote};
+use sandrack_engine::{Controller, Deadlines};
+use sandrack_sandbox::format::{PluginInfo, PluginRef};
+use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
+use sandrack_sandbox::protocol::Activation;
+use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
+use sandrack_sandbox::sys::clock::now_ns;
+use sandrack_sandbox::sys::fpu::{FlushToZero, set_flush_to_zero};
+use sandrack_sandbox::sys::thread;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Plugins in series, one vector a track.
+    pub tracks: Vec<Vec<PluginRef>>,
+    /// Where they run.
+    pub isolation: Isolation,
+    /// Cores to keep the tracks' workers on, in turn; the first is the engine's. Empty: the
+    /// system decides.
+    pub cores: Vec<usize>,
+}
+
+/// Loaded plugins. Not `Send`: in-process plugins stay on their main thread.
+pub struct Session {
+    supervisor: Supervisor,
+    isolation: Isolation,
+    tracks: Vec<Vec<Plugin>>,
+}
+
+struct Plugin {
+    name: String,
+    place: Place,
+    activation: Option<Activation>,
+    latency: u32,
+}
+
+enum Place {
+    Worker(Node),
+    Here(LocalPlugin, Option<LocalProcessor>),
+}
+
+impl Plugin {
+    fn info(&self) -> &PluginInfo {
+        match &self.place {
+            Place::Worker(node) => node.info(),
+            Place::Here(local, _) => local.info(),
+        }
+    }
+}
+
+/// Nodes and their names, track by track.
+pub type NamedNodes = Vec<Vec<(NodeId, String)>>;
+
+/// What goes to the driver, and what stays to control it.
+pub struct Running {
+    /// For the driver.
+    pub callback: EngineCallback,
+    /// For the control thread.
+    pub controller: Controller,
+    /// Every plugin's node and name, track by track.
+    pub nodes: NamedNodes,
+    /// Delay from driver input to driver output, frames.
+    pub latency: u32,
+}
+
+impl Session {
+    /// Loads all plugins, several at once.
+    pub fn load(
+        supervisor: &Supervisor,
+        config: &SessionConfig,
+        progress: &(dyn Fn() + Sync),
+    ) -> Result<Self, Error> {
+        let core = |track: usize| match config.cores.as_slice() {
+            [] => None,
+            cores => Some(cores[track % cores.len()]),
+        };
+        let tracks = match config.isolation {
+            Isolation::Plugin => load_apart(supervisor, &config.tracks, &core, progress)?,
+            Isolation::Group => {
+                // One process has one audio thread: all tracks on the engine's core.
+                let worker = supervisor.start_worker("group", core(0))?;
+                load_all(&config.tracks, |_, plugin| {
+                    let node = worker.load(plugin)?;
+                    progress();
+                    Ok(Place::Worker(node))
+                })?
+            }
+            Isolation::None => load_all(&config.tracks, |_, plugin| {
+                let local = LocalPlugin::load(plugin)?;
+                progress();
+                Ok(Place::Here(local, None))
+            })?,
+        };
+        let supervisor = supervisor.clone();
+        Ok(Self { supervisor, isolation: config.isolation, tracks })
+    }
+
+    /// Plugins loaded, over all tracks.
+    pub fn plugins(&self) -> usize {
+        self.tracks.iter().map(Vec::len).sum()
+    }
+
+    /// What a plugin has.
+    pub fn info(&self, track: usize, plugin: usize) -> &PluginInfo {
+        self.tracks[track][plugin].info()
+    }
+
+    /// The processes, for looking at from outside.
+    pub fn workers(&self) -> Vec<Arc<Worker>> {
+        let mut workers: Vec<Arc<Worker>> = Vec::new();
+        for plugin in self.tracks.iter().flatten() {
+            if let Place::Worker(node) = &plugin.place
+                && !workers.iter().any(|known| known.id() == node.worker().id())
+            {
+                workers.push(Arc::clone(node.worker()));
+            }
+        }
+        workers
+    }
+
+    /// Makes an engine that runs the first `plugins` plugins of each track, in blocks of at most
+    /// `max_frames`. An engine made earlier must have been dropped.
+    ///
+    /// `channels`: of the driver, each way.
+    pub fn connect(
+        &mut self,
+        rate: u32,
+        max_frames: u32,
+        plugins: usize,
+        channels: (u32, u32),
+    ) -> Result<Running, Error> {
+        self.activate(rate, max_frames, plugins)?;
+        let (graph, nodes) = self.graph(plugins, channels)?;
+        let config =
+            CompileConfig { rate: f64::from(rate), max_frames, event_capacity: EVENT_CAPACITY };
+        let compiled = compile(&graph, config)?;
+        let latency = compiled.latency();
+        let mut by_id: HashMap<NodeId, &mut Plugin> = HashMap::new();
+        for (track, ids) in self.tracks.iter_mut().zip(&nodes) {
+            for (plugin, (id, _)) in track.iter_mut().zip(ids) {
+                by_id.insert(*id, plugin);
+            }
+        }
+        let remote: Box<dyn Remote> = if compiled.topology().is_empty() {
+            Box::new(NoRemote)
+        } else {
+            let node = |id: NodeId| match &by_id[&id].place {
+                Place::Worker(node) => node,
+                Place::Here(..) => unreachable!("the compiler gives remote nodes only"),
+            };
+            let topology = compiled.topology();
+            Box::new(Workers::connect(&self.supervisor, topology, node, max_frames)?)
+        };
+        let processor = |id: NodeId| match &mut by_id.get_mut(&id)?.place {
+            Place::Here(_, processor) => processor
+                .take()
+                .map(|processor| Box::new(LocalPluginNode::new(processor)) as Box<dyn Processor>),
+            Place::Worker(_) => None,
+        };
+        let plan = compiled.into_plan(processor, remote)?;
+        let (engine, mut controller) = Engine::new(EngineConfig {
+            // Seconds of records even for hundreds of plugins in small blocks.
+            records: 1 << 19,
+            ..EngineConfig::new(now_ns)
+        });
+        controller.swap(plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
+        Ok(Running { callback: EngineCallback { engine }, controller, nodes, latency })
+    }
+
+    /// Channels of the last plugin's main output, if a track has a plugin with one.
+    pub fn output_channels(&self, track: usize) -> Option<u32> {
+        let of = |info: &PluginInfo| {
+            main_bus(&info.outputs).map(|bus| info.outputs[bus as usize].channels)
+        };
+        self.tracks.get(track)?.iter().rev().find_map(|plugin| of(plugin.info()))
+    }
+
+    /// A plugin whose worker has ended though nobody asked it to, and how it ended.
+    pub fn gone_plugin(&self) -> Option<(String, String)> {
+        self.tracks.iter().flatten().find_map(|plugin| match &plugin.place {
+            Place::Worker(node) if node.worker().is_gone() => {
+                Some((node.plugin().to_string(), node.worker().kill().to_string()))
+            }
+            _ => None,
+        })
+    }
+
+    /// What the plugins have logged since the last call.
+    pub fn log_notices(&self) {
+        for worker in self.workers() {
+            for (_, notice) in worker.take_notices() {
+                tracing::debug!(worker = worker.id(), ?notice, "a plugin says");
+            }
+        }
+    }
+
+    fn activate(&mut self, rate: u32, max_frames: u32, plugins: usize) -> Result<(), Error> {
+        let activation = Activation { rate: f64::from(rate), min_frames: 1, max_frames };
+        for plugin in self.tracks.iter_mut().flat_map(|track| track.iter_mut().take(plugins)) {
+            match &mut plugin.place {
+                Place::Worker(_) if plugin.activation == Some(activation) => {}
+                Place::Worker(node) => plugin.latency = node.activate(activation)?,
+                Place::Here(local, processor) => {
+                    drop(processor.take());
+                    let (active, latency) = local.activate(activation)?;
+                    *processor = Some(active);
+                    plugin.latency = latency;
+                }
+            }
+            plugin.activation = Some(activation);
+        }
+        Ok(())
+    }
+
+    fn graph(
+        &self,
+        plugins: usize,
+        (inputs, outputs): (u32, u32),
+    ) -> Result<(Graph, NamedNodes), Error> {
+        let mut graph = Graph::new();
+        let input = (inputs > 0).then(|| graph.add(NodeSpec::input("input", inputs)));
+        let sum = (self.tracks.len() > 1).then(|| graph.add(NodeSpec::sum("sum", outputs)));
+        let output = graph.add(NodeSpec::output("output", outputs));
+        if let Some(sum) = sum {
+            graph.connect_audio(sum, 0, output, 0)?;
+        }
+        let isolation = match self.isolation {
+            Isolation::None => graph::Isolation::Local,
+            Isolation::Plugin | Isolation::Group => graph::Isolation::Remote,
+        };
+        let mut nodes = Vec::with_capacity(self.tracks.len());
+        for track in &self.tracks {
+            let mut last = input.map(|node| (node, 0));
+            let mut ids = Vec::with_capacity(plugins);
+            for plugin in track.iter().take(plugins) {
+                let info = plugin.info();
+                // A bus without channels carries nothing, but has to keep its place.
+                let channels = |ports: &[sandrack_sandbox::format::AudioPort]| -> Vec<u32> {
+                    ports.iter().map(|port| port.channels.max(1)).collect()
+                };
+                let (ins, outs) = (channels(&info.inputs), channels(&info.outputs));
+                let spec = NodeSpec::plugin(&plugin.name, &ins, &outs)
+                    .isolation(isolation)
+                    .event_input(!info.note_inputs.is_empty() || !info.params.is_empty())
+                    .event_output(!info.note_outputs.is_empty() || !info.params.is_empty())
+                    .latency(plugin.latency);
+                let node = graph.add(spec);
+                if let (Some((from, bus)), Some(main)) = (last, main_bus(&info.inputs)) {
+                    graph.connect_audio(from, bus, node, main)?;
+                }
+                if let Some(main) = main_bus(&info.outputs) {
+                    last = Some((node, main));
+                }
+                ids.push((node, plugin.name.clone()));
+            }
+            if let Some((from, bus)) = last {
+                graph.connect_audio(from, bus, sum.unwrap_or(output), 0)?;
+            }
+            nodes.push(ids);
+        }
+        Ok((graph, nodes))
+    }
+
+    /// Lets all plugins be destroyed in order, then their processes end.
+    pub fn quit(self) {
+        let workers = self.workers();
+        drop(self);
+        let share = workers.len().div_ceil(8).max(1);
+        std::thread::scope(|scope| {
+            for some in workers.chunks(share) {
+                scope.spawn(move || some.iter().for_each(|worker| worker.quit()));
+            }
+        });
+    }
+}
+
+/// Events a node can receive in one block.
+const EVENT_CAPACITY: u32 = sandrack_sandbox::shm::layout::EVENTS as u32;
+
+fn main_bus(ports: &[sandrack_sandbox::format::AudioPort]) -> Option<u32> {
+    let with_channels = |port: &sandrack_sandbox::format::AudioPort| port.channels > 0;
+    ports
+        .iter()
+        .position(|port| port.main && with_channels(port))
+        .or_else(|| ports.iter().position(with_channels))
+        .map(|bus| bus as u32)
+}
+
+fn display_name(plugin: &PluginRef, info: &PluginInfo, number: usize) -> String {
+    let name = match info.descriptor.name.as_str() {
+        "" => plugin.to_string(),
+        name => name.to_owned(),
+    };
+    format!("{name} {}", number + 1)
+}
+
+fn load_all(
+    tracks: &[Vec<PluginRef>],
+    mut load: impl FnMut(usize, &PluginRef) -> Result<Place, Error>,
+) -> Result<Vec<Vec<Plugin>>, Error> {
+    let mut number = 0;
+    let mut loaded = Vec::with_capacity(tracks.len());
+    for (track, plugins) in tracks.iter().enumerate() {
+        let mut chain = Vec::with_capacity(plugins.len());
+        for plugin in plugins {
+            chain.push(named(load(track, plugin)?, plugin, number));
+            number += 1;
+        }
+        loaded.push(chain);
+    }
+    Ok(loaded)
+}
+
+fn named(place: Place, reference: &PluginRef, number: usize) -> Plugin {
+    let mut plugin = Plugin { name: String::new(), place, activation: None, latency: 0 };
+    plugin.name = display_name(reference, plugin.info(), number);
+    plugin
+}
+
+/// A worker for each plugin, started from several threads.
+fn load_apart(
+    supervisor: &Supervisor,
+    tracks: &[Vec<PluginRef>],
+    core: &(dyn Fn(usize) -> Option<usize> + Sync),
+    progress: &(dyn Fn() + Sync),
+) -> Result<Vec<Vec<Plugin>>, Error> {
+    let jobs: Vec<(usize, &PluginRef)> = tracks
+        .iter()
+        .enumerate()
+        .flat_map(|(track, plugins)| plugins.iter().map(move |plugin| (track, plugin)))
+        .collect();
+    // Two at a time a core: while one waits for its process to come up, another loads.
+    let threads = (2 * thread::cores().len()).clamp(1, 16).min(jobs.len().max(1));
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let load = |(track, plugin): (usize, &PluginRef)| -> Result<Node, Error> {
+        let worker = supervisor.start_worker(&plugin.to_string(), core(track))?;
+        Ok(worker.load(plugin)?)
+    };
+    let results: Vec<(usize, Result<Node, Error>)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut mine = Vec::new();
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(&job) = jobs.get(at) else { break mine };
+                let result = load(job);
+                let failed = result.is_err();
+                mine.push((at, result));
+                if failed {
+                    // The others stop too: one error is enough.
+                    next.fetch_max(jobs.len(), std::sync::atomic::Ordering::Relaxed);
+                    break mine;
+                }
+                progress();
+            }
+        };
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect()
+    });
+    let mut nodes: Vec<Option<Node>> = jobs.iter().map(|_| None).collect();
+    for (at, result) in results {
+        nodes[at] = Some(result?);
+    }
+    let mut nodes = nodes.into_iter().flatten();
+    load_all(tracks, |_, plugin| {
+        let node = nodes.next().ok_or_else(|| Error::Plan {
+            reason: format!("{plugin}: was not loaded, and nobody said why"),
+        })?;
+        Ok(Place::Worker(node))
+    })
+}
+
+/// Runs the engine in a driver's callback.
+pub struct EngineCallback {
+    engine: Engine,
+}
+
+impl Callback for EngineCallback {
+    fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>) {
+        set_flush_to_zero();
+        let deadlines = deadlines(time, now_ns());
+        assert_no_alloc(|| self.engine.process(io.inputs, io.outputs, deadlines));
+    }
+}
+
+impl EngineCallback {
+    /// A block outside a driver, with as much time as it takes, up to `timeout`.
+    pub fn process_offline(
+        &mut self,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        timeout: std::time::Duration,
+    ) {
+        let _flush = FlushToZero::new();
+        let hard = now_ns().saturating_add(timeout.as_nanos() as u64);
+        let deadlines = Deadlines { soft: u64::MAX, hard };
+        assert_no_alloc(|| self.engine.process(inputs, outputs, deadlines));
+    }
+}
+
+/// When to stop waiting: a twentieth before the next callback is due, so that fallbacks can still
+/// be mixed. A callback that itself begins late has half a period all the same: the output is too
+/// late in any case, and the plugins are not to blame.
+fn deadlines(time: &CallbackTime, now: u64) -> Deadlines {
+    if time.next_due_ns == u64::MAX {
+        return Deadlines { soft: u64::MAX, hard: u64::MAX };
+    }
+    let period = time.next_due_ns.saturating_sub(time.due_ns);
+    let hard = (time.next_due_ns - period / 20).max(now + period / 2);
+    Deadlines { soft: hard - period / 2, hard }
+}
+
+/// What a driver's thread does before it first calls the engine: the realtime class, its core.
+pub fn realtime_setup(core: Option<usize>) -> impl FnMut() + Send + 'static {
+    move || {
+        if let Some(core) = core {
+            let _ = thread::pin_current(core);
+        }
+        let _ = thread::set_realtime(thread::priority::ENGINE);
+        thread::lock_stack();
+    }
+}
