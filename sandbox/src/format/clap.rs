@@ -271,7 +271,7 @@ impl Instance for ClapInstance {
             outputs: Buses::new(&[], std::ptr::null_mut()),
             frames: 0,
             in_events: EventBuffer::with_capacity(2 * crate::shm::layout::EVENTS),
-            out_events: OutEvents::default(),
+            out_events: OutEvents::new(),
         }))
     }
 

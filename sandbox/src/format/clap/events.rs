@@ -48,18 +48,20 @@ pub(super) fn push_event(into: &mut EventBuffer, event: &Event) {
 }
 
 /// What the plugin puts out: kept if it can be expressed and lies within the block.
-#[derive(Default)]
 pub(super) struct OutEvents {
+    /// Never grows.
     events: Vec<Event>,
     frames: u32,
     dropped: u64,
 }
 
 impl OutEvents {
+    pub(super) fn new() -> Self {
+        Self { events: Vec::with_capacity(EVENTS), frames: 0, dropped: 0 }
+    }
+
     pub(super) fn begin(&mut self, frames: u32) {
         self.events.clear();
-        // Once: no allocation from the second block on.
-        self.events.reserve(EVENTS);
         self.frames = frames;
         self.dropped = 0;
     }
