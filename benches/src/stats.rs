@@ -43,9 +43,24 @@ impl Summary {
     /// `{"p50":…,"p99":…,"max":…}`, null for what the samples do not support.
     #[must_use]
     pub fn json(&self) -> Value {
-        let round = |us: Option<f64>| us.map(|us| (us * 1e3).round() / 1e3);
         json!({ "p50": round(self.p50), "p99": round(self.p99), "max": round(self.max) })
     }
+}
+
+/// The middle one of a few figures; of an even number, the mean of the middle two.
+#[must_use]
+pub fn median(figures: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = figures.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let (low, high) =
+        (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
+    Some((low + high) / 2.0)
+}
+
+/// To three digits after the point, for JSON.
+#[must_use]
+pub fn round(figure: Option<f64>) -> Option<f64> {
+    figure.map(|figure| (figure * 1e3).round() / 1e3)
 }
 
 /// A figure for a table, eight wide; `-` where there is none.
@@ -80,6 +95,13 @@ mod tests {
             summary,
             Summary { count: 2000, p50: Some(500.0), p99: Some(990.0), max: Some(1000.0) }
         );
+    }
+
+    #[test]
+    fn the_median_of_few() {
+        assert_eq!(median([]), None);
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([3.0, 1.0, 2.0, 10.0]), Some(2.5));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn render(
     let config = SessionConfig {
         tracks: vec![options.chain.clone()],
         isolation: options.isolation,
-        cores: Vec::new(),
+        ..SessionConfig::default()
     };
     let mut session = Session::load(supervisor, &config, &|| {})?;
     let plugins = options.chain.len();

@@ -4,6 +4,7 @@
 //! driver in ─┬─ track 0: plugin ─ plugin ─ … ─┬─ sum ─ driver out
 //!            └─ track 1: plugin ─ plugin ─ … ─┘
 //! ```
+//! Notes go down a track, too: from a plugin that puts them out to the next that takes them.
 //!
 //! # Threads
 //! Everything here is for one control thread, the one that made the [`Session`]; in-process plugins
@@ -31,7 +32,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What to load.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionConfig {
     /// Plugins in series, one vector a track.
     pub tracks: Vec<Vec<PluginRef>>,
@@ -40,12 +41,16 @@ pub struct SessionConfig {
     /// Cores to keep the tracks' workers on, in turn; the first is the engine's. Empty: the
     /// system decides.
     pub cores: Vec<usize>,
+    /// Whether the tracks stay apart, instead of being summed: the driver's outputs are shared out
+    /// among them, the first to the first.
+    pub separate: bool,
 }
 
 /// Loaded plugins. Not `Send`: in-process plugins stay on their main thread.
 pub struct Session {
     supervisor: Supervisor,
     isolation: Isolation,
+    separate: bool,
     tracks: Vec<Vec<Plugin>>,
 }
 
@@ -114,7 +119,8 @@ impl Session {
             })?,
         };
         let supervisor = supervisor.clone();
-        Ok(Self { supervisor, isolation: config.isolation, tracks })
+        let (isolation, separate) = (config.isolation, config.separate);
+        Ok(Self { supervisor, isolation, separate, tracks })
     }
 
     /// Plugins loaded, over all tracks.
@@ -241,18 +247,15 @@ impl Session {
     ) -> Result<(Graph, NamedNodes), Error> {
         let mut graph = Graph::new();
         let input = (inputs > 0).then(|| graph.add(NodeSpec::input("input", inputs)));
-        let sum = (self.tracks.len() > 1).then(|| graph.add(NodeSpec::sum("sum", outputs)));
-        let output = graph.add(NodeSpec::output("output", outputs));
-        if let Some(sum) = sum {
-            graph.connect_audio(sum, 0, output, 0)?;
-        }
+        let ends = self.ends(&mut graph, outputs)?;
         let isolation = match self.isolation {
             Isolation::None => graph::Isolation::Local,
             Isolation::Plugin | Isolation::Group => graph::Isolation::Remote,
         };
         let mut nodes = Vec::with_capacity(self.tracks.len());
-        for track in &self.tracks {
+        for (track, end) in self.tracks.iter().zip(ends) {
             let mut last = input.map(|node| (node, 0));
+            let mut notes = None;
             let mut ids = Vec::with_capacity(plugins);
             for plugin in track.iter().take(plugins) {
                 let info = plugin.info();
@@ -273,14 +276,39 @@ impl Session {
                 if let Some(main) = main_bus(&info.outputs) {
                     last = Some((node, main));
                 }
+                if let Some(from) = notes.filter(|_| !info.note_inputs.is_empty()) {
+                    graph.connect_events(from, node)?;
+                }
+                if !info.note_outputs.is_empty() {
+                    notes = Some(node);
+                }
                 ids.push((node, plugin.name.clone()));
             }
             if let Some((from, bus)) = last {
-                graph.connect_audio(from, bus, sum.unwrap_or(output), 0)?;
+                graph.connect_audio(from, bus, end, 0)?;
             }
             nodes.push(ids);
         }
         Ok((graph, nodes))
+    }
+
+    /// Where each track ends.
+    fn ends(&self, graph: &mut Graph, outputs: u32) -> Result<Vec<NodeId>, Error> {
+        let tracks = self.tracks.len();
+        if self.separate {
+            let each = outputs / (tracks as u32).max(1);
+            let output = |track| {
+                let name = format!("output {}", track + 1);
+                graph.add(NodeSpec::output(name, each).first_channel(track * each))
+            };
+            return Ok((0..tracks as u32).map(output).collect());
+        }
+        let sum = (tracks > 1).then(|| graph.add(NodeSpec::sum("sum", outputs)));
+        let output = graph.add(NodeSpec::output("output", outputs));
+        if let Some(sum) = sum {
+            graph.connect_audio(sum, 0, output, 0)?;
+        }
+        Ok(vec![sum.unwrap_or(output); tracks])
     }
 
     /// Lets all plugins be destroyed in order, then their processes end.

@@ -484,13 +484,25 @@ fn absurd(what: String) -> Error {
     Error::Protocol { name: "plan".into(), what }
 }
 
+/// Slots for plans of this generation: in the page that holds the doorbell's word as long as there
+/// are any left, for a second page costs every wake an address translation more.
+fn slot_areas(generation: u32) -> [(u32, u32); 2] {
+    const FIRST_PAGE: u32 = ((4096 - 64) / size_of::<u32>()) as u32;
+    let all = DOORBELL_SLOTS as u32;
+    let (half, middle) = (FIRST_PAGE / 2, FIRST_PAGE + (all - FIRST_PAGE) / 2);
+    match generation % 2 {
+        0 => [(0, half), (FIRST_PAGE, middle)],
+        _ => [(half, FIRST_PAGE), (middle, all)],
+    }
+}
+
 impl<'a> Layout<'a> {
     fn new(wirings: &'a [NodeWiring<'a>], generation: u32, max_frames: u32) -> Result<Self, Error> {
-        let half = DOORBELL_SLOTS as u32 / 2;
-        // Plans of even and odd generation use different halves, so that those who still ring for
+        // Plans of even and odd generation use different slots, so that those who still ring for
         // the old plan don't disturb the new.
-        let base = (generation % 2) * half;
-        let mut used: BTreeMap<u32, u32> = BTreeMap::new();
+        let areas = slot_areas(generation);
+        let most: u32 = areas.iter().map(|area| area.1 - area.0).sum();
+        let mut used: BTreeMap<u32, [(u32, u32); 2]> = BTreeMap::new();
         let mut slots = Vec::with_capacity(wirings.len());
         let mut inboxes = Vec::with_capacity(wirings.len());
         for wiring in wirings {
@@ -502,15 +514,15 @@ impl<'a> Layout<'a> {
                 )));
             }
             let count = wiring.predecessors.len() as u32 + 1;
-            let taken = used.entry(wiring.node.worker().id()).or_default();
-            slots.push(Slots { first: base + *taken, count });
-            *taken += count;
-            if *taken > half {
+            let free = used.entry(wiring.node.worker().id()).or_insert(areas);
+            let Some(area) = free.iter_mut().find(|area| area.1 - area.0 >= count) else {
                 return Err(absurd(format!(
-                    "{}: its worker has more than {half} connections",
+                    "{}: its worker has more than {most} connections",
                     wiring.node.plugin()
                 )));
-            }
+            };
+            slots.push(Slots { first: area.0, count });
+            area.0 += count;
             let shape = InboxShape {
                 sources: wiring.sources.iter().map(|source| source.channels).collect(),
                 max_frames,

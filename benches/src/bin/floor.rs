@@ -20,24 +20,15 @@
 //! code 0, or 1 with one line that says why.
 
 use std::error::Error;
-use std::hint::black_box;
 use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rustix::process::Signal;
-use rustix::thread::futex;
-use rustix::time::Timespec;
-use sandrack_benches::child::{self, Children};
-use sandrack_benches::os::{self, Shared};
+use sandrack_benches::chain::{self, Chain, Driven, HOST_PRIORITY, Refused};
+use sandrack_benches::os;
 use sandrack_benches::stats::{self, Summary};
 use serde_json::json;
-
-const NODE: &str = "as-node";
-const NODE_PRIORITY: i32 = 70;
-const HOST_PRIORITY: i32 = 71;
 
 /// The bare cost of handing a block from one process to the next.
 #[derive(Parser)]
@@ -62,116 +53,15 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-/// The shared page: the start-up counts, a word per node, and a word per node on which the host
-/// waits for that node.
-struct Page {
-    shared: Shared,
-    nodes: usize,
-}
-
-impl Page {
-    fn cells(nodes: usize) -> usize {
-        3 + 2 * nodes
-    }
-
-    fn create(nodes: usize) -> std::io::Result<Self> {
-        Ok(Self { shared: Shared::create(Self::cells(nodes), 0)?, nodes })
-    }
-
-    fn inherited(nodes: usize) -> std::io::Result<Self> {
-        Ok(Self { shared: Shared::from_stdin(Self::cells(nodes), 0)?, nodes })
-    }
-
-    fn cell(&self, index: usize) -> &AtomicU32 {
-        &self.shared.cells()[index].0
-    }
-
-    fn ready(&self) -> &AtomicU32 {
-        self.cell(0)
-    }
-
-    fn without_realtime(&self) -> &AtomicU32 {
-        self.cell(1)
-    }
-
-    fn without_lock(&self) -> &AtomicU32 {
-        self.cell(2)
-    }
-
-    fn node(&self, index: usize) -> &AtomicU32 {
-        self.cell(3 + index)
-    }
-
-    fn answer(&self, index: usize) -> &AtomicU32 {
-        self.cell(3 + self.nodes + index)
-    }
-}
-
-/// Publishes the block's number in `word` and wakes who waits for it.
-fn ring(word: &AtomicU32, block: u32) {
-    word.store(block, Ordering::Release); // with the load in `wait_for`
-    let _ = futex::wake(word, futex::Flags::empty(), 1);
-}
-
-/// Waits until `word` holds `block`; false when `limit` runs out first.
-fn wait_for(word: &AtomicU32, block: u32, limit: Option<&Timespec>) -> bool {
-    loop {
-        let seen = word.load(Ordering::Acquire); // with the store in `ring`
-        if seen == block {
-            return true;
-        }
-        // AGAIN (the word changed meanwhile) and INTR lead to another look.
-        if futex::wait(word, futex::Flags::empty(), seen, limit) == Err(rustix::io::Errno::TIMEDOUT)
-        {
-            return false;
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    let result = match child::role(&[NODE]) {
-        Some((_, parent, arguments)) => node(parent, &arguments),
-        None => measure(&Options::parse()),
-    };
-    match result {
+    chain::run_if_node();
+    match measure(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("floor: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// One process of the chain. Runs until it is killed.
-fn node(parent: u32, arguments: &[String]) -> Result<(), Box<dyn Error>> {
-    child::die_with_parent(parent, Signal::KILL)?;
-    let [index, nodes, hand_off, cores] = arguments else {
-        return Err("a process of the chain was started by hand".into());
-    };
-    let (index, nodes): (usize, usize) = (index.parse()?, nodes.parse()?);
-    let hand_off: bool = hand_off.parse()?;
-    let cores: Vec<usize> = cores.split(',').map(str::parse).collect::<Result<_, _>>()?;
-    let page = Page::inherited(nodes)?;
-    os::pin(&cores)?;
-    if os::set_realtime(NODE_PRIORITY).is_err() {
-        page.without_realtime().fetch_add(1, Ordering::Relaxed);
-    }
-    if os::lock_memory().is_err() {
-        page.without_lock().fetch_add(1, Ordering::Relaxed);
-    }
-    let next =
-        if hand_off && index + 1 < nodes { page.node(index + 1) } else { page.answer(index) };
-    let own = page.node(index);
-    let mut audio = [0.0_f32; 128];
-    page.ready().fetch_add(1, Ordering::Release); // with the load in `chain`
-    for block in 1.. {
-        wait_for(own, block, None);
-        for sample in black_box(&mut audio) {
-            *sample = *sample * 0.5 + 1.0;
-        }
-        ring(next, block);
-    }
-    Ok(())
 }
 
 /// Where the processes of a chain run.
@@ -201,13 +91,6 @@ fn placements(all: &[usize]) -> Vec<Placement> {
     placements
 }
 
-/// What the system did not permit.
-#[derive(Default)]
-struct Refused {
-    realtime: bool,
-    lock: bool,
-}
-
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     let cores = os::cores()?;
     let placements = placements(&cores);
@@ -221,7 +104,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         let blocks =
             options.blocks / options.rounds + u32::from(round < options.blocks % options.rounds);
         for (placement, samples) in placements.iter().zip(&mut samples) {
-            chain(options, placement, blocks, samples, &mut refused)
+            run(options, placement, blocks, samples, &mut refused)
                 .map_err(|error| format!("{}: {error}", placement.name))?;
         }
     }
@@ -230,55 +113,30 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// Starts a chain, runs `blocks` blocks through it and adds their times to `samples`.
-fn chain(
+fn run(
     options: &Options,
     placement: &Placement,
     blocks: u32,
     samples: &mut Vec<u64>,
     refused: &mut Refused,
 ) -> Result<(), Box<dyn Error>> {
-    let nodes = usize::from(options.nodes);
-    let page = Page::create(nodes)?;
-    let hand_off = !options.round_trips;
-    let mut children = Children::default();
+    let driven = if options.round_trips { Driven::RoundTrips } else { Driven::HandOff };
     os::pin(&placement.host)?;
-    for index in 0..nodes {
-        let cores = if index % 2 == 0 { &placement.even } else { &placement.odd };
-        let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-        children.spawn(
-            child::again(NODE)
-                .args([index.to_string(), nodes.to_string(), hand_off.to_string()])
-                .arg(cores.join(","))
-                .stdin(page.shared.stdio()?)
-                .stdout(Stdio::null()),
-        )?;
-    }
-    let started = || page.ready().load(Ordering::Acquire) as usize == nodes; // with `node`
-    children.wait_until(Duration::from_secs(20), started).map_err(|why| why.to_string())?;
-    refused.realtime |= page.without_realtime().load(Ordering::Relaxed) > 0;
-    refused.lock |= page.without_lock().load(Ordering::Relaxed) > 0;
+    let nodes = usize::from(options.nodes);
+    let mut chain = Chain::start(nodes, &placement.even, &placement.odd, driven)?;
+    refused.realtime |= chain.refused().realtime;
+    refused.lock |= chain.refused().lock;
 
     let gap = Duration::from_micros(u64::from(options.gap_us));
-    let limit = Timespec { tv_sec: 2, tv_nsec: 0 };
     samples.reserve(blocks as usize);
     std::thread::sleep(Duration::from_millis(100));
-    for block in 1..=blocks {
+    for _ in 0..blocks {
         std::thread::sleep(gap);
         let start = os::now_ns();
-        let mut arrived = true;
-        if hand_off {
-            ring(page.node(0), block);
-            arrived &= wait_for(page.answer(nodes - 1), block, Some(&limit));
-        } else {
-            for index in 0..nodes {
-                ring(page.node(index), block);
-                arrived &= wait_for(page.answer(index), block, Some(&limit));
-            }
-        }
+        let arrived = chain.block();
         let end = os::now_ns();
         if !arrived {
-            let ended = children.first_ended().map(|(index, _)| format!(": process {index} ended"));
-            return Err(format!("block {block} was lost{}", ended.unwrap_or_default()).into());
+            return Err(chain.why_lost().into());
         }
         samples.push(end - start);
     }

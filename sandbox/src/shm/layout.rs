@@ -136,7 +136,8 @@ pub struct Doorbell {
     pub slots: [AtomicU32; DOORBELL_SLOTS],
 }
 
-/// Slots in a doorbell. Half of them serve plans of even generation, half those of odd.
+/// Slots in a doorbell. Half of them serve plans of even generation, half those of odd; see
+/// `remote::slot_areas`.
 pub const DOORBELL_SLOTS: usize = 4080;
 
 /// What one node put out. Behind it, by [`OutboxShape`]: events, audio.

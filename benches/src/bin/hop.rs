@@ -1,0 +1,342 @@
+//! The hop against the floor: what Sandrack's hand-off from one worker to the next costs, as a
+//! multiple of the bare one.
+//!
+//! Gain plugins in series, a worker process each, run by the engine in the virtual driver's
+//! callback. In turns with it, round by round: the floor's chain of as many processes
+//! ([`sandrack_benches::chain`]) in the same driver's callback, on the same cores with the same
+//! period; the floor of `sandrack calibrate`; and an empty callback. With `--jack` also as many
+//! JACK clients, at 512 frames and at those of the run, with Sandrack at the same.
+//!
+//! All figures are microseconds per hop, p50:
+//! - *wait*: from the end of one plugin to the start of the next: the hand-off. It is held against
+//!   the floor, whose blocks hold one more hand-off, the one back to the host.
+//! - *whole*: the callback divided by the plugins: hand-offs, plugins, engine, everything. It is
+//!   held against JACK's time from the begin of the first client to the end of the last.
+//! - *engine*: what is left of a block (not of a hop) without the plugins' waits and runs: the
+//!   engine's own work and the way back to it.
+//!
+//! ```text
+//! cargo run --release -p sandrack-benches --bin hop
+//! cargo build --release -p sandrack-benches --features jack && target/release/hop --jack
+//! ```
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::Parser;
+use sandrack_benches::chain::{self, Chain, Driven};
+use sandrack_benches::os;
+use sandrack_benches::rig::{self, Blocks, Failure, FloorCallback, Rig, Slot};
+use sandrack_benches::stats::{Summary, cell, median, round};
+use sandrack_benches::verdict::{self, Check, Output};
+use sandrack_host::plugins::test_plugin;
+use sandrack_host::report::Isolation;
+use sandrack_sandbox::calibrate;
+use serde_json::{Value, json};
+
+/// Most times the floor that a hand-off may cost.
+const MOST_FLOORS: f64 = 1.4;
+/// So many times dearer JACK has to be.
+const JACK_FACTOR: f64 = 3.0;
+/// Frames at which JACK is measured in any case.
+const JACK_FRAMES: u32 = 512;
+
+/// A chain of plugins, a process each, against the bare hand-off.
+#[derive(Parser)]
+struct Options {
+    /// Plugins in series
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=60))]
+    plugins: u16,
+    /// Frames per period, at 48 kHz
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=8192))]
+    frames: u32,
+    /// Rounds, in each of which everything has its turn [default: 8]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Seconds of a turn [default: 1.5]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Where all processes run
+    #[arg(long, value_enum, default_value_t)]
+    placement: rig::Placement,
+    /// Also against JACK, in the first three rounds, with the program jack_peer beside this one
+    #[arg(long)]
+    jack: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// p50s of one round, us per hop; `engine` per block.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    floor: f64,
+    calibrated: f64,
+    wait: f64,
+    run: f64,
+    whole: f64,
+    engine: f64,
+    empty: f64,
+}
+
+/// p50s of JACK and of Sandrack at the same frames, us per hop.
+#[derive(Clone, Copy, Debug)]
+struct Jack {
+    frames: u32,
+    jack_whole: f64,
+    jack_wait: f64,
+    whole: f64,
+    wait: f64,
+}
+
+fn main() -> ExitCode {
+    sandrack_sandbox::worker::run_if_worker();
+    chain::run_if_node();
+    match measure(&Options::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hop: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn p50(ns: &[u64], by: usize) -> Result<f64, Failure> {
+    Summary::of(ns, by).p50.ok_or_else(|| "too few blocks for a median: more --seconds".into())
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    rig: Rig,
+    cores: Vec<usize>,
+    length: Duration,
+}
+
+impl Bench<'_> {
+    fn plugins(&self) -> usize {
+        usize::from(self.options.plugins)
+    }
+
+    fn sandrack(&mut self, frames: u32) -> Result<Blocks, Failure> {
+        self.rig.connect(frames, usize::from(self.options.plugins))?;
+        let blocks = self.rig.run(self.length)?;
+        if blocks.late_blocks * 20 > blocks.slice.busy.len() as u64 {
+            let late = blocks.late_blocks;
+            return Err(format!("{late} blocks were late at {frames} frames: no figures").into());
+        }
+        Ok(blocks)
+    }
+
+    /// JACK, and Sandrack at the same frames.
+    fn jack(&mut self, frames: u32, known: Option<&Round>) -> Result<Jack, Failure> {
+        let (whole, wait) = match known {
+            Some(round) => (round.whole, round.wait),
+            None => {
+                let blocks = self.sandrack(frames)?;
+                (p50(&blocks.slice.busy, self.plugins())?, p50(&blocks.wait, 1)?)
+            }
+        };
+        let figures = self.jack_peer(frames)?;
+        let figure = |name: &str| {
+            figures[name]["p50"].as_f64().ok_or_else(|| format!("jack_peer gave no {name}"))
+        };
+        let (jack_whole, jack_wait) = (figure("hop_us")?, figure("wait_us")?);
+        Ok(Jack { frames, jack_whole, jack_wait, whole, wait })
+    }
+
+    fn jack_peer(&self, frames: u32) -> Result<Value, Failure> {
+        let program: PathBuf = std::env::current_exe()?.with_file_name("jack_peer");
+        if !program.is_file() {
+            return Err(format!(
+                "{} is not there: cargo build --release -p sandrack-benches --features jack",
+                program.display()
+            )
+            .into());
+        }
+        let mut command = Command::new(program);
+        command.args(["--json", "-", "--frames", &frames.to_string()]);
+        command.args(["--clients", &self.options.plugins.to_string()]);
+        let seconds = self.length.as_secs_f64().ceil().max(1.0) as u32;
+        command.args(["--seconds", &seconds.to_string()]);
+        if !self.cores.is_empty() {
+            command.arg("--pin");
+        }
+        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+        if !output.status.success() {
+            return Err("jack_peer failed".into());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+fn measure(options: &Options) -> Result<ExitCode, Failure> {
+    let rounds = options.output.or(options.rounds, 8, 2);
+    let seconds = options.output.or(options.seconds, 1.5, 0.2);
+    let (supervisor, calibration, cores) = rig::supervisor(options.placement)?;
+    let plugins = usize::from(options.plugins);
+    let core = cores.first().copied();
+    let here: Vec<usize> = cores.iter().copied().take(1).collect();
+    let plugin = test_plugin("gain")?;
+    let rig = Rig::load(&supervisor, &plugin, (1, plugins), Isolation::Plugin, &here)?;
+    let length = Duration::from_secs_f64(seconds);
+    let mut bench = Bench { options, rig, cores: here, length };
+
+    let all = os::cores()?;
+    let nodes = if bench.cores.is_empty() { &all } else { &bench.cores };
+    let (floor, lost) = FloorCallback::new(Chain::start(plugins, nodes, nodes, Driven::HandOff)?);
+    let mut floor = Slot::new(Box::new(floor));
+    let mut empty = Slot::empty();
+    let program = std::env::current_exe()?;
+    let placement = match core {
+        Some(core) => calibrate::Placement::SameCore(core),
+        None => calibrate::Placement::AnyCore,
+    };
+
+    let (mut table, mut jacks) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let mut run_floor = || {
+            let slice = floor.run(options.frames, core, length, || {})?;
+            match lost.load(Ordering::Relaxed) {
+                true => Err("a block got lost in the floor's chain".into()),
+                false => p50(&slice.busy, plugins),
+            }
+        };
+        // Who comes first changes, so that a drift of the machine favours neither.
+        let (floor_us, blocks) = if round % 2 == 0 {
+            let blocks = bench.sandrack(options.frames)?;
+            (run_floor()?, blocks)
+        } else {
+            (run_floor()?, bench.sandrack(options.frames)?)
+        };
+        let links = if options.output.smoke { 50 } else { 300 };
+        let (calibrated, _) = calibrate::measure(&program, plugins, placement, links)?;
+        let nothing = empty.run(options.frames, core, length / 4, || {})?;
+        table.push(Round {
+            floor: floor_us,
+            calibrated: calibrated.p50 / 1e3,
+            wait: p50(&blocks.wait, 1)?,
+            run: p50(&blocks.run, 1)?,
+            whole: p50(&blocks.slice.busy, plugins)?,
+            engine: p50(&blocks.overhead, 1)?,
+            empty: p50(&nothing.since_due, 1)?,
+        });
+        if options.jack && round < 3 {
+            let mut sizes = vec![JACK_FRAMES, options.frames];
+            sizes.dedup();
+            for frames in sizes {
+                let known = table.last().filter(|_| frames == options.frames);
+                jacks.push(bench.jack(frames, known)?);
+            }
+        }
+    }
+    bench.rig.quit();
+    let place = match core {
+        Some(core) => format!("all on core {core}"),
+        None => "left to the scheduler".to_owned(),
+    };
+    report(options, &place, calibration.realtime, &table, &jacks)
+}
+
+fn report(
+    options: &Options,
+    place: &str,
+    realtime: bool,
+    rounds: &[Round],
+    jacks: &[Jack],
+) -> Result<ExitCode, Failure> {
+    let columns: [(&str, fn(&Round) -> f64); 9] = [
+        ("floor", |r| r.floor),
+        ("calib.", |r| r.calibrated),
+        ("wait", |r| r.wait),
+        ("run", |r| r.run),
+        ("whole", |r| r.whole),
+        ("engine", |r| r.engine),
+        ("empty", |r| r.empty),
+        ("wait/fl", |r| r.wait / r.floor),
+        ("whole/fl", |r| r.whole / r.floor),
+    ];
+    let mut text = format!(
+        "Hop: {} gain plugins in series, a process each, {} frames at {} Hz, {place}; p50, us \
+         per hop\n(engine and empty: per block; /fl: multiples of the floor of the same round)\n\n",
+        options.plugins,
+        options.frames,
+        rig::RATE,
+    );
+    let _ = write!(text, "{:<7}", "round");
+    columns.iter().for_each(|(name, _)| drop(write!(text, "{name:>9}")));
+    for (number, round) in rounds.iter().enumerate() {
+        let _ = write!(text, "\n{:<7}", number + 1);
+        columns.iter().for_each(|(_, get)| drop(write!(text, " {}", cell(Some(get(round))))));
+    }
+    let _ = write!(text, "\n{:<7}", "median");
+    let medians: Vec<Option<f64>> =
+        columns.iter().map(|(_, get)| median(rounds.iter().map(get))).collect();
+    medians.iter().for_each(|median| drop(write!(text, " {}", cell(*median))));
+    text.push('\n');
+
+    let mut checks =
+        vec![Check::at_most("hand-off, multiple of the floor", medians[7], MOST_FLOORS)];
+    let mut by_frames: Vec<u32> = jacks.iter().map(|jack| jack.frames).collect();
+    by_frames.sort_unstable();
+    by_frames.dedup();
+    let mut jack_json = Vec::new();
+    for frames in by_frames {
+        let of = |get: fn(&Jack) -> f64| {
+            median(jacks.iter().filter(|jack| jack.frames == frames).map(get))
+        };
+        let ratio = of(|jack| jack.jack_whole / jack.whole);
+        let _ = writeln!(
+            text,
+            "\nJACK, {frames} frames: {} whole, {} wait; Sandrack {} whole, {} wait (median of \
+             {} turns)",
+            cell(of(|jack| jack.jack_whole)).trim(),
+            cell(of(|jack| jack.jack_wait)).trim(),
+            cell(of(|jack| jack.whole)).trim(),
+            cell(of(|jack| jack.wait)).trim(),
+            jacks.iter().filter(|jack| jack.frames == frames).count(),
+        );
+        let what = format!("JACK's whole hop at {frames} frames, multiple of Sandrack's");
+        checks.push(Check::at_least(what, ratio, JACK_FACTOR));
+        jack_json.push(json!({
+            "frames": frames,
+            "jack_whole_us": round(of(|jack| jack.jack_whole)),
+            "jack_wait_us": round(of(|jack| jack.jack_wait)),
+            "whole_us": round(of(|jack| jack.whole)),
+            "wait_us": round(of(|jack| jack.wait)),
+            "whole_ratio": round(ratio),
+            "wait_ratio": round(of(|jack| jack.jack_wait / jack.wait)),
+        }));
+    }
+    let keys = [
+        "floor_us",
+        "calibrated_floor_us",
+        "wait_us",
+        "run_us",
+        "whole_us",
+        "engine_block_us",
+        "empty_block_us",
+        "wait_ratio",
+        "whole_ratio",
+    ];
+    let object = |values: &mut dyn Iterator<Item = Option<f64>>| -> Value {
+        keys.iter().zip(values).map(|(key, v)| ((*key).to_owned(), json!(round(v)))).collect()
+    };
+    let table: Vec<Value> = rounds
+        .iter()
+        .map(|round| object(&mut columns.iter().map(|(_, get)| Some(get(round)))))
+        .collect();
+    let value = json!({
+        "bench": "hop",
+        "plugins": options.plugins,
+        "frames": options.frames,
+        "rate": rig::RATE,
+        "placement": place,
+        "realtime": realtime,
+        "rounds": table,
+        "median": object(&mut medians.into_iter()),
+        "jack": jack_json,
+    });
+    Ok(verdict::finish(&options.output, &text, value, &checks)?)
+}
