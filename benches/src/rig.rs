@@ -249,6 +249,7 @@ impl Rig {
             tracks: vec![vec![plugin.clone(); plugins]; tracks],
             isolation,
             cores: cores.to_vec(),
+            ..SessionConfig::default()
         };
         let session = Session::load(supervisor, &config, &|| {})?;
         Ok(Self { connected: None, session, core: cores.first().copied() })

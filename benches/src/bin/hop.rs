@@ -173,7 +173,7 @@ impl Bench<'_> {
 
 fn measure(options: &Options) -> Result<ExitCode, Failure> {
     let rounds = options.output.or(options.rounds, 8, 2);
-    let seconds = options.output.or(options.seconds, 1.5, 0.2);
+    let seconds = options.output.or(options.seconds, 1.5, 0.4);
     let (supervisor, calibration, cores) = rig::supervisor(options.placement)?;
     let plugins = usize::from(options.plugins);
     let core = cores.first().copied();
@@ -264,17 +264,18 @@ fn report(
         options.frames,
         rig::RATE,
     );
-    let _ = write!(text, "{:<7}", "round");
-    columns.iter().for_each(|(name, _)| drop(write!(text, "{name:>9}")));
-    for (number, round) in rounds.iter().enumerate() {
-        let _ = write!(text, "\n{:<7}", number + 1);
-        columns.iter().for_each(|(_, get)| drop(write!(text, " {}", cell(Some(get(round))))));
-    }
-    let _ = write!(text, "\n{:<7}", "median");
     let medians: Vec<Option<f64>> =
         columns.iter().map(|(_, get)| median(rounds.iter().map(get))).collect();
-    medians.iter().for_each(|median| drop(write!(text, " {}", cell(*median))));
-    text.push('\n');
+    let names: String = columns.iter().map(|(name, _)| format!(" {name:>8}")).collect();
+    let _ = writeln!(text, "{:<7}{names}", "round");
+    let mut row = |name: String, figures: &mut dyn Iterator<Item = Option<f64>>| {
+        let cells: String = figures.map(|figure| format!(" {}", cell(figure))).collect();
+        let _ = writeln!(text, "{name:<7}{cells}");
+    };
+    for (number, round) in rounds.iter().enumerate() {
+        row((number + 1).to_string(), &mut columns.iter().map(|(_, get)| Some(get(round))));
+    }
+    row("median".to_owned(), &mut medians.iter().copied());
 
     let mut checks =
         vec![Check::at_most("hand-off, multiple of the floor", medians[7], MOST_FLOORS)];

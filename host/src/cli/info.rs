@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::error::Error;
-use sandrack_sandbox::format::{AudioPort, NotePort, PluginInfo, PluginRef};
+use sandrack_sandbox::format::{AudioPort, NotePort, Param, PluginInfo, PluginRef};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::fmt::Write;
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
         let mut text = format!("{file}: {} plugins\n\n", all.len());
         let width = all.iter().map(|d| d.id.chars().count()).max().unwrap_or(0);
         for d in &all {
-            let _ = writeln!(text, "  {:width$}  {}", d.id, d.name);
+            let _ = writeln!(text, "  {:width$}  {}", clean(&d.id), clean(&d.name));
         }
         let _ = writeln!(text, "\nMore of one: sandrack info '{file}#ID'; of all: --all");
         print(&text);
@@ -127,31 +127,51 @@ fn text(described: &Described) -> String {
     if !info.params.is_empty() {
         line("parameters", info.params.len().to_string());
     }
-    for param in &info.params {
-        let module = match param.module.as_str() {
-            "" => String::new(),
-            module => format!("{module}/"),
-        };
+    params(&info.params, &mut out);
+    format!("{}\n{out}", clean(&d.name))
+}
+
+/// Wider names push the rest of their line aside.
+const NAME_WIDTH: usize = 40;
+
+fn params(all: &[Param], out: &mut String) {
+    let name = |param: &Param| match param.module.as_str() {
+        "" => clean(&param.name),
+        module => clean(&format!("{module}/{}", param.name)),
+    };
+    let width = all.iter().map(|param| name(param).chars().count()).max().unwrap_or(0);
+    let width = width.min(NAME_WIDTH);
+    for param in all {
         let kind = match (param.read_only, param.stepped) {
             (true, _) => "  read-only",
             (_, true) => "  stepped",
             _ => "",
         };
+        let value = number(param.value);
+        // What the plugin writes may be the very number.
+        let shown = match clean(&param.text) {
+            shown if shown.is_empty() || shown.parse() == Ok(param.value) => String::new(),
+            shown => format!(" ({shown})"),
+        };
         let _ = writeln!(
             out,
-            "    {:>10}  {:<28} {} ..= {}  = {}{}{kind}",
+            "    {:>10}  {:width$}  {} ..= {}  = {value}{shown}{kind}",
             param.id,
-            clean(&format!("{module}{}", param.name)),
-            param.min,
-            param.max,
-            param.value,
-            match clean(&param.text) {
-                shown if shown.is_empty() => String::new(),
-                shown => format!(" ({shown})"),
-            },
+            name(param),
+            number(param.min),
+            number(param.max),
         );
     }
-    format!("{}\n{out}", clean(&d.name))
+}
+
+/// A number for reading: plugins' ranges are often single precision's neighbours of round ones.
+fn number(value: f64) -> String {
+    let rounded = (value * 1e6).round() / 1e6;
+    if rounded.is_finite() && (rounded != 0.0 || value == 0.0) {
+        rounded.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 fn audio_ports(ports: &[AudioPort]) -> String {
@@ -174,4 +194,37 @@ fn note_ports(ports: &[NotePort]) -> String {
         format!("{} ({})", port.name, kinds.join(", "))
     };
     ports.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_stand_in_columns() {
+        let param = |id, name: &str, value, text: &str| Param {
+            id,
+            name: name.into(),
+            module: String::new(),
+            min: -11.999_952_316_284_18,
+            max: 1e-9,
+            default: 0.0,
+            value,
+            text: text.into(),
+            stepped: false,
+            automatable: true,
+            read_only: false,
+            bypass: false,
+        };
+        let mut out = String::new();
+        params(
+            &[param(7, "Gain", 0.5, "0.500000"), param(4_000_000_000, "Far\nout", 1.0, "on")],
+            &mut out,
+        );
+        assert_eq!(
+            out,
+            "             7  Gain     -11.999952 ..= 1e-9  = 0.5\n    \
+             4000000000  Far out  -11.999952 ..= 1e-9  = 1 (on)\n"
+        );
+    }
 }

@@ -11,11 +11,13 @@ use super::{
     ProcessBlock, Processor,
 };
 use crate::error::PluginError;
-use crate::shm::layout::stride;
+use crate::shm::layout::{MAX_CHANNELS, stride};
 use clack_extensions::audio_ports::{AudioPortFlags, AudioPortInfoBuffer, PluginAudioPorts};
 use clack_extensions::gui::PluginGui;
 use clack_extensions::latency::PluginLatency;
-use clack_extensions::note_ports::{NoteDialect, NotePortInfoBuffer, PluginNotePorts};
+use clack_extensions::note_ports::{
+    NoteDialect, NoteDialects, NotePortInfoBuffer, PluginNotePorts,
+};
 use clack_extensions::params::{ParamInfoBuffer, ParamInfoFlags, PluginParams};
 use clack_extensions::state::PluginState;
 use clack_extensions::timer::PluginTimer;
@@ -31,7 +33,7 @@ use std::time::Instant;
 mod events;
 mod host;
 
-use events::{OutEvents, push_event, transport_event};
+use events::{Dialect, OutEvents, push_event, transport_event};
 use host::{HostMain, HostShared, SandrackHost, Shared};
 
 /// Most buses, and most parameters, that are believed of a plugin.
@@ -49,8 +51,9 @@ fn c_text(text: Option<&CStr>) -> String {
 
 fn load_entry(path: &Path) -> Result<PluginEntry, PluginError> {
     let shown = path.display().to_string();
-    // Relative names would be looked up in the library search path.
-    let full = std::fs::canonicalize(path)
+    // Relative names would be looked up in the library search path. Links are not followed: a
+    // plugin is told its path, and may look for its resources beside it.
+    let full = std::path::absolute(path)
         .map_err(|e| PluginError::Unreadable { path: shown.clone(), reason: e.to_string() })?;
     // SAFETY: running the library's code is the purpose; the worker contains what it does.
     unsafe { PluginEntry::load(&full) }.map_err(|error| {
@@ -109,17 +112,20 @@ pub struct ClapInstance {
     shared: Arc<Shared>,
     descriptor: Descriptor,
     name: String,
+    /// As told last.
+    latency: u32,
 }
 
 impl ClapInstance {
-    /// Loads, creates and initialises it.
+    /// Loads, creates and initialises it. `file` is the library that `plugin` means.
     pub fn load(
         plugin: &PluginRef,
+        file: &Path,
         wake_main: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Self, PluginError> {
         let path = plugin.path.display().to_string();
-        let entry = load_entry(&plugin.path)?;
-        let all = descriptors(&entry, &plugin.path)?;
+        let entry = load_entry(file)?;
+        let all = descriptors(&entry, file)?;
         let found = match &plugin.id {
             Some(id) => all.iter().find(|(_, d)| d.id == *id),
             None => all.first(),
@@ -152,7 +158,7 @@ impl ClapInstance {
             };
             PluginError::Call { plugin: name.clone(), call: call.into(), reason }
         })?;
-        Ok(Self { instance, shared, descriptor, name })
+        Ok(Self { instance, shared, descriptor, name, latency: 0 })
     }
 
     fn audio_ports(&mut self, input: bool) -> Vec<AudioPort> {
@@ -184,8 +190,13 @@ impl ClapInstance {
                 all.push(NotePort {
                     name: text(info.name),
                     clap: info.supported_dialects.supports(NoteDialect::Clap),
-                    midi: info.supported_dialects.supports(NoteDialect::Midi),
-                    prefers_midi: info.preferred_dialect == Some(NoteDialect::Midi),
+                    midi: info
+                        .supported_dialects
+                        .intersects(NoteDialects::MIDI | NoteDialects::MIDI_MPE),
+                    prefers_midi: matches!(
+                        info.preferred_dialect,
+                        Some(NoteDialect::Midi | NoteDialect::MidiMpe)
+                    ),
                 });
             }
         }
@@ -225,6 +236,29 @@ impl ClapInstance {
         all
     }
 
+    /// Lets an inactive plugin put out its parameters' changes. Of an active one, each block does.
+    fn flush(&mut self) {
+        let mut out = OutEvents::new();
+        out.begin(1);
+        if let Some(mut handle) = self.instance.inactive_plugin_handle()
+            && let Some(params) = handle.get_extension::<PluginParams>()
+        {
+            let mut events = OutputEvents::from_buffer(&mut out);
+            params.flush(&mut handle, &InputEvents::empty(), &mut events);
+        }
+        if !out.is_empty() {
+            self.shared.raise(&self.shared.wishes.params);
+        }
+    }
+
+    /// Whether the latency is another than it was last told. Some plugins say so whenever they are
+    /// set up; and of an inactive one the next activation tells.
+    fn latency_changed(&mut self) -> bool {
+        self.shared.wishes.latency.fulfil();
+        let told = self.latency;
+        self.instance.is_active() && self.latency() != told
+    }
+
     fn call_failed(&self, call: &str, reason: impl ToString) -> PluginError {
         PluginError::Call {
             plugin: self.name.clone(),
@@ -236,6 +270,7 @@ impl ClapInstance {
 
 impl Instance for ClapInstance {
     fn info(&mut self) -> PluginInfo {
+        self.shared.wishes.params.fulfil();
         let handle = self.instance.plugin_handle();
         PluginInfo {
             descriptor: self.descriptor.clone(),
@@ -260,16 +295,29 @@ impl Instance for ClapInstance {
             min_frames_count: frames.0,
             max_frames_count: frames.1,
         };
+        let ports = [self.audio_ports(true), self.audio_ports(false)].concat();
+        if let Some(port) = ports.iter().find(|port| port.channels > MAX_CHANNELS) {
+            let (port, channels) = (&port.name, port.channels);
+            let what = format!(
+                "its audio port '{port}' claims {channels} channels; more than {MAX_CHANNELS} are \
+                 not believed"
+            );
+            return Err(PluginError::Absurd { plugin: self.name.clone(), what });
+        }
+        // Ports change only while a plugin is inactive.
+        let note_ports = self.note_ports(true).iter().map(Dialect::of).collect();
+        self.shared.before_activate();
         let stopped = self
             .instance
             .activate(|_, _| host::HostAudio, configuration)
             .map_err(|e| self.call_failed("activate", e))?;
+        self.shared.after_activate();
         Ok(Box::new(ClapProcessor {
             plugin: stopped.into(),
+            note_ports,
             shared: Arc::clone(&self.shared),
             inputs: Buses::new(&[], std::ptr::null_mut()),
             outputs: Buses::new(&[], std::ptr::null_mut()),
-            frames: 0,
             in_events: EventBuffer::with_capacity(2 * crate::shm::layout::EVENTS),
             out_events: OutEvents::new(),
         }))
@@ -280,11 +328,18 @@ impl Instance for ClapInstance {
     }
 
     fn latency(&mut self) -> u32 {
+        if !self.instance.is_active() {
+            return 0;
+        }
         let handle = self.instance.plugin_handle();
-        handle.get_extension::<PluginLatency>().map_or(0, |latency| latency.get(&handle))
+        let extension = handle.get_extension::<PluginLatency>();
+        self.latency = extension.map_or(0, |latency| latency.get(&handle));
+        self.latency
     }
 
     fn save_state(&mut self) -> Result<Vec<u8>, PluginError> {
+        // What changes from here on may be missing in it.
+        self.shared.wishes.dirty.fulfil();
         let handle = self.instance.plugin_handle();
         let mut state = Vec::new();
         match handle.get_extension::<PluginState>() {
@@ -312,6 +367,9 @@ impl Instance for ClapInstance {
         if self.shared.take_callback() {
             self.instance.call_on_main_thread_callback();
         }
+        if self.shared.take_flush() {
+            self.flush();
+        }
         let (due, next) = self.shared.due_timers(Instant::now());
         if !due.is_empty() {
             let handle = self.instance.plugin_handle();
@@ -319,11 +377,17 @@ impl Instance for ClapInstance {
                 due.into_iter().for_each(|id| timer.on_timer(&handle, id));
             }
         }
-        next
+        [next, self.shared.log_opens()].into_iter().flatten().min()
     }
 
     fn take_notice(&mut self) -> Option<Notice> {
-        self.shared.take_notice()
+        loop {
+            let notice = self.shared.take_notice()?;
+            if notice == Notice::LatencyChanged && !self.latency_changed() {
+                continue;
+            }
+            return Some(notice);
+        }
     }
 }
 
@@ -331,10 +395,9 @@ impl Instance for ClapInstance {
 struct ClapProcessor {
     plugin: PluginAudioProcessor<SandrackHost>,
     shared: Arc<Shared>,
+    note_ports: Vec<Dialect>,
     inputs: Buses,
     outputs: Buses,
-    /// For which the channel addresses are worked out.
-    frames: u32,
     in_events: EventBuffer,
     out_events: OutEvents,
 }
@@ -342,39 +405,50 @@ struct ClapProcessor {
 // SAFETY: the addresses are good on any thread (contract of `bind`); clack's processor is Send.
 unsafe impl Send for ClapProcessor {}
 
-/// The buses of one direction. `buffers` point into `channels`, which is never resized.
+/// The buses of one direction.
 struct Buses {
+    counts: Vec<u32>,
     first: *mut f32,
+    /// Never resized: `buffers` point into it.
     channels: Vec<*mut f32>,
     buffers: Vec<clap_audio_buffer>,
 }
 
 impl Buses {
     fn new(counts: &[u32], first: *mut f32) -> Self {
-        let mut channels = vec![first; counts.iter().sum::<u32>() as usize];
-        let mut data32 = channels.as_mut_ptr();
-        let mut buffers = Vec::with_capacity(counts.len());
-        for &channel_count in counts {
-            buffers.push(clap_audio_buffer {
-                data32,
-                data64: std::ptr::null_mut(),
-                channel_count,
-                latency: 0,
-                constant_mask: 0,
-            });
-            // SAFETY: stays within `channels`, or one past its end for the last.
-            data32 = unsafe { data32.add(channel_count as usize) };
-        }
-        Self { first, channels, buffers }
+        let mut buses = Self {
+            counts: counts.to_vec(),
+            first,
+            channels: vec![first; counts.iter().sum::<u32>() as usize],
+            buffers: Vec::with_capacity(counts.len()),
+        };
+        buses.pack(0);
+        buses
     }
 
-    /// Works out the channels' addresses for blocks of so many frames.
+    /// Describes a block of so many frames: all of it anew each time, for plugins move the pointers
+    /// that they are given, or forget masks in there.
     fn pack(&mut self, frames: u32) {
         let floats = stride(frames) / size_of::<f32>();
         for (index, channel) in self.channels.iter_mut().enumerate() {
             // SAFETY: all channels of the greatest block lie behind `first` (contract of `bind`).
             *channel = unsafe { self.first.add(index * floats) };
         }
+        let mut data32 = self.channels.as_mut_ptr();
+        self.buffers.clear();
+        // Within its capacity.
+        self.buffers.extend(self.counts.iter().map(|&channel_count| {
+            let buffer = clap_audio_buffer {
+                data32,
+                data64: std::ptr::null_mut(),
+                channel_count,
+                latency: 0,
+                constant_mask: 0,
+            };
+            // SAFETY: stays within `channels`, or one past its end for the last.
+            data32 = unsafe { data32.add(channel_count as usize) };
+            buffer
+        }));
     }
 }
 
@@ -397,23 +471,18 @@ impl Processor for ClapProcessor {
     unsafe fn bind(&mut self, buffers: Buffers) {
         self.inputs = Buses::new(&buffers.inputs, buffers.input);
         self.outputs = Buses::new(&buffers.outputs, buffers.output);
-        self.frames = 0;
     }
 
     fn process(&mut self, block: ProcessBlock<'_>) -> bool {
         let _audio = host::enter_audio_thread();
         let Ok(plugin) = self.plugin.as_started_mut() else { return false };
         self.in_events.clear();
-        block.events.iter().for_each(|event| push_event(&mut self.in_events, event));
+        for event in block.events {
+            push_event(&mut self.in_events, event, &self.note_ports);
+        }
         self.out_events.begin(block.frames);
-        if self.frames != block.frames {
-            self.frames = block.frames;
-            self.inputs.pack(block.frames);
-            self.outputs.pack(block.frames);
-        }
-        for output in &mut self.outputs.buffers {
-            output.constant_mask = 0;
-        }
+        self.inputs.pack(block.frames);
+        self.outputs.pack(block.frames);
         let transport = transport_event(block.transport);
         // SAFETY: the buffers are good for the greatest block (contract of `bind`), and a block
         // is never greater: the worker checks `frames` against what it was activated for.

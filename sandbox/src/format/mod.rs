@@ -13,7 +13,9 @@ pub mod clap;
 use crate::error::PluginError;
 use crate::event::Event;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fmt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
@@ -275,24 +277,52 @@ pub trait Processor: Send {
     fn process(&mut self, block: ProcessBlock<'_>) -> bool;
 }
 
-/// The formats' library files: told by content, not by name.
-pub fn check_file(path: &Path) -> Result<(), PluginError> {
+/// The library file that a path means: a file, told by content and not by name, or the one in a
+/// folder. Some makers pack plugins into folders where the system knows no bundles.
+pub fn resolve(path: &Path) -> Result<PathBuf, PluginError> {
     let shown = || path.display().to_string();
-    let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => PluginError::Missing { path: shown() },
+    let unreadable = |e: io::Error| match e.kind() {
+        io::ErrorKind::NotFound => PluginError::Missing { path: shown() },
         _ => PluginError::Unreadable { path: shown(), reason: e.to_string() },
-    })?;
-    if meta.is_dir() {
-        return Err(PluginError::NotAPlugin {
-            path: shown(),
-            reason: "it is a folder; name the file in it".into(),
-        });
+    };
+    let not_a_plugin = |reason| PluginError::NotAPlugin { path: shown(), reason };
+    if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
+        let head = read_head(path).map_err(unreadable)?;
+        check_head(&head).map_err(not_a_plugin)?;
+        return Ok(path.to_owned());
     }
-    let mut head = [0u8; 20];
-    let got = std::fs::File::open(path)
-        .and_then(|mut file| std::io::Read::read(&mut file, &mut head))
-        .map_err(|e| PluginError::Unreadable { path: shown(), reason: e.to_string() })?;
-    check_head(&head[..got]).map_err(|reason| PluginError::NotAPlugin { path: shown(), reason })
+    let is_library = |file: &PathBuf| read_head(file).is_ok_and(|head| check_head(&head).is_ok());
+    let entries = std::fs::read_dir(path).map_err(unreadable)?;
+    let mut found: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_library).collect();
+    found.sort();
+    if let [only] = found.as_slice() {
+        return Ok(only.clone());
+    }
+    // Others beside it may be what it needs.
+    if let Some(main) = found.iter().find(|file| file.file_name() == path.file_name()) {
+        return Ok(main.clone());
+    }
+    let names: Vec<_> =
+        found.iter().filter_map(|file| file.file_name()).map(OsStr::to_string_lossy).collect();
+    Err(not_a_plugin(match names.as_slice() {
+        [] => "it is a folder without a plugin in it".into(),
+        [first, .., last] => format!(
+            "it is a folder of {} libraries ({first} … {last}): name one of them",
+            names.len()
+        ),
+        [_] => unreachable!("taken above"),
+    }))
+}
+
+/// The first bytes of a file. A pipe or a device would be waited for, and is none.
+fn read_head(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut head = Vec::with_capacity(20);
+    std::fs::File::open(path)?.take(20).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 fn check_head(head: &[u8]) -> Result<(), String> {
@@ -339,12 +369,73 @@ pub fn load(
     plugin: &PluginRef,
     wake_main: impl Fn() + Send + Sync + 'static,
 ) -> Result<Box<dyn Instance>, PluginError> {
-    check_file(&plugin.path)?;
-    Ok(Box::new(clap::ClapInstance::load(plugin, Box::new(wake_main))?))
+    let file = resolve(&plugin.path)?;
+    Ok(Box::new(clap::ClapInstance::load(plugin, &file, Box::new(wake_main))?))
 }
 
 /// What is in a plugin file. Call it in a worker.
 pub fn list(path: &Path) -> Result<Vec<Descriptor>, PluginError> {
-    check_file(path)?;
-    clap::list(path)
+    clap::list(&resolve(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The beginning of a library for this machine.
+    fn library() -> Vec<u8> {
+        std::fs::read(std::env::current_exe().unwrap()).unwrap()[..64].to_vec()
+    }
+
+    fn reason(path: &Path) -> String {
+        resolve(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_folder_with_one_library_means_that_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("Spectral.clap");
+        std::fs::create_dir(&bundle).unwrap();
+        assert!(reason(&bundle).ends_with("a folder without a plugin in it"));
+        std::fs::write(bundle.join("readme.txt"), "not a library").unwrap();
+        std::fs::create_dir(bundle.join("presets")).unwrap();
+        std::fs::write(bundle.join("main.so"), library()).unwrap();
+        assert_eq!(resolve(&bundle).unwrap(), bundle.join("main.so"));
+
+        std::fs::write(bundle.join("other.so"), library()).unwrap();
+        assert!(reason(&bundle).contains("2 libraries (main.so … other.so): name one"));
+        std::fs::write(bundle.join("Spectral.clap"), library()).unwrap();
+        assert_eq!(resolve(&bundle).unwrap(), bundle.join("Spectral.clap"));
+    }
+
+    #[test]
+    fn what_is_no_library_is_said_to_be_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.clap");
+        assert!(reason(&file).ends_with("no such file"));
+        for (content, expected) in [
+            (b"".as_slice(), "it is empty"),
+            (b"\x7fELF\x01", "32-bit"),
+            (b"\x7fELF\x02", "cut short"),
+            (b"MZ\x90", "a Windows library"),
+            (b"\xcf\xfa\xed\xfe", "a macOS library"),
+            (b"#!/bin/sh", "not a library"),
+        ] {
+            std::fs::write(&file, content).unwrap();
+            assert!(reason(&file).contains(expected), "{}", reason(&file));
+        }
+    }
+
+    #[test]
+    fn a_reference_is_a_path_and_an_id() {
+        let parse = |text: &str| text.parse::<PluginRef>().unwrap();
+        let both = PluginRef { path: "a.clap".into(), id: Some("b.c".into()) };
+        assert_eq!(parse("a.clap#b.c"), both);
+        assert_eq!(both.to_string(), "a.clap#b.c");
+        assert_eq!(parse("a.clap").id, None);
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a#b.clap");
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(parse(odd.to_str().unwrap()), PluginRef { path: odd, id: None });
+    }
 }

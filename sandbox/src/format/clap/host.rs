@@ -20,7 +20,7 @@ use clack_extensions::timer::{HostTimer, HostTimerImpl, TimerId};
 use clack_host::prelude::*;
 use crossbeam_queue::ArrayQueue;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -44,7 +44,10 @@ pub(super) fn enter_audio_thread() -> impl Drop {
 /// Longest line a plugin can log, in bytes; the rest is cut. No allocation: it may come from the
 /// audio thread.
 const LINE: usize = 240;
+/// Most lines that wait, and most that are passed on within [`WINDOW`].
 const LINES: usize = 64;
+/// A plugin that logs without end must not keep its main thread, nor its host, busy with that.
+const WINDOW: Duration = Duration::from_millis(100);
 
 struct Line {
     severity: i32,
@@ -58,16 +61,71 @@ struct Timer {
     next: Instant,
 }
 
+/// Something the plugin asks for or tells: passed on once, however often it is said, until it is
+/// fulfilled.
+///
+/// | state | on [`raise`](Self::raise) | on [`take`](Self::take) | on [`fulfil`](Self::fulfil) |
+/// |---|---|---|---|
+/// | `NONE` | `RAISED` | | |
+/// | `RAISED` | | `TOLD` | `NONE` |
+/// | `TOLD` | | | `NONE` |
+#[derive(Default)]
+pub(super) struct Wish(AtomicU8);
+
+const NONE: u8 = 0;
+const RAISED: u8 = 1;
+const TOLD: u8 = 2;
+
+impl Wish {
+    /// True: it is new.
+    fn raise(&self) -> bool {
+        // Release, with the load in `take`.
+        self.0.compare_exchange(NONE, RAISED, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it is to be passed on now.
+    fn take(&self) -> bool {
+        // Acquire, with `raise`: what the plugin did before is visible.
+        self.0.compare_exchange(RAISED, TOLD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Begins anew. True: it had been raised.
+    pub(super) fn fulfil(&self) -> bool {
+        self.0.swap(NONE, Ordering::AcqRel) != NONE
+    }
+}
+
+/// Each is fulfilled by what the comment says.
+#[derive(Default)]
+pub(super) struct Wishes {
+    /// Activation.
+    restart: Wish,
+    /// Reading the latency, as activation does.
+    pub(super) latency: Wish,
+    /// Activation: from then on, every block is processed.
+    process: Wish,
+    /// Reading the parameters.
+    pub(super) params: Wish,
+    /// Saving the state.
+    pub(super) dirty: Wish,
+}
+
+/// Lines passed on lately. Main thread only.
+struct LogWindow {
+    begin: Instant,
+    lines: usize,
+}
+
 /// What plugin and host share.
 pub(super) struct Shared {
     main_thread: ThreadId,
     wake_main: Box<dyn Fn() + Send + Sync>,
     callback: AtomicBool,
-    restart: AtomicBool,
-    process: AtomicBool,
-    latency: AtomicBool,
-    params: AtomicBool,
-    dirty: AtomicBool,
+    flush: AtomicBool,
+    pub(super) wishes: Wishes,
+    /// Whether the plugin wanted a restart when it was last activated.
+    restarts_in_activate: AtomicBool,
+    log_window: Mutex<LogWindow>,
     lines: ArrayQueue<Line>,
     lost_lines: AtomicU64,
     dropped_events: AtomicU64,
@@ -81,11 +139,10 @@ impl Shared {
             main_thread: thread::current().id(),
             wake_main,
             callback: AtomicBool::new(false),
-            restart: AtomicBool::new(false),
-            process: AtomicBool::new(false),
-            latency: AtomicBool::new(false),
-            params: AtomicBool::new(false),
-            dirty: AtomicBool::new(false),
+            flush: AtomicBool::new(false),
+            wishes: Wishes::default(),
+            restarts_in_activate: AtomicBool::new(false),
+            log_window: Mutex::new(LogWindow { begin: Instant::now(), lines: 0 }),
             lines: ArrayQueue::new(LINES),
             lost_lines: AtomicU64::new(0),
             dropped_events: AtomicU64::new(0),
@@ -94,7 +151,14 @@ impl Shared {
         }
     }
 
-    fn raise(&self, flag: &AtomicBool) {
+    pub(super) fn raise(&self, wish: &Wish) {
+        if wish.raise() {
+            (self.wake_main)();
+        }
+    }
+
+    fn set(&self, flag: &AtomicBool) {
+        // Release, with the swaps below.
         if !flag.swap(true, Ordering::Release) {
             (self.wake_main)();
         }
@@ -104,6 +168,26 @@ impl Shared {
         self.callback.swap(false, Ordering::Acquire)
     }
 
+    pub(super) fn take_flush(&self) -> bool {
+        self.flush.swap(false, Ordering::Acquire)
+    }
+
+    pub(super) fn before_activate(&self) {
+        self.wishes.restart.fulfil();
+        self.wishes.process.fulfil();
+    }
+
+    /// The activation's answer holds the latency, whatever the plugin said of it meanwhile. A
+    /// restart that it wants already is granted once: some would want it for ever.
+    pub(super) fn after_activate(&self) {
+        self.wishes.latency.fulfil();
+        let wants = self.wishes.restart.0.load(Ordering::Relaxed) != NONE;
+        if self.restarts_in_activate.swap(wants, Ordering::Relaxed) && wants {
+            self.wishes.restart.fulfil();
+            self.log_line(6, "wants a restart each time it is activated; not granted again");
+        }
+    }
+
     pub(super) fn count_dropped(&self, events: u64) {
         if events > 0 {
             self.dropped_events.fetch_add(events, Ordering::Relaxed);
@@ -111,28 +195,63 @@ impl Shared {
     }
 
     pub(super) fn take_notice(&self) -> Option<Notice> {
-        if let Some(line) = self.lines.pop() {
-            let text = String::from_utf8_lossy(&line.text[..line.len]).into_owned();
-            return Some(Notice::Log(line.severity, text));
-        }
-        let lost = self.lost_lines.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            return Some(Notice::Log(3, format!("{lost} lines of the plugin's log were lost")));
-        }
-        let dropped = self.dropped_events.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let text = format!("{dropped} of the plugin's output events did not fit or were bad");
-            return Some(Notice::Log(6, text));
+        if let Some(notice) = self.take_log() {
+            return Some(notice);
         }
         [
-            (&self.latency, Notice::LatencyChanged),
-            (&self.params, Notice::ParamsChanged),
-            (&self.restart, Notice::RestartRequested),
-            (&self.process, Notice::ProcessRequested),
-            (&self.dirty, Notice::StateDirty),
+            (&self.wishes.latency, Notice::LatencyChanged),
+            (&self.wishes.params, Notice::ParamsChanged),
+            (&self.wishes.restart, Notice::RestartRequested),
+            (&self.wishes.process, Notice::ProcessRequested),
+            (&self.wishes.dirty, Notice::StateDirty),
         ]
         .into_iter()
-        .find_map(|(flag, notice)| flag.swap(false, Ordering::Acquire).then_some(notice))
+        .find_map(|(wish, notice)| wish.take().then_some(notice))
+    }
+
+    fn take_log(&self) -> Option<Notice> {
+        let mut window = self.log_window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.begin.elapsed() >= WINDOW {
+            *window = LogWindow { begin: Instant::now(), lines: 0 };
+            let lost = self.lost_lines.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                let text = format!("{lost} lines of the plugin's log were lost");
+                return Some(Notice::Log(3, text));
+            }
+            let dropped = self.dropped_events.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                let text = format!("{dropped} of its output events did not fit or were bad");
+                return Some(Notice::Log(6, text));
+            }
+        }
+        if window.lines >= LINES {
+            return None;
+        }
+        let line = self.lines.pop()?;
+        window.lines += 1;
+        Some(Notice::Log(line.severity, String::from_utf8_lossy(&line.text[..line.len]).into()))
+    }
+
+    /// When there is more of the log to pass on, though nobody will say so.
+    pub(super) fn log_opens(&self) -> Option<Instant> {
+        let waits = !self.lines.is_empty()
+            || self.lost_lines.load(Ordering::Relaxed) > 0
+            || self.dropped_events.load(Ordering::Relaxed) > 0;
+        let window = self.log_window.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.then(|| window.begin + WINDOW)
+    }
+
+    fn log_line(&self, severity: i32, message: &str) {
+        let mut line = Line { severity, len: 0, text: [0; LINE] };
+        line.len = message.floor_char_boundary(LINE);
+        line.text[..line.len].copy_from_slice(&message.as_bytes()[..line.len]);
+        match self.lines.push(line) {
+            Ok(()) => (self.wake_main)(),
+            // Nobody is woken: who takes the lines knows that there are more.
+            Err(_) => {
+                self.lost_lines.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Timers whose time has come, and when the next one's will.
@@ -174,13 +293,13 @@ impl HostHandlers for SandrackHost {
 
 impl SharedHandler<'_> for HostShared {
     fn request_restart(&self) {
-        self.0.raise(&self.0.restart);
+        self.0.raise(&self.0.wishes.restart);
     }
     fn request_process(&self) {
-        self.0.raise(&self.0.process);
+        self.0.raise(&self.0.wishes.process);
     }
     fn request_callback(&self) {
-        self.0.raise(&self.0.callback);
+        self.0.set(&self.0.callback);
     }
 }
 
@@ -188,15 +307,7 @@ impl<'a> MainThreadHandler<'a> for HostMain<'a> {}
 
 impl HostLogImpl for HostShared {
     fn log(&self, severity: LogSeverity, message: &str) {
-        let mut line = Line { severity: severity as i32, len: 0, text: [0; LINE] };
-        line.len = message.floor_char_boundary(LINE);
-        line.text[..line.len].copy_from_slice(&message.as_bytes()[..line.len]);
-        match self.0.lines.push(line) {
-            Ok(()) => (self.0.wake_main)(),
-            Err(_) => {
-                self.0.lost_lines.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.0.log_line(severity as i32, message);
     }
 }
 
@@ -211,26 +322,29 @@ impl HostThreadCheckImpl for HostShared {
 }
 
 impl HostParamsImplShared for HostShared {
-    // Blocks follow each other as long as the plugin is active, and each flushes.
-    fn request_flush(&self) {}
+    // Means something to an inactive plugin only: blocks follow each other as long as it is active,
+    // and each flushes.
+    fn request_flush(&self) {
+        self.0.set(&self.0.flush);
+    }
 }
 
 impl HostParamsImplMainThread for HostMain<'_> {
     fn rescan(&self, _flags: ParamRescanFlags) {
-        self.0.raise(&self.0.params);
+        self.0.raise(&self.0.wishes.params);
     }
     fn clear(&self, _param_id: ClapId, _flags: ParamClearFlags) {}
 }
 
 impl HostLatencyImpl for HostMain<'_> {
     fn changed(&self) {
-        self.0.raise(&self.0.latency);
+        self.0.raise(&self.0.wishes.latency);
     }
 }
 
 impl HostStateImpl for HostMain<'_> {
     fn mark_dirty(&self) {
-        self.0.raise(&self.0.dirty);
+        self.0.raise(&self.0.wishes.dirty);
     }
 }
 
@@ -246,7 +360,7 @@ impl HostAudioPortsImpl for HostMain<'_> {
         false
     }
     fn rescan(&self, _flags: AudioPortRescanFlags) {
-        self.0.raise(&self.0.restart);
+        self.0.raise(&self.0.wishes.restart);
     }
 }
 
@@ -280,5 +394,92 @@ impl HostTimerImpl for HostMain<'_> {
             true => Ok(()),
             false => Err(HostError::Message("no such timer")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        Shared::new(Box::new(|| {}))
+    }
+
+    fn notices(shared: &Shared) -> Vec<Notice> {
+        std::iter::from_fn(|| shared.take_notice()).take(10_000).collect()
+    }
+
+    #[test]
+    fn a_wish_is_passed_on_once_until_it_is_fulfilled() {
+        let shared = shared();
+        for _ in 0..3 {
+            shared.raise(&shared.wishes.restart);
+            shared.raise(&shared.wishes.dirty);
+        }
+        assert_eq!(notices(&shared), [Notice::RestartRequested, Notice::StateDirty]);
+        shared.raise(&shared.wishes.restart);
+        shared.raise(&shared.wishes.dirty);
+        assert_eq!(notices(&shared), []);
+        shared.wishes.dirty.fulfil();
+        shared.raise(&shared.wishes.dirty);
+        assert_eq!(notices(&shared), [Notice::StateDirty]);
+    }
+
+    #[test]
+    fn a_restart_wanted_in_every_activation_is_granted_once() {
+        let shared = shared();
+        let activate = || {
+            shared.before_activate();
+            shared.raise(&shared.wishes.restart);
+            shared.raise(&shared.wishes.latency);
+            shared.after_activate();
+            notices(&shared)
+        };
+        assert_eq!(activate(), [Notice::RestartRequested]);
+        for _ in 0..2 {
+            assert!(matches!(activate().as_slice(), [Notice::Log(6, _)]));
+        }
+        // One that is wanted later is another matter.
+        shared.raise(&shared.wishes.restart);
+        assert_eq!(notices(&shared), [Notice::RestartRequested]);
+        shared.before_activate();
+        shared.after_activate();
+        assert_eq!(activate(), [Notice::RestartRequested]);
+    }
+
+    #[test]
+    fn a_flood_of_log_lines_ends() {
+        let shared = shared();
+        let mut passed = 0;
+        // Whoever takes the lines is slower than the plugin that writes them.
+        for _ in 0..100 * LINES {
+            shared.log_line(1, "again");
+            passed += usize::from(shared.take_notice().is_some());
+        }
+        let windows = 2 + shared.log_window.lock().unwrap().begin.elapsed().as_millis() as usize;
+        assert!(passed <= windows * LINES, "{passed}");
+        assert!(shared.log_opens().is_some());
+        thread::sleep(WINDOW);
+        let told = notices(&shared);
+        assert!(told.len() <= LINES + 1);
+        assert!(matches!(&told[0], Notice::Log(3, text) if text.contains("were lost")));
+        assert_eq!(shared.log_opens(), None);
+    }
+
+    #[test]
+    fn a_thread_is_the_main_or_the_audio_thread_never_both() {
+        let host = HostShared(Arc::new(shared()));
+        let is = || (host.is_main_thread(), host.is_audio_thread());
+        assert_eq!(is(), (true, false));
+        {
+            let _audio = enter_audio_thread();
+            assert_eq!(is(), (false, true));
+            drop(enter_audio_thread());
+            assert_eq!(is(), (false, true));
+        }
+        assert_eq!(is(), (true, false));
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(is(), (false, false)));
+        });
     }
 }

@@ -1,0 +1,322 @@
+//! Workers come and go with their host, however it ends, and may do what they must and no more.
+
+mod common;
+
+use common::offline::{Offline, PATIENT};
+use common::program::{Program, children_of, files_in};
+use common::{LONG, PROGRAM, becomes_true, plugin};
+use rustix::process::Signal;
+use sandrack_host::report::Isolation;
+use sandrack_sandbox::protocol::VERSION;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A bench that goes on for longer than anybody waits.
+fn long_bench(plugins: u32) -> Program {
+    let plugins = plugins.to_string();
+    let arguments = "bench --quick --no-capacity --isolation plugin --frames 256 --load-us 0 \
+                     --seconds 600 --plugins";
+    let mut program = Program::new(arguments.split_whitespace());
+    program.command().arg(plugins);
+    program
+}
+
+/// Shared memory with a name that Sandrack could have given it.
+fn named_shared_memory() -> Vec<String> {
+    let mut names = files_in(Path::new("/dev/shm"));
+    names.retain(|name| name.contains("sandrack") || name.contains("ipc"));
+    names
+}
+
+fn has_workers(host: u32, count: usize) -> bool {
+    becomes_true(LONG, || workers_of(host).len() == count)
+}
+
+/// Without the processes of the calibration.
+fn workers_of(host: u32) -> Vec<u32> {
+    let mut workers = children_of(host);
+    workers.retain(|worker| {
+        fs::read(format!("/proc/{worker}/cmdline"))
+            .is_ok_and(|line| line.windows(17).any(|word| word == b"--sandrack-worker"))
+    });
+    workers
+}
+
+#[test]
+fn no_worker_outlives_a_host_that_is_killed() {
+    let before = named_shared_memory();
+    let mut host = long_bench(8).start();
+    let id = host.id();
+    assert!(has_workers(id, 8), "{:?}", workers_of(id));
+    // Now it measures.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(host.is_running());
+    let temporary = host.folder().join("tmp");
+    assert_eq!(files_in(&temporary), [] as [&str; 0], "files while it runs");
+    host.signal(Signal::KILL);
+    assert!(
+        becomes_true(Duration::from_secs(10), || children_of(id).is_empty()),
+        "left {:?}",
+        children_of(id)
+    );
+    let finished = host.finish();
+    finished.assert_no_trace(id);
+    assert_eq!(named_shared_memory(), before);
+}
+
+#[test]
+fn no_worker_outlives_a_host_that_is_killed_while_it_starts_them() {
+    for milliseconds in [0, 3, 10, 30, 100] {
+        let host = long_bench(24).start();
+        let id = host.id();
+        assert!(becomes_true(LONG, || !workers_of(id).is_empty()));
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        host.signal(Signal::KILL);
+        assert!(
+            becomes_true(Duration::from_secs(10), || children_of(id).is_empty()),
+            "left {:?}",
+            children_of(id)
+        );
+        drop(host);
+    }
+}
+
+#[test]
+fn no_worker_outlives_a_host_that_is_interrupted_or_terminated() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let host = long_bench(3).start();
+        let id = host.id();
+        assert!(has_workers(id, 3));
+        host.signal(signal);
+        let finished = host.finish();
+        assert!(!finished.status.success());
+        finished.assert_no_trace(id);
+    }
+}
+
+#[test]
+fn no_worker_outlives_a_session() {
+    let me = std::process::id();
+    let track = vec![plugin("gain"), plugin("delay"), plugin("synth")];
+    let mut offline = Offline::new(&[track], Isolation::Plugin, 64, false);
+    offline.step(&vec![vec![0.5; 64]; 2], PATIENT);
+    let mine: Vec<u32> = offline.session.workers().iter().map(|worker| worker.id()).collect();
+    let left = |mine: &[u32]| {
+        let all = children_of(me);
+        mine.iter().filter(|worker| all.contains(worker)).count()
+    };
+    assert_eq!(left(&mine), 3);
+    // Dropped, not quit: as after an error.
+    drop(offline);
+    assert!(becomes_true(Duration::from_secs(10), || left(&mine) == 0));
+}
+
+#[test]
+fn two_hosts_side_by_side_do_not_know_of_each_other() {
+    let mut killed = long_bench(3).start();
+    let short = "bench --quick --no-capacity --isolation plugin --frames 256 --plugins 4";
+    let other = Program::new(short.split(' ')).start();
+    let (killed_id, other_id) = (killed.id(), other.id());
+    assert!(has_workers(killed_id, 3));
+    assert!(killed.is_running());
+    killed.signal(Signal::KILL);
+    let finished = other.finish();
+    finished.assert_success().assert_no_trace(other_id);
+    killed.finish().assert_no_trace(killed_id);
+    assert!(finished.file("sandrack-bench.json").is_file());
+}
+
+/// Starts the program as a worker, by hand.
+fn as_worker(arguments: &[&str], stdin: Stdio) {
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(arguments).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut status = None;
+    let ended = becomes_true(LONG, || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(ended, "{arguments:?} goes on for ever");
+    assert!(!status.unwrap().success(), "{arguments:?} ended as if all were well");
+}
+
+#[test]
+fn a_worker_of_another_version_refuses_to_start() {
+    let me = std::process::id().to_string();
+    as_worker(&["--sandrack-worker", "/tmp/nobody", &me, "0.0.0/0"], Stdio::null());
+}
+
+#[test]
+fn a_worker_started_with_nonsense_ends() {
+    let me = std::process::id().to_string();
+    for arguments in [
+        &["--sandrack-worker"][..],
+        &["--sandrack-worker", "a"],
+        &["--sandrack-worker", "a", "b", "c"],
+        &["--sandrack-worker", "a", "1", VERSION],
+        &["--sandrack-worker", "a", &me, VERSION, "more"],
+        &["--sandrack-worker", "/tmp/nobody-is-here", &me, VERSION],
+        &["--sandrack-worker", "", &me, VERSION],
+        &["--sandrack-floor"],
+        &["--sandrack-floor", &me, "x", "y", "z"],
+        &["--sandrack-floor", &me, "0", "any", "4096"],
+    ] {
+        as_worker(arguments, Stdio::null());
+        as_worker(arguments, Stdio::piped());
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_told_once_what_to_do_about_realtime() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where anybody may read them.
+    let copied = folder.path().join("sandrack");
+    fs::copy(PROGRAM, &copied).unwrap();
+    let library = plugin("burn").path;
+    fs::copy(&library, folder.path().join(library.file_name().unwrap())).unwrap();
+    for shape in ["--isolation plugin", "--isolation plugin,group,none"] {
+        let arguments = format!("bench --quick --no-capacity --plugins 2 --frames 256 {shape}");
+        let mut program = Program::of(&copied, arguments.split(' '));
+        if rustix::process::geteuid().is_root() {
+            for folder in [program.folder(), &program.folder().join("tmp")] {
+                fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+            }
+            program.command().uid(65534).gid(65534);
+        }
+        let finished = program.run();
+        finished.assert_success();
+        let json = fs::read_to_string(finished.file("sandrack-bench.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let told = finished.stderr.matches("rtprio").count();
+        // A user who has the right (the group 'audio' may give it) is told nothing.
+        let granted = json["machine"]["realtime_granted"].as_bool().unwrap();
+        assert_eq!(told, usize::from(!granted), "{}", finished.stderr);
+        if rustix::process::geteuid().is_root() {
+            assert!(!granted, "nobody has a right to realtime priority");
+        }
+        assert!(finished.stderr.lines().count() <= 1, "{}", finished.stderr);
+        assert_eq!(json["runs"].as_array().unwrap().is_empty(), false);
+    }
+}
+
+#[test]
+fn realtime_that_is_not_asked_for_is_not_missed() {
+    let arguments = "--no-realtime bench --quick --no-capacity --plugins 2 --frames 256 \
+                     --isolation plugin";
+    let finished = Program::new(arguments.split_whitespace()).run();
+    finished.assert_success();
+    assert_eq!(finished.stderr, "");
+}
+
+/// A shared mapping of a process: its name, and whether it may be written to.
+fn shared_mappings(process: u32) -> Vec<(String, bool, String)> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    maps.lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let name = words.get(5)?.strip_prefix("/memfd:")?;
+            // The inode tells memory of the same name apart.
+            words[1].contains('s').then(|| {
+                (name.to_owned(), words[1].contains('w'), words[4].to_owned())
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn a_worker_maps_its_own_memory_and_what_it_must_read_and_no_more() {
+    let tracks = [
+        vec![plugin("gain"), plugin("delay"), plugin("mono")],
+        vec![plugin("gain"), plugin("gain")],
+    ];
+    let mut offline = Offline::new(&tracks, Isolation::Plugin, 64, false);
+    offline.step(&vec![vec![0.5; 64]; 2], PATIENT);
+    offline.assert_all_well();
+    let workers = offline.session.workers();
+    assert_eq!(workers.len(), 5);
+    let maps: Vec<_> = workers.iter().map(|worker| shared_mappings(worker.id())).collect();
+    let count = |maps: &[(String, bool, String)], name: &str, writable: bool| {
+        maps.iter().filter(|(n, w, _)| n == name && *w == writable).count()
+    };
+    // By worker: how many workers come before it in its track, and how many behind.
+    for (maps, (before, behind)) in maps.iter().zip([(0, 1), (1, 1), (1, 0), (0, 1), (1, 0)]) {
+        assert_eq!(count(maps, "sandrack-block", true), 0, "the block page is read-only");
+        assert_eq!(count(maps, "sandrack-block", false), 1);
+        assert_eq!(count(maps, "sandrack-inbox", true), 0, "the inbox is read-only");
+        assert_eq!(count(maps, "sandrack-inbox", false), 1);
+        assert_eq!(count(maps, "sandrack-outbox", true), 1, "its own outbox");
+        assert_eq!(count(maps, "sandrack-outbox", false), before, "its predecessor's");
+        assert_eq!(count(maps, "sandrack-bell", true), 1 + behind, "its own and its successor's");
+        assert_eq!(count(maps, "sandrack-bell", false), 0);
+        assert_eq!(count(maps, "sandrack-host-bell", true), 1);
+        assert_eq!(maps.len(), 5 + before + behind, "nothing else: {maps:?}");
+        assert!(maps.iter().all(|(name, ..)| name.starts_with("sandrack-")));
+    }
+    // Whoever reads an outbox: only one process may write to it.
+    for (_, _, inode) in maps.iter().flatten().filter(|(name, ..)| name == "sandrack-outbox") {
+        let writers = maps.iter().flatten().filter(|(_, w, i)| i == inode && *w).count();
+        assert_eq!(writers, 1);
+    }
+    for worker in &workers {
+        let process = worker.id();
+        let executable = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+        let executable = executable.lines().any(|line| {
+            line.contains("memfd:sandrack") && line.split(' ').nth(1).unwrap().contains('x')
+        });
+        assert!(!executable, "shared memory that can be executed");
+        // Closed once mapped: through a descriptor it could be opened anew, for writing.
+        let open: Vec<String> = fs::read_dir(format!("/proc/{process}/fd"))
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .map(|target| target.display().to_string())
+            .filter(|target| target.contains("memfd:sandrack"))
+            .collect();
+        assert!(open.is_empty(), "{open:?}");
+    }
+}
+
+#[test]
+fn a_worker_inherits_no_descriptor_of_its_host_and_no_terminal() {
+    let marker = tempfile::tempfile().unwrap();
+    // As careless code opens files: without close-on-exec.
+    let kept = rustix::io::dup(&marker).unwrap();
+    rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty()).unwrap();
+    drop(kept);
+    let mut offline = Offline::new(&[vec![plugin("gain")]], Isolation::Plugin, 64, false);
+    offline.step(&vec![vec![0.5; 64]; 2], PATIENT);
+    let worker = offline.process_of(0);
+    let link = |fd: u32| fs::read_link(format!("/proc/{worker}/fd/{fd}")).unwrap();
+    assert_eq!(link(0), Path::new("/dev/null"));
+    assert_eq!(link(1), Path::new("/dev/null"));
+    let open = fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count();
+    assert!(open < 20, "{open} descriptors in a worker");
+}
+
+#[test]
+fn sessions_one_after_the_other_leave_no_descriptors_and_no_threads() {
+    let me = format!("/proc/{}", std::process::id());
+    let count = |what: &str| {
+        let named = |entry: &fs::DirEntry| match what {
+            "fd" => fs::read_link(entry.path())
+                .is_ok_and(|target| target.to_string_lossy().contains("memfd:sandrack-outbox")),
+            _ => fs::read_to_string(entry.path().join("comm"))
+                .is_ok_and(|name| name.starts_with("worker accept")),
+        };
+        fs::read_dir(format!("{me}/{what}")).unwrap().flatten().filter(named).count()
+    };
+    for _ in 0..3 {
+        let mut offline =
+            Offline::new(&[vec![plugin("gain"); 4]], Isolation::Plugin, 64, false);
+        offline.step(&vec![vec![0.5; 64]; 2], PATIENT);
+    }
+    // Other tests of this program have some of their own at the same time, and end, too.
+    assert!(becomes_true(LONG, || count("fd") == 0 && count("task") == 0));
+}
