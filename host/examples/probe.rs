@@ -9,7 +9,12 @@ fn main() {
     let gap: u64 = std::env::args().nth(2).unwrap().parse().unwrap();
     let sup = Supervisor::new(SupervisorOptions::new().unwrap()).unwrap();
     let plugin = sandrack_host::plugins::test_plugin("gain").unwrap();
-    let config = SessionConfig { tracks: vec![vec![plugin; n]], isolation: Isolation::Plugin, cores: vec![0], ..probe_default() };
+    let config = SessionConfig {
+        tracks: vec![vec![plugin; n]],
+        isolation: Isolation::Plugin,
+        cores: vec![0],
+        ..probe_default()
+    };
     let mut s = Session::load(&sup, &config, &|| {}).unwrap();
     let mut r = s.connect(48000, 64, n, (2, 2)).unwrap();
     thread::pin_current(0).unwrap();
@@ -18,7 +23,9 @@ fn main() {
     let (mut a, mut b) = (vec![0f32; 64], vec![0f32; 64]);
     let mut took = vec![];
     for _ in 0..3000 {
-        if gap > 0 { std::thread::sleep(Duration::from_micros(gap)); }
+        if gap > 0 {
+            std::thread::sleep(Duration::from_micros(gap));
+        }
         let t = now_ns();
         r.callback.process_offline(&[&x, &x], &mut [&mut a, &mut b], Duration::from_secs(1));
         took.push(now_ns() - t);
@@ -27,4 +34,11 @@ fn main() {
     took.sort();
     println!("n={n} gap={gap}: p50 {} p10 {} p99 {}", took[1500], took[300], took[2970]);
 }
-fn probe_default() -> SessionConfig { SessionConfig { tracks: vec![], isolation: Isolation::Plugin, cores: vec![], ..Default::default() } }
+fn probe_default() -> SessionConfig {
+    SessionConfig {
+        tracks: vec![],
+        isolation: Isolation::Plugin,
+        cores: vec![],
+        ..Default::default()
+    }
+}

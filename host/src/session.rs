@@ -187,8 +187,8 @@ impl Session {
         };
         let plan = compiled.into_plan(processor, remote)?;
         let (engine, mut controller) = Engine::new(EngineConfig {
-            // Seconds of records even for hundreds of plugins in small blocks.
-            records: 1 << 19,
+            // A quarter of a second of records even for 300 plugins in blocks of 64 frames.
+            records: 1 << 16,
             ..EngineConfig::new(now_ns)
         });
         controller.swap(plan).map_err(|e| Error::Plan { reason: e.to_string() })?;

@@ -95,7 +95,7 @@ fn what_is_not_a_plugin_is_refused_with_the_reason() {
         bytes
     };
     let ours: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
-    let (other, other_name) = if ours == 62 { (183, "aarch64") } else { (62, "x86_64") };
+    let (other, name) = if ours == 62 { (183, ["aarch64"]) } else { (62, ["x86_64"]) };
     let half = fs::read(example("no_symbol")).unwrap();
     let half = &half[..half.len() / 2];
     let sub = folder.path().join("folder.clap");
@@ -105,7 +105,7 @@ fn what_is_not_a_plugin_is_refused_with_the_reason() {
         (file("empty.clap", b""), &["empty"]),
         (file("text.clap", b"This is a text.\n"), &["not a library"]),
         (sub.display().to_string(), &["folder"]),
-        (file("other.clap", &elf(2, other)), &[other_name]),
+        (file("other.clap", &elf(2, other)), &name),
         (file("old.clap", &elf(1, 3)), &["32-bit"]),
         (file("windows.clap", b"MZ\x90\0\x03\0\0\0"), &["Windows"]),
         (file("mac.clap", &[0xcf, 0xfa, 0xed, 0xfe, 7, 0, 0, 1]), &["macOS"]),
@@ -135,10 +135,7 @@ fn a_device_or_a_pipe_is_no_plugin_and_is_not_waited_for() {
     let pipe = folder.path().join("pipe.clap");
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, 0o600.into(), 0).unwrap();
-    refused(
-        &[(pipe.display().to_string(), &[]), ("/dev/zero".to_owned(), &[])],
-        EVERYWHERE,
-    );
+    refused(&[(pipe.display().to_string(), &[]), ("/dev/zero".to_owned(), &[])], EVERYWHERE);
 }
 
 #[test]

@@ -77,19 +77,18 @@ fn play(
     mut before: impl FnMut(usize, &mut Offline),
 ) -> Heard {
     let healthy = vec![plugin("compressor"), plugin("delay"), plugin("gain")];
-    let mut offline =
-        Offline::tracks(&[first.to_vec(), healthy], isolation, FRAMES as u32);
+    let mut offline = Offline::tracks(&[first.to_vec(), healthy], isolation, FRAMES as u32);
     offline.set(0, 0, BLOCK, strikes as f64);
     let gain = sandrack_plugins_test::param_id("gain");
     let mut noise = Noise(11);
     let mut input = vec![Vec::new(); 2];
     for block in 0..=BLOCKS {
         before(block, &mut offline);
-        let kind = EventKind::ParamValue { param: gain, note: NoteAddress::ALL, value: noise.unit() };
+        let kind =
+            EventKind::ParamValue { param: gain, note: NoteAddress::ALL, value: noise.unit() };
         offline.send(1, 2, Event { time: noise.below(FRAMES as u32), kind });
-        let samples: Vec<Vec<f32>> = (0..2)
-            .map(|_| (0..FRAMES).map(|_| noise.unit() as f32 - 0.5).collect())
-            .collect();
+        let samples: Vec<Vec<f32>> =
+            (0..2).map(|_| (0..FRAMES).map(|_| noise.unit() as f32 - 0.5).collect()).collect();
         offline.step(&samples, if block == 0 { PATIENT } else { SHORT });
         input.iter_mut().zip(samples).for_each(|(all, block)| all.extend(block));
     }

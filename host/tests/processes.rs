@@ -223,9 +223,9 @@ fn shared_mappings(process: u32) -> Vec<(String, bool, String)> {
             let words: Vec<&str> = line.split_whitespace().collect();
             let name = words.get(5)?.strip_prefix("/memfd:")?;
             // The inode tells memory of the same name apart.
-            words[1].contains('s').then(|| {
-                (name.to_owned(), words[1].contains('w'), words[4].to_owned())
-            })
+            words[1]
+                .contains('s')
+                .then(|| (name.to_owned(), words[1].contains('w'), words[4].to_owned()))
         })
         .collect()
 }
@@ -313,8 +313,7 @@ fn sessions_one_after_the_other_leave_no_descriptors_and_no_threads() {
         fs::read_dir(format!("{me}/{what}")).unwrap().flatten().filter(named).count()
     };
     for _ in 0..3 {
-        let mut offline =
-            Offline::new(&[vec![plugin("gain"); 4]], Isolation::Plugin, 64, false);
+        let mut offline = Offline::new(&[vec![plugin("gain"); 4]], Isolation::Plugin, 64, false);
         offline.step(&vec![vec![0.5; 64]; 2], PATIENT);
     }
     // Other tests of this program have some of their own at the same time, and end, too.

@@ -84,8 +84,12 @@ fn a_chain_that_only_delays_gives_back_its_input_bit_for_bit() {
 
 #[test]
 fn latencies_of_a_chain_add_up_and_are_taken_out() {
-    let (input, finished) =
-        render(&["delay", "gain", "delay", "delay"], &["--frames", "100"], (2, 48_000, 3333), FLOAT);
+    let (input, finished) = render(
+        &["delay", "gain", "delay", "delay"],
+        &["--frames", "100"],
+        (2, 48_000, 3333),
+        FLOAT,
+    );
     same(&output(&finished).channels, &input.channels, "three delays");
 }
 
@@ -223,7 +227,8 @@ fn a_plugin_that_fails_in_the_middle_leaves_the_file_that_was_there() {
         for place in 0..3 {
             let mut chain = plugins(&["gain", "delay"]);
             chain.insert(place, hostile(what).to_string());
-            let program = with_input(&["--frames", "64"], &chain).env("SANDRACK_HOSTILE_BLOCK", "5");
+            let program =
+                with_input(&["--frames", "64"], &chain).env("SANDRACK_HOSTILE_BLOCK", "5");
             leaves_the_old_file(program, &[reason, what, "nothing was written"]);
         }
     }

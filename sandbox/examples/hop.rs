@@ -91,6 +91,9 @@ fn main() {
     .unwrap();
     let program = std::env::current_exe().unwrap();
     for placement in [Placement::SameCore(core.unwrap()), Placement::AnyCore] {
-        println!("{placement:?}: {:?}", measure(&program, count, placement, 500).unwrap());
+        println!(
+            "{placement:?}: {:?}",
+            measure(&program, count, placement, 500, Duration::from_millis(1)).unwrap()
+        );
     }
 }

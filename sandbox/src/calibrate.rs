@@ -69,8 +69,9 @@ impl Calibration {
 pub fn calibrate(program: &Path) -> Result<Calibration, Error> {
     let cores = thread::cores();
     let here = cores.first().copied().unwrap_or(0);
-    let (same_core, realtime) = measure(program, 32, Placement::SameCore(here), 300)?;
-    let (any_core, _) = measure(program, 32, Placement::AnyCore, 100)?;
+    let rest = Duration::from_micros(500);
+    let (same_core, realtime) = measure(program, 32, Placement::SameCore(here), 300, rest)?;
+    let (any_core, _) = measure(program, 32, Placement::AnyCore, 100, rest)?;
     Ok(Calibration { same_core, any_core, realtime, cores })
 }
 
@@ -85,12 +86,15 @@ const MAX_LINKS: usize = 64;
 const AUDIO_AT: usize = MAX_LINKS * size_of::<Link>();
 const SAMPLES: usize = 128;
 
-/// The floor: `links` processes (at most 60) in series. Also whether they got the realtime class.
+/// The floor: `links` processes (at most 60) in series, `rounds` times. Also whether they got the
+/// realtime class. `rest`: from one round to the next. The longer it is the dearer a hop: others
+/// use the caches meanwhile, and the core falls into a deeper sleep.
 pub fn measure(
     program: &Path,
     links: usize,
     placement: Placement,
     rounds: usize,
+    rest: Duration,
 ) -> Result<(Floor, bool), Error> {
     let links = links.clamp(1, 60);
     let memory = SharedMemory::new("sandrack-floor", AUDIO_AT + MAX_LINKS * SAMPLES * 4)
@@ -132,7 +136,7 @@ pub fn measure(
                 let _ = thread::pin_current(core);
             }
             let realtime = thread::set_realtime(priority::ENGINE).is_ok();
-            let _ = sender.send((drive(&mapping, links, rounds), realtime));
+            let _ = sender.send((drive(&mapping, links, rounds, rest), realtime));
         })
         .map_err(Error::system("starting a thread"))?;
     let (took, realtime) =
@@ -145,13 +149,13 @@ pub fn measure(
 }
 
 /// Rounds through the chain, in ns, ascending.
-fn drive(mapping: &Mapping, links: usize, rounds: usize) -> Vec<f64> {
+fn drive(mapping: &Mapping, links: usize, rounds: usize, rest: Duration) -> Vec<f64> {
     let words = words(mapping);
     let mut took = Vec::with_capacity(rounds);
-    const WARM_UP: usize = 20;
+    const WARM_UP: usize = 10;
     for round in 1..=(rounds + WARM_UP) as u32 {
         // As between two periods: the cores fall idle.
-        std::thread::sleep(Duration::from_micros(500));
+        std::thread::sleep(rest);
         let start = now_ns();
         words[0].word.store(round, Ordering::SeqCst);
         wake::wake(&words[0].word);

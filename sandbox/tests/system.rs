@@ -253,7 +253,8 @@ fn how_a_process_ended_is_known() {
 
 #[test]
 fn a_process_that_is_dropped_is_killed_and_reaped() {
-    let (process, _channel) = start("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 100; done"]);
+    let (process, _channel) =
+        start("/bin/sh", &["-c", "trap '' TERM; while :; do sleep 100; done"]);
     let folder = format!("/proc/{}", process.id());
     assert!(Path::new(&folder).exists());
     drop(process);

@@ -5,7 +5,9 @@
 //! callback. In turns with it, round by round: the floor's chain of as many processes
 //! ([`sandrack_benches::chain`]) in the same driver's callback, on the same cores with the same
 //! period; the floor of `sandrack calibrate`; and an empty callback. With `--jack` also as many
-//! JACK clients, at 512 frames and at those of the run, with Sandrack at the same.
+//! JACK clients, at 512 frames and at those of the run, on the same core and as JACK comes, left
+//! to the scheduler, with Sandrack at the same frames. Judged is the like: 512 frames, as with
+//! JACK's own default, and the same placement.
 //!
 //! All figures are microseconds per hop, p50:
 //! - *wait*: from the end of one plugin to the start of the next: the hand-off. It is held against
@@ -85,6 +87,8 @@ struct Round {
 #[derive(Clone, Copy, Debug)]
 struct Jack {
     frames: u32,
+    /// On one core, instead of left to the scheduler.
+    pinned: bool,
     jack_whole: f64,
     jack_wait: f64,
     whole: f64,
@@ -129,8 +133,9 @@ impl Bench<'_> {
         Ok(blocks)
     }
 
-    /// JACK, and Sandrack at the same frames.
-    fn jack(&mut self, frames: u32, known: Option<&Round>) -> Result<Jack, Failure> {
+    /// JACK on the same core, if there is one, and left to the scheduler, and Sandrack at the same
+    /// frames. Where JACK can't hold the period there is nothing to compare with.
+    fn jack(&mut self, frames: u32, known: Option<&Round>) -> Result<Vec<Jack>, Failure> {
         let (whole, wait) = match known {
             Some(round) => (round.whole, round.wait),
             None => {
@@ -138,15 +143,21 @@ impl Bench<'_> {
                 (p50(&blocks.slice.busy, self.plugins())?, p50(&blocks.wait, 1)?)
             }
         };
-        let figures = self.jack_peer(frames)?;
-        let figure = |name: &str| {
-            figures[name]["p50"].as_f64().ok_or_else(|| format!("jack_peer gave no {name}"))
-        };
-        let (jack_whole, jack_wait) = (figure("hop_us")?, figure("wait_us")?);
-        Ok(Jack { frames, jack_whole, jack_wait, whole, wait })
+        let mut found = Vec::new();
+        for pinned in [true, false] {
+            if pinned && self.cores.is_empty() {
+                continue;
+            }
+            let Some(figures) = self.jack_peer(frames, pinned)? else { continue };
+            let p50 = |name: &str| figures[name]["p50"].as_f64();
+            if let (Some(jack_whole), Some(jack_wait)) = (p50("hop_us"), p50("wait_us")) {
+                found.push(Jack { frames, pinned, jack_whole, jack_wait, whole, wait });
+            }
+        }
+        Ok(found)
     }
 
-    fn jack_peer(&self, frames: u32) -> Result<Value, Failure> {
+    fn jack_peer(&self, frames: u32, pinned: bool) -> Result<Option<Value>, Failure> {
         let program: PathBuf = std::env::current_exe()?.with_file_name("jack_peer");
         if !program.is_file() {
             return Err(format!(
@@ -160,14 +171,15 @@ impl Bench<'_> {
         command.args(["--clients", &self.options.plugins.to_string()]);
         let seconds = self.length.as_secs_f64().ceil().max(1.0) as u32;
         command.args(["--seconds", &seconds.to_string()]);
-        if !self.cores.is_empty() {
+        if pinned {
             command.arg("--pin");
         }
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-        if !output.status.success() {
-            return Err("jack_peer failed".into());
+        // It has said why.
+        if output.status.code() == Some(2) {
+            return Err("JACK is not there".into());
         }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(output.status.success().then(|| serde_json::from_slice(&output.stdout)).transpose()?)
     }
 }
 
@@ -211,7 +223,13 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
             (run_floor()?, bench.sandrack(options.frames)?)
         };
         let links = if options.output.smoke { 50 } else { 300 };
-        let (calibrated, _) = calibrate::measure(&program, plugins, placement, links)?;
+        let (calibrated, _) = calibrate::measure(
+            &program,
+            plugins,
+            placement,
+            links,
+            Duration::from_micros(u64::from(options.frames) * 1_000_000 / 48_000),
+        )?;
         let nothing = empty.run(options.frames, core, length / 4, || {})?;
         table.push(Round {
             floor: floor_us,
@@ -227,7 +245,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
             sizes.dedup();
             for frames in sizes {
                 let known = table.last().filter(|_| frames == options.frames);
-                jacks.push(bench.jack(frames, known)?);
+                jacks.extend(bench.jack(frames, known)?);
             }
         }
     }
@@ -237,6 +255,55 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
         None => "left to the scheduler".to_owned(),
     };
     report(options, &place, calibration.realtime, &table, &jacks)
+}
+
+/// The table of JACK's figures, and the one that is judged.
+fn jack_report(wanted: bool, jacks: &[Jack], checks: &mut Vec<Check>) -> (String, Vec<Value>) {
+    let (mut text, mut rows) = (String::new(), Vec::new());
+    if !wanted {
+        return (text, rows);
+    }
+    let mut kinds: Vec<(u32, bool)> = jacks.iter().map(|jack| (jack.frames, jack.pinned)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let _ = writeln!(text, "\n{:<28}{:^18}{:^18}{:^18}", "JACK", "JACK", "Sandrack", "ratio");
+    let names = format!("{:>9}{:>9}", "whole", "wait");
+    let _ = writeln!(text, "{:<28}{names}{names}{names}", "");
+    let mut judged = None;
+    for (frames, pinned) in kinds {
+        let of = |get: fn(&Jack) -> f64| {
+            let same = |jack: &&Jack| (jack.frames, jack.pinned) == (frames, pinned);
+            median(jacks.iter().filter(same).map(get))
+        };
+        let figures = [
+            of(|jack| jack.jack_whole),
+            of(|jack| jack.jack_wait),
+            of(|jack| jack.whole),
+            of(|jack| jack.wait),
+            of(|jack| jack.jack_whole / jack.whole),
+            of(|jack| jack.jack_wait / jack.wait),
+        ];
+        let place = if pinned { "same core" } else { "left alone" };
+        let cells: String = figures.iter().map(|figure| format!(" {}", cell(*figure))).collect();
+        let _ = writeln!(text, "{:<28}{cells}", format!("  {frames} frames, {place}"));
+        rows.push(json!({
+            "frames": frames,
+            "placement": if pinned { "same_core" } else { "free" },
+            "jack_whole_us": round(figures[0]),
+            "jack_wait_us": round(figures[1]),
+            "whole_us": round(figures[2]),
+            "wait_us": round(figures[3]),
+            "whole_ratio": round(figures[4]),
+            "wait_ratio": round(figures[5]),
+        }));
+        let any_pinned = jacks.iter().any(|jack| jack.pinned);
+        if frames == JACK_FRAMES && pinned == any_pinned {
+            judged = figures[4];
+        }
+    }
+    let what = format!("JACK's hop, multiple of Sandrack's, both whole, at {JACK_FRAMES} frames");
+    checks.push(Check::at_least(what, judged, JACK_FACTOR));
+    (text, rows)
 }
 
 fn report(
@@ -279,37 +346,8 @@ fn report(
 
     let mut checks =
         vec![Check::at_most("hand-off, multiple of the floor", medians[7], MOST_FLOORS)];
-    let mut by_frames: Vec<u32> = jacks.iter().map(|jack| jack.frames).collect();
-    by_frames.sort_unstable();
-    by_frames.dedup();
-    let mut jack_json = Vec::new();
-    for frames in by_frames {
-        let of = |get: fn(&Jack) -> f64| {
-            median(jacks.iter().filter(|jack| jack.frames == frames).map(get))
-        };
-        let ratio = of(|jack| jack.jack_whole / jack.whole);
-        let _ = writeln!(
-            text,
-            "\nJACK, {frames} frames: {} whole, {} wait; Sandrack {} whole, {} wait (median of \
-             {} turns)",
-            cell(of(|jack| jack.jack_whole)).trim(),
-            cell(of(|jack| jack.jack_wait)).trim(),
-            cell(of(|jack| jack.whole)).trim(),
-            cell(of(|jack| jack.wait)).trim(),
-            jacks.iter().filter(|jack| jack.frames == frames).count(),
-        );
-        let what = format!("JACK's whole hop at {frames} frames, multiple of Sandrack's");
-        checks.push(Check::at_least(what, ratio, JACK_FACTOR));
-        jack_json.push(json!({
-            "frames": frames,
-            "jack_whole_us": round(of(|jack| jack.jack_whole)),
-            "jack_wait_us": round(of(|jack| jack.jack_wait)),
-            "whole_us": round(of(|jack| jack.whole)),
-            "wait_us": round(of(|jack| jack.wait)),
-            "whole_ratio": round(ratio),
-            "wait_ratio": round(of(|jack| jack.jack_wait / jack.wait)),
-        }));
-    }
+    let (jack_text, jack_json) = jack_report(options.jack, jacks, &mut checks);
+    text += &jack_text;
     let keys = [
         "floor_us",
         "calibrated_floor_us",

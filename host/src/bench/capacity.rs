@@ -18,7 +18,7 @@ pub(super) fn search(
     mut step: impl FnMut(),
 ) -> Result<Capacity, Error> {
     let percentile = percentile(empty, frames, options.rate);
-    let mut search = Search { fits: 0, fails: options.most + 1 };
+    let mut search = Search { most: options.most, fits: 0, fails: options.most + 1 };
     let mut try_it = |plugins: u32| -> Result<(bool, Run), Error> {
         step();
         // Others use this machine too: a number fails only if it fails twice.
@@ -71,6 +71,7 @@ fn fits(run: &Run, percentile: Percentile) -> bool {
 }
 
 struct Search {
+    most: u32,
     fits: u32,
     fails: u32,
 }
@@ -93,6 +94,9 @@ impl Search {
         let expected = (f64::from(tried) * CAPACITY_LIMIT / load) as u32;
         // Not onto what is known: half way, where the expectation says nothing new.
         let (low, high) = (self.fits + 1, self.fails - 1);
+        if high == self.most && expected >= high {
+            return Some(high);
+        }
         Some(
             match expected {
                 e if e <= self.fits => self.fits + (self.fails - self.fits).div_ceil(4),

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::report::{Isolation, Report};
 use crate::session::{Session, SessionConfig};
 use run::Rig;
-use sandrack_sandbox::calibrate::{Calibration, calibrate};
+use sandrack_sandbox::calibrate::{Calibration, Placement, measure};
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::Supervisor;
 use std::path::Path;
@@ -50,7 +50,10 @@ pub struct BenchOptions {
 const LOAD_PARAM: &str = "block";
 
 /// The fewest periods of a run.
-const LEAST_PERIODS: u32 = 20;
+const LEAST_PERIODS: u32 = 12;
+
+/// Processes in series when the floor is measured.
+const FLOOR_LINKS: usize = 32;
 
 /// A callback that takes more than this share of the period does not count as fitting.
 const CAPACITY_LIMIT: f64 = 0.8;
@@ -77,15 +80,30 @@ impl BenchOptions {
     }
 }
 
-/// Measures this machine's hand-off.
-pub fn machine_calibration(supervisor_program: &Path) -> Result<Calibration, Error> {
-    Ok(calibrate(supervisor_program)?)
+/// The floor at this buffer size, us: the cores rest as long between two rounds as between two
+/// callbacks.
+fn floor(
+    program: &Path,
+    calibration: &Calibration,
+    options: &BenchOptions,
+    frames: u32,
+) -> Result<f64, Error> {
+    let placement = match (calibration.pins(), calibration.cores.first()) {
+        (true, Some(&core)) => Placement::SameCore(core),
+        _ => Placement::AnyCore,
+    };
+    let period = Duration::from_secs_f64(f64::from(frames) / f64::from(options.rate));
+    let rounds = (options.length(frames).as_secs_f64() / period.as_secs_f64()) as usize;
+    let (floor, _) = measure(program, FLOOR_LINKS, placement, rounds.max(10), period)?;
+    Ok(floor.p50 / 1e3)
 }
 
-/// Runs the whole bench.
+/// Runs the whole bench. `program`: what is started for the floor; it calls
+/// [`run_if_worker`](sandrack_sandbox::worker::run_if_worker) first thing.
 pub fn bench(
     options: &BenchOptions,
     supervisor: &Supervisor,
+    program: &Path,
     calibration: &Calibration,
     progress: &dyn Progress,
 ) -> Result<Report, Error> {
@@ -108,9 +126,11 @@ pub fn bench(
 
     let cores = if calibration.pins() { calibration.cores.clone() } else { Vec::new() };
     let mut empty = Vec::with_capacity(options.frames.len());
+    let mut floors = Vec::with_capacity(options.frames.len());
     for &frames in &options.frames {
         progress.step(&format!("empty callback, {frames} frames"));
         empty.push(run::empty(options, frames, cores.first().copied())?);
+        floors.push(floor(program, calibration, options, frames)?);
     }
     let mut left_out = 0;
     for &isolation in &options.isolation {
@@ -125,7 +145,8 @@ pub fn bench(
         };
         let session = Session::load(supervisor, &config, &|| {})?;
         let mut rig = Rig::new(session, options, isolation, calibration);
-        for (&frames, empty) in options.frames.iter().zip(&empty) {
+        let beside = empty.iter().zip(&floors);
+        for (&frames, (empty, &floor_us)) in options.frames.iter().zip(beside) {
             for &load_us in &options.load_us {
                 for &plugins in &options.plugins {
                     progress.step(&format!(
@@ -138,6 +159,7 @@ pub fn bench(
                     }
                     let mut run = rig.run(frames, plugins, load_us, options.length(frames))?;
                     run.empty = Some(empty.clone());
+                    run.floor_us = floor_us;
                     report.runs.push(run);
                 }
                 if options.capacity && (load_us > 0.0 || !options.has_load) {

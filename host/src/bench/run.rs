@@ -22,7 +22,6 @@ pub(super) struct Rig<'a> {
     options: &'a BenchOptions,
     isolation: Isolation,
     core: Option<usize>,
-    floor_us: f64,
 }
 
 impl<'a> Rig<'a> {
@@ -32,11 +31,8 @@ impl<'a> Rig<'a> {
         isolation: Isolation,
         calibration: &Calibration,
     ) -> Self {
-        let (core, floor) = match calibration.pins() {
-            true => (calibration.cores.first().copied(), calibration.same_core),
-            false => (None, calibration.any_core),
-        };
-        Self { session, options, isolation, core, floor_us: floor.p50 / 1e3 }
+        let core = calibration.cores.first().copied().filter(|_| calibration.pins());
+        Self { session, options, isolation, core }
     }
 
     pub(super) fn isolation(&self) -> Isolation {
@@ -66,7 +62,7 @@ impl<'a> Rig<'a> {
         let config = DriverConfig { rate, frames, inputs: 2, outputs: 2 };
         let mut driver = VirtualDriver::new(config)?.with_thread_setup(realtime_setup(self.core));
         driver.start(Box::new(running.callback))?;
-        sleep(WARM_UP.max(Duration::from_nanos(4 * period_ns)));
+        sleep(WARM_UP.max(Duration::from_nanos(3 * period_ns)));
         measurement.discard(&mut running.controller);
         let xruns_before = driver.xruns();
         let end = Instant::now() + length;
@@ -91,7 +87,6 @@ impl<'a> Rig<'a> {
             callback_us,
             hop_us: Percentiles::from_ns(&measurement.hop),
             overhead_us: Percentiles::from_ns(&measurement.overhead),
-            floor_us: self.floor_us,
             nodes: measurement.nodes(frames == 64 && load_us == 20.0),
             causes: measurement.causes(),
             ..Run::default()

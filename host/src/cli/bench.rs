@@ -111,7 +111,7 @@ impl Arguments {
         if let Some(bad) = load_us.iter().find(|us| !(0.0..=10_000.0).contains(*us)) {
             return usage(format!("--load-us {bad}: 0 to 10000"));
         }
-        let seconds = self.seconds.unwrap_or(if quick { 0.15 } else { 0.25 });
+        let seconds = self.seconds.unwrap_or(if quick { 0.15 } else { 0.2 });
         if !(0.01..=3600.0).contains(&seconds) {
             return usage(format!("--seconds {seconds}: 0.01 to 3600"));
         }
@@ -169,7 +169,7 @@ pub(super) fn run(arguments: Arguments, supervisor: SupervisorOptions) -> Result
     let wants_realtime = supervisor.realtime;
     let supervisor = Supervisor::new(supervisor)?;
     let calibration = calibrate(&program)?;
-    let report = bench(&options, &supervisor, &calibration, &bar);
+    let report = bench(&options, &supervisor, &program, &calibration, &bar);
     bar.0.finish_and_clear();
     let mut report = report?;
     report.machine = machine(&supervisor, wants_realtime);

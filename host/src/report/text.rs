@@ -236,8 +236,9 @@ impl Out {
         self.paragraph(
             "",
             &format!(
-                "Floor: a bare hand-off between processes, measured in the same run: {} us \
-                 on one core, {} us left to the scheduler.",
+                "Floor: a bare hand-off between processes, resting as long between two rounds \
+                 as between two periods. With 0.5 ms of rest: {} us on one core, {} us left to \
+                 the scheduler.",
                 us(report.floor.same_core_us),
                 us(report.floor.any_core_us)
             ),
