@@ -135,14 +135,24 @@ impl Slot {
         Self::new(Box::new(Nothing))
     }
 
-    /// Runs it for `length` after a warm-up, on `core` if there is one. `begin` is called when
-    /// the warm-up is over.
+    /// Runs it for `length` after a warm-up, on `core` if there is one.
     pub fn run(
         &mut self,
         frames: u32,
         core: Option<usize>,
         length: Duration,
-        begin: impl FnOnce(),
+    ) -> Result<Slice, Failure> {
+        self.run_watched(frames, core, length, |_| {})
+    }
+
+    /// The same; `watch` is called now and then, the first time, with `true`, when the warm-up is
+    /// over, and a last time at the end.
+    fn run_watched(
+        &mut self,
+        frames: u32,
+        core: Option<usize>,
+        length: Duration,
+        mut watch: impl FnMut(bool),
     ) -> Result<Slice, Failure> {
         let config = DriverConfig { rate: RATE, frames, inputs: 2, outputs: 2 };
         let mut driver = VirtualDriver::new(config)?.with_thread_setup(realtime_setup(core));
@@ -150,10 +160,16 @@ impl Slot {
         self.log.count.store(0, Ordering::Relaxed);
         driver.start(callback)?;
         sleep(WARM_UP);
-        begin();
+        watch(true);
         let (first, xruns) = (self.log.count.load(Ordering::Relaxed), driver.xruns());
         let end = Instant::now() + length;
-        sleep(end.saturating_duration_since(Instant::now()));
+        while let left = end.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            // Seldom enough to disturb little, often enough for the queue of records.
+            sleep(left.min(Duration::from_millis(50)));
+            watch(false);
+        }
         let last = self.log.count.load(Ordering::Relaxed);
         let xruns = driver.xruns() - xruns;
         self.callback = Some(driver.stop()?);
@@ -214,10 +230,13 @@ pub struct Blocks {
     /// What a block took beyond the waits and runs of its nodes: says something for a single
     /// chain only.
     pub overhead: Vec<u64>,
-    /// Blocks in which a node was not done at the deadline, so that its fallback was heard.
+    /// Blocks in which a node's fallback was heard: it was not done at the deadline, or still busy
+    /// with an earlier block.
     pub late_blocks: u64,
     /// Such nodes, the first of them.
     pub late: Vec<Late>,
+    /// Waits and runs of the block whose records are coming in.
+    in_nodes: u64,
 }
 
 /// Loaded plugins, and the engine that runs them in turns with other callbacks.
@@ -289,19 +308,23 @@ impl Rig {
     pub fn run(&mut self, length: Duration) -> Result<Blocks, Failure> {
         let connected = self.connected.as_mut().ok_or("the plugins are not connected")?;
         let Connected { slot, controller, nodes, frames, .. } = connected;
-        let mut lost_before = 0;
-        let slice = slot.run(*frames, self.core, length, || {
-            while controller.timing().pop().is_ok() {}
-            lost_before = controller.lost_records();
+        let (mut blocks, mut lost_before) = (Blocks::default(), 0);
+        let slice = slot.run_watched(*frames, self.core, length, |begins| {
+            match begins {
+                true => {
+                    while controller.timing().pop().is_ok() {}
+                    lost_before = controller.lost_records();
+                }
+                false => blocks.take(controller, nodes),
+            };
         })?;
+        blocks.slice = slice;
         if let Some((plugin, how)) = self.session.gone_plugin() {
             return Err(format!("{plugin}: its worker is gone: {how}").into());
         }
         if controller.lost_records() > lost_before {
-            return Err("the run was too long for the queue of its records".into());
+            return Err("the engine wrote more records than its queue holds".into());
         }
-        let mut blocks = Blocks { slice, ..Blocks::default() };
-        blocks.take(controller, nodes);
         Ok(blocks)
     }
 
@@ -314,14 +337,13 @@ impl Rig {
 
 impl Blocks {
     fn take(&mut self, controller: &mut Controller, nodes: &[(NodeId, String)]) {
-        let mut in_nodes = 0;
         while let Ok(record) = controller.timing().pop() {
             match record {
                 Record::Node(node) => {
                     let wait = node.start.saturating_sub(node.ready);
                     let run = node.end.saturating_sub(node.start);
                     if node.outcome.is_heard() {
-                        in_nodes += wait + run;
+                        self.in_nodes += wait + run;
                         self.wait.push(wait);
                         self.run.push(run);
                     } else if self.late.len() < MOST_LATE {
@@ -335,9 +357,9 @@ impl Blocks {
                 }
                 Record::Block(block) => {
                     let took = block.end.saturating_sub(block.start);
-                    self.overhead.push(took.saturating_sub(in_nodes));
+                    self.overhead.push(took.saturating_sub(self.in_nodes));
                     self.late_blocks += u64::from(block.late_nodes + block.absent_nodes > 0);
-                    in_nodes = 0;
+                    self.in_nodes = 0;
                 }
             }
         }

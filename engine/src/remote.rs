@@ -169,11 +169,18 @@ pub trait Remote: Send {
     fn ring(&mut self, node: RemoteIndex);
 
     /// Waits until all of `nodes` have finished, or until `deadline` (ns of the engine's clock).
-    /// True: all have (or have failed).
+    /// True: all have (or have failed). Returns early when the others are [lost](Self::is_lost).
     fn wait(&mut self, nodes: &[RemoteIndex], deadline: u64) -> bool;
 
     /// How far the node has come in this block. `Finished` is final for the block.
     fn outcome(&mut self, node: RemoteIndex) -> RemoteOutcome;
+
+    /// Whether the node can't finish this block any more, because its process has ended, or that
+    /// of a node it waits for: it is not to be waited for. What it has become is its
+    /// [`outcome`](Self::outcome).
+    fn is_lost(&mut self, _node: RemoteIndex) -> bool {
+        false
+    }
 
     /// Takes a node that started and has not finished off the realtime class, so that others on
     /// its core still run in this block.

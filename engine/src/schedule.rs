@@ -266,7 +266,7 @@ impl Run<'_> {
         }
     }
 
-    /// Takes what remote nodes have finished. False: nothing.
+    /// Takes what remote nodes have finished, and those that never will. False: none.
     fn poll(&mut self) -> bool {
         let mut progress = false;
         let mut at = 0;
@@ -275,6 +275,9 @@ impl Run<'_> {
             let outcome = self.remote.outcome(RemoteIndex(remote as u32));
             if matches!(outcome, RemoteOutcome::Finished | RemoteOutcome::Failed) {
                 self.settle(remote, outcome);
+                progress = true;
+            } else if self.remote.is_lost(RemoteIndex(remote as u32)) {
+                self.give_up(remote);
                 progress = true;
             }
             at = remote + 1;
@@ -291,7 +294,7 @@ impl Run<'_> {
         self.complete(step);
     }
 
-    /// After the hard deadline: takes a node as it is.
+    /// Takes a node as it is: after the hard deadline, or when it is lost.
     fn give_up(&mut self, remote: usize) {
         let outcome = self.remote.outcome(RemoteIndex(remote as u32));
         self.rt.remotes[remote].outcome = outcome.into();

@@ -114,6 +114,10 @@ impl Remote for Workers {
         }
     }
 
+    fn is_lost(&mut self, node: RemoteIndex) -> bool {
+        self.set.is_lost(node.0 as usize)
+    }
+
     fn demote(&mut self, node: RemoteIndex) {
         self.set.demote(node.0 as usize);
     }

@@ -188,8 +188,10 @@ pub struct SuccessorConnection {
     pub doorbell: Option<RegionIndex>,
     /// The successor's slots there.
     pub slots: Slots,
-    /// Which of them is this node's, counted from the first.
+    /// Which of them is this node's, counted from the first. The first is the host's.
     pub slot: u32,
+    /// The successor's number in the plan.
+    pub index: u32,
 }
 
 /// What the worker says.

@@ -11,7 +11,7 @@ use crate::protocol::{
     Connections, DirectConnection, NodeConnections, Slots, SourceConnection, SuccessorConnection,
 };
 use crate::shm::layout::{DOORBELL_SLOTS, InboxShape, MAX_NODES, MAX_SOURCES, sequence, status};
-use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader, ring};
+use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader, is_complete, ring};
 use crate::supervisor::{Node, Supervisor, Worker, hand_over};
 use crate::sys::clock::now_ns;
 use crate::sys::memory::{Access, SharedMemory};
@@ -19,7 +19,7 @@ use crate::sys::thread::{self, ThreadId};
 use crate::sys::wake::{self, Wait};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How one node is connected. Nodes are named by their place in the list.
 pub struct NodeWiring<'a> {
@@ -105,6 +105,11 @@ pub struct RemoteSet {
     /// all, so none of the others will answer either.
     busy: Vec<bool>,
     busy_is_known: bool,
+    /// How many workers have ended so far, as the watcher counts them; as of the last look; and
+    /// which nodes can't end this block because of it.
+    deaths: Arc<AtomicU32>,
+    deaths_seen: u32,
+    lost: Vec<bool>,
 }
 
 /// One node, for the realtime thread.
@@ -122,6 +127,8 @@ struct RtNode {
     host_rings: bool,
     events: usize,
     rung_ns: u64,
+    /// It finished the last block: there is no need to look.
+    is_idle: bool,
     /// Longest run of late, ns: what is usual for it.
     usual_ns: u64,
     demoted: bool,
@@ -168,6 +175,7 @@ impl RemoteSet {
                 host_rings: false,
                 events: 0,
                 rung_ns: 0,
+                is_idle: false,
                 usual_ns: 0,
                 demoted: false,
                 suspect: None,
@@ -187,6 +195,9 @@ impl RemoteSet {
             nodes,
             busy,
             busy_is_known: false,
+            deaths: supervisor.deaths(),
+            deaths_seen: 0,
+            lost: vec![false; wirings.len()],
         })
     }
 
@@ -233,9 +244,15 @@ impl RemoteSet {
     }
 
     fn find_busy(&mut self) {
+        // Before anybody is asked whether it is gone: who ends later is found by `find_lost`.
+        self.deaths_seen = self.deaths.load(Ordering::Acquire);
+        self.lost.fill(false);
         self.busy.fill(false);
         for node in &mut self.nodes {
             node.takes_part = false;
+            if node.is_idle {
+                continue;
+            }
             let header = node.outbox.header();
             // SeqCst: with the pair at `BlockPage::open`.
             let started = header.started.load(Ordering::SeqCst);
@@ -250,6 +267,7 @@ impl RemoteSet {
         let entry = &self.page.nodes[node];
         entry.replaced.store(replaced, Ordering::Relaxed);
         entry.events.store(0, Ordering::Relaxed);
+        entry.host_rings.store(u32::from(host_rings), Ordering::Relaxed);
         let node = &mut self.nodes[node];
         node.takes_part = true;
         node.host_rings = host_rings;
@@ -277,15 +295,15 @@ impl RemoteSet {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             if !node.takes_part {
+                // It waits for a ring that does not come, whatever its predecessors mark.
+                self.page.nodes[index].host_rings.store(1, Ordering::Relaxed);
                 continue;
             }
-            let Some(slots) = node.bell.slots(node.slots.first, node.slots.count) else { continue };
-            if !node.host_rings {
-                ring(slots, 0, sequence);
-            }
             for (slot, &predecessor) in node.predecessors.iter().enumerate() {
-                if !self.nodes[predecessor as usize].takes_part {
-                    ring(slots, slot + 1, sequence);
+                if !self.nodes[predecessor as usize].takes_part
+                    && let Some(slots) = node.bell.slots(node.slots.first, node.slots.count)
+                {
+                    ring(slots, slot + 1, node.host_rings, sequence);
                 }
             }
         }
@@ -323,7 +341,7 @@ impl RemoteSet {
         let node = &mut self.nodes[node];
         node.rung_ns = now_ns();
         if let Some(slots) = node.bell.slots(node.slots.first, node.slots.count)
-            && ring(slots, 0, self.sequence)
+            && ring(slots, 0, true, self.sequence)
         {
             node.bell.wake();
         }
@@ -334,7 +352,34 @@ impl RemoteSet {
         self.nodes[node].outbox.header().ended.load(Ordering::SeqCst) == self.sequence
     }
 
-    /// Waits until all have ended this block, or until the deadline (ns of [`now_ns`]).
+    /// Whether the node can't end this block any more: its process has ended, or that of a node it
+    /// waits for.
+    #[inline]
+    pub fn is_lost(&mut self, node: usize) -> bool {
+        self.find_lost();
+        self.lost[node]
+    }
+
+    #[inline]
+    fn find_lost(&mut self) {
+        // Acquire, with the watcher in `supervisor`: the flags of who has ended are visible.
+        let deaths = self.deaths.load(Ordering::Acquire);
+        if deaths == self.deaths_seen {
+            return;
+        }
+        self.deaths_seen = deaths;
+        // Predecessors have lower numbers.
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            let waits_for_lost = || node.predecessors.iter().any(|&p| self.lost[p as usize]);
+            self.lost[index] = node.takes_part
+                && !self.has_ended(index)
+                && (node.gone.load(Ordering::Relaxed) || waits_for_lost());
+        }
+    }
+
+    /// Waits until all have ended this block or are [lost](Self::is_lost), or until the deadline
+    /// (ns of [`now_ns`]).
     ///
     /// Of all the nodes only one, the last that has not ended, wakes the host: nodes end roughly
     /// in order, so it is woken about once a core and not once a node.
@@ -349,9 +394,9 @@ impl RemoteSet {
         let mut woken = 0;
         let all = loop {
             let word = self.bell.word.load(Ordering::SeqCst);
-            let last = nodes.clone().rev().find(|&node| {
-                !self.has_ended(node) && !self.nodes[node].gone.load(Ordering::Relaxed)
-            });
+            self.find_lost();
+            let last =
+                nodes.clone().rev().find(|&node| !self.has_ended(node) && !self.lost[node]);
             let Some(last) = last else {
                 break nodes.clone().all(|node| self.has_ended(node));
             };
@@ -396,7 +441,7 @@ impl RemoteSet {
             return Outcome::Running;
         }
         let slots = node.bell.slots(node.slots.first, node.slots.count).unwrap_or(&[]);
-        match slots.iter().all(|slot| slot.load(Ordering::Relaxed) == sequence) {
+        match is_complete(slots, node.host_rings, sequence) {
             true => Outcome::NotStarted,
             false => Outcome::NotReady,
         }
@@ -453,6 +498,7 @@ impl RemoteSet {
             }
             let outcome = self.outcome(index);
             let node = &mut self.nodes[index];
+            node.is_idle = matches!(outcome, Outcome::Finished | Outcome::Failed);
             match outcome {
                 Outcome::NotStarted => {
                     node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
@@ -631,7 +677,8 @@ impl<'a> Part<'a> {
                 let other = layout.wirings[successor].node.worker();
                 let doorbell = (other.id() != worker.id())
                     .then(|| self.regions.index(other.bell().1, Access::ReadWrite));
-                SuccessorConnection { doorbell, slots: layout.slots[successor], slot }
+                let slots = layout.slots[successor];
+                SuccessorConnection { doorbell, slots, slot, index: successor as u32 }
             })
             .collect();
         let host = self.regions.index(supervisor.bell().1, Access::ReadWrite);

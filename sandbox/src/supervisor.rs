@@ -88,6 +88,8 @@ struct Watched {
     waker: Waker,
     stop: AtomicBool,
     host_bell: DoorbellView,
+    /// How many have ended.
+    deaths: Arc<AtomicU32>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -119,6 +121,7 @@ impl Supervisor {
             waker: Waker::new().map_err(Error::system("making an event"))?,
             stop: AtomicBool::new(false),
             host_bell: bell.clone(),
+            deaths: Arc::default(),
         });
         let for_watcher = Arc::clone(&watched);
         std::thread::Builder::new()
@@ -229,6 +232,10 @@ impl Supervisor {
         Arc::clone(&self.0.blocks)
     }
 
+    pub(crate) fn deaths(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.0.watched.deaths)
+    }
+
     pub(crate) fn page(&self) -> BlockView {
         self.0.page.clone()
     }
@@ -266,6 +273,8 @@ impl Watched {
             if let Some(ended) = wait_any(&watches, &self.waker) {
                 let (_, gone) = mine.swap_remove(ended);
                 gone.store(true, Ordering::Release);
+                // Release, with `RemoteSet::find_lost`.
+                self.deaths.fetch_add(1, Ordering::Release);
                 // The engine may be waiting for it.
                 self.host_bell.wake();
             }

@@ -239,7 +239,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
         let length = Duration::from_secs_f64(seconds);
         let mut at_size =
             Found { frames, by: By::P99, empty_p99: None, rounds: vec![], run_us: [None; 2] };
-        let mut empty = nothing.run(frames, core.first().copied(), length, || {})?;
+        let mut empty = nothing.run(frames, core.first().copied(), length)?;
         sides.iter_mut().for_each(|side| side.run_us.clear());
         let mut expected = [(LIMIT * rig::period_us(frames) / (options.load_us + 6.0)) as u32; 2];
         for _ in 0..rounds {
@@ -260,7 +260,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
                     if !more {
                         break;
                     }
-                    empty.add(nothing.run(frames, core.first().copied(), length / 4, || {})?);
+                    empty.add(nothing.run(frames, core.first().copied(), length / 4)?);
                 }
                 counts[at] = sides[0].fits(by);
                 counts[at + 1] = sides[1].fits(by);

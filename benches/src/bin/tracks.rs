@@ -85,9 +85,9 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     for number in 0..turns {
         if number % 2 == 0 {
             blocks.add(rig.run(length)?);
-            empty.add(nothing.run(options.frames, core, length, || {})?);
+            empty.add(nothing.run(options.frames, core, length)?);
         } else {
-            empty.add(nothing.run(options.frames, core, length, || {})?);
+            empty.add(nothing.run(options.frames, core, length)?);
             blocks.add(rig.run(length)?);
         }
     }

@@ -315,6 +315,7 @@ impl Instance for ClapInstance {
         Ok(Box::new(ClapProcessor {
             plugin: stopped.into(),
             note_ports,
+            steady_time: SteadyTime::default(),
             shared: Arc::clone(&self.shared),
             inputs: Buses::new(&[], std::ptr::null_mut()),
             outputs: Buses::new(&[], std::ptr::null_mut()),
@@ -396,6 +397,7 @@ struct ClapProcessor {
     plugin: PluginAudioProcessor<SandrackHost>,
     shared: Arc<Shared>,
     note_ports: Vec<Dialect>,
+    steady_time: SteadyTime,
     inputs: Buses,
     outputs: Buses,
     in_events: EventBuffer,
@@ -404,6 +406,23 @@ struct ClapProcessor {
 
 // SAFETY: the addresses are good on any thread (contract of `bind`); clack's processor is Send.
 unsafe impl Send for ClapProcessor {}
+
+/// Frames since activation or so, for the plugin: never back, though a new engine counts from 0.
+#[derive(Default)]
+struct SteadyTime {
+    added: u64,
+    next: u64,
+}
+
+impl SteadyTime {
+    fn of_block(&mut self, time: u64, frames: u32) -> u64 {
+        let behind = self.next.saturating_sub(time.saturating_add(self.added));
+        self.added += behind;
+        let time = time.saturating_add(self.added);
+        self.next = time.saturating_add(u64::from(frames));
+        time
+    }
+}
 
 /// The buses of one direction.
 struct Buses {
@@ -497,11 +516,45 @@ impl Processor for ClapProcessor {
             &mut outputs,
             &self.in_events.as_input(),
             &mut OutputEvents::from_buffer(&mut self.out_events),
-            Some(block.steady_time),
+            Some(self.steady_time.of_block(block.steady_time, block.frames)),
             Some(&transport),
         );
         self.out_events.take(block.out_events);
         self.shared.count_dropped(self.out_events.dropped());
         result.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steady_time_never_goes_back() {
+        let mut time = SteadyTime::default();
+        // Blocks that the node took no part in are counted; an engine that begins anew goes on.
+        let times = [0, 64, 192, 0, 64, 1000].map(|t| time.of_block(t, 64));
+        assert_eq!(times, [0, 64, 192, 256, 320, 1256]);
+    }
+
+    #[test]
+    fn a_block_is_described_anew_whatever_the_plugin_did_to_the_last() {
+        let mut audio = vec![0.0_f32; 3 * stride(64) / size_of::<f32>()];
+        let mut buses = Buses::new(&[2, 0, 1], audio.as_mut_ptr());
+        for frames in [16, 64] {
+            buses.pack(frames);
+            let floats = stride(frames) / size_of::<f32>();
+            let counts: Vec<u32> = buses.buffers.iter().map(|b| b.channel_count).collect();
+            assert_eq!(counts, [2, 0, 1]);
+            assert!(buses.buffers.iter().all(|b| b.constant_mask == 0 && b.latency == 0));
+            let first = audio.as_mut_ptr();
+            assert_eq!(buses.channels, [0, 1, 2].map(|n| first.wrapping_add(n * floats)));
+            assert_eq!(buses.buffers[2].data32.cast_const(), &raw const buses.channels[2]);
+            // As a plugin might.
+            buses.channels[1] = std::ptr::null_mut();
+            buses.buffers[0].constant_mask = 3;
+            buses.buffers[2].channel_count = 9;
+            buses.buffers[2].data32 = std::ptr::null_mut();
+        }
     }
 }

@@ -109,7 +109,9 @@ pub struct NodeEntry {
     pub replaced: AtomicU64,
     /// Events in the inbox; at most [`EVENTS`].
     pub events: AtomicU32,
-    _pad: u32,
+    /// 0: the host does not ring this node in this block, and its slot, the first, does not count.
+    /// (Marking that slot all the same would cost the host a page of each worker in each block.)
+    pub host_rings: AtomicU32,
 }
 
 /// Most nodes in a plan.

@@ -4,5 +4,6 @@ pub mod layout;
 mod view;
 
 pub use view::{
-    BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, ring,
+    BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, is_complete,
+    ring,
 };

@@ -207,7 +207,7 @@ impl AudioThread {
         let Some(topology) = &mut self.topology else { return };
         for links in &mut topology.nodes {
             let Some(node) = links.find(&mut self.nodes) else { continue };
-            if !node.has_run(sequence) && links.is_ready(&self.bell, sequence) {
+            if !node.has_run(sequence) && links.is_ready(&self.page, &self.bell, sequence) {
                 node.run(links, &self.page, &self.bell, sequence);
             }
         }

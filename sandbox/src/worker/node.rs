@@ -6,7 +6,9 @@ use crate::event::{Event, insert_sorted};
 use crate::format::{Buffers, ProcessBlock, Processor, Transport};
 use crate::protocol::{Connections, NodeConnections, Slots};
 use crate::shm::layout::{BlockPage, EVENTS, MAX_NODES, status};
-use crate::shm::{BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter, ring};
+use crate::shm::{
+    BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter, is_complete, ring,
+};
 use crate::sys::memory::Mapping;
 use crate::sys::{clock::now_ns, fpu};
 use std::io;
@@ -38,6 +40,7 @@ struct Successor {
     bell: Option<DoorbellView>,
     slots: Slots,
     slot: usize,
+    index: usize,
 }
 
 fn bad(what: &str) -> io::Error {
@@ -85,11 +88,11 @@ impl Links {
         let events =
             |(index, shape): &(u32, _)| OutboxReader::new(region(*index)?, Clone::clone(shape));
         let successor = |s: &crate::protocol::SuccessorConnection| {
-            if s.slot >= s.slots.count {
+            if s.slot >= s.slots.count || s.index as usize >= MAX_NODES {
                 return Err(bad("a slot that is not there"));
             }
             let bell = s.doorbell.map(bell_of).transpose()?;
-            Ok(Successor { bell, slots: s.slots, slot: s.slot as usize })
+            Ok(Successor { bell, slots: s.slots, slot: s.slot as usize, index: s.index as usize })
         };
         Ok(Self {
             node: from.node,
@@ -119,10 +122,9 @@ impl Links {
 
     /// Whether everything the node waits for is there for this block.
     #[inline]
-    pub(super) fn is_ready(&self, bell: &DoorbellView, sequence: u32) -> bool {
-        // SeqCst, with `ring`: what the ringers wrote is visible once their marks are.
+    pub(super) fn is_ready(&self, page: &BlockPage, bell: &DoorbellView, sequence: u32) -> bool {
         bell.slots(self.slots.first, self.slots.count)
-            .is_some_and(|slots| slots.iter().all(|s| s.load(Ordering::SeqCst) == sequence))
+            .is_some_and(|slots| is_complete(slots, host_rings(page, self.index), sequence))
     }
 
     #[inline]
@@ -132,7 +134,8 @@ impl Links {
             let Some(slots) = bell.slots(successor.slots.first, successor.slots.count) else {
                 continue;
             };
-            if ring(slots, successor.slot, sequence) && successor.bell.is_some() {
+            let host_rings = host_rings(page, successor.index);
+            if ring(slots, successor.slot, host_rings, sequence) && successor.bell.is_some() {
                 bell.wake();
             }
         }
@@ -141,6 +144,11 @@ impl Links {
             self.host.wake();
         }
     }
+}
+
+#[inline]
+fn host_rings(page: &BlockPage, index: usize) -> bool {
+    page.nodes[index].host_rings.load(Ordering::Relaxed) != 0
 }
 
 /// A plugin with its buffers, in the audio thread.
