@@ -263,6 +263,29 @@ fn a_plugin_that_scribbles_over_shared_memory_harms_its_own_chain_only() {
     with_and_without("scribble", &[hostile("scribble"), plugin("gain"), plugin("mono")]);
 }
 
+#[test]
+fn nobody_waits_for_a_plugin_that_crashed_nor_for_those_behind_it() {
+    let gain = || plugin("gain");
+    let crash = || hostile("segfault");
+    for isolation in [Isolation::Plugin, Isolation::Group] {
+        for chain in [
+            vec![crash()],
+            vec![crash(), gain(), gain()],
+            vec![gain(), crash(), gain()],
+            vec![gain(), gain(), crash()],
+        ] {
+            let place = chain.iter().position(|plugin| *plugin == crash()).unwrap();
+            let mut offline = Offline::tracks(&[chain, vec![gain()]], isolation, 64);
+            offline.set(0, place, BLOCK, 3.0);
+            for _ in 0..6 {
+                // This test would go on for a day.
+                offline.step(&vec![vec![0.5; FRAMES]; 2], Duration::from_secs(86_400));
+            }
+            assert_eq!(offline.last_outcome(0, place), NodeOutcome::Gone);
+        }
+    }
+}
+
 /// Steps until the plugin delivers again; what is heard then is what would be heard anyway.
 fn comes_back(offline: &mut Offline) {
     let mut noise = Noise(3);

@@ -287,7 +287,7 @@ fn inputs_that_are_not_there_or_no_audio_are_refused() {
 
 #[test]
 fn an_output_that_can_not_be_written_is_refused() {
-    for output in ["/nowhere/at/all.wav", "/proc/out.wav", ".", ""] {
+    for output in ["/nowhere/at/all.wav", "/proc/out.wav", "."] {
         let mut program = Program::new(["render", "in.wav", output, "--chain"]);
         program.command().arg(plugin("gain").to_string());
         write_noise(&program.folder().join("in.wav"), 2, 48_000, 2000, 32, true);

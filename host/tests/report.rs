@@ -91,6 +91,7 @@ fn run(noise: &mut Noise, frames: u32, plugins: u32, load_us: f64, isolation: Is
                 host_us: 3.1,
             })
             .collect(),
+        overhead_us: Percentiles::from_values(&noise.times(hop * 1.1, 0.3, blocks)),
     }
 }
 

@@ -395,8 +395,7 @@ impl RemoteSet {
         let all = loop {
             let word = self.bell.word.load(Ordering::SeqCst);
             self.find_lost();
-            let last =
-                nodes.clone().rev().find(|&node| !self.has_ended(node) && !self.lost[node]);
+            let last = nodes.clone().rev().find(|&node| !self.has_ended(node) && !self.lost[node]);
             let Some(last) = last else {
                 break nodes.clone().all(|node| self.has_ended(node));
             };

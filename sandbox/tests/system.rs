@@ -95,17 +95,6 @@ fn a_handle_to_read_can_not_be_used_to_write() {
     // SAFETY: the range is the mapping's own; more access takes nothing away from anybody.
     let changed = unsafe { rustix::mm::mprotect(mapping.as_ptr().cast(), mapping.len(), all) };
     assert!(changed.is_err(), "a mapping to read became one to write");
-    let execute = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::EXEC;
-    let kernel = rustix::system::uname();
-    let kernel = kernel.release().to_string_lossy();
-    let mut numbers = kernel.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    // Such memory can be forbidden to be executed since Linux 6.3.
-    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3) {
-        // SAFETY: as above.
-        let changed =
-            unsafe { rustix::mm::mprotect(mapping.as_ptr().cast(), mapping.len(), execute) };
-        assert!(changed.is_err(), "shared memory became executable");
-    }
 }
 
 #[test]

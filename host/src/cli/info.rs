@@ -95,7 +95,12 @@ fn show(arguments: &Arguments, all: &[Described]) {
 
 /// Text from a plugin, fit for a terminal.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = chars.by_ref().take(LONGEST).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn text(described: &Described) -> String {
@@ -134,6 +139,12 @@ fn text(described: &Described) -> String {
 /// Wider names push the rest of their line aside.
 const NAME_WIDTH: usize = 40;
 
+/// Characters of a text that are shown.
+const LONGEST: usize = 500;
+
+/// Parameters that are shown; JSON has all of them.
+const PARAMS_SHOWN: usize = 2000;
+
 fn params(all: &[Param], out: &mut String) {
     let name = |param: &Param| match param.module.as_str() {
         "" => clean(&param.name),
@@ -141,7 +152,7 @@ fn params(all: &[Param], out: &mut String) {
     };
     let width = all.iter().map(|param| name(param).chars().count()).max().unwrap_or(0);
     let width = width.min(NAME_WIDTH);
-    for param in all {
+    for param in all.iter().take(PARAMS_SHOWN) {
         let kind = match (param.read_only, param.stepped) {
             (true, _) => "  read-only",
             (_, true) => "  stepped",
@@ -162,16 +173,16 @@ fn params(all: &[Param], out: &mut String) {
             number(param.max),
         );
     }
+    if all.len() > PARAMS_SHOWN {
+        let _ = writeln!(out, "    and {} more: --json has all", all.len() - PARAMS_SHOWN);
+    }
 }
 
 /// A number for reading: plugins' ranges are often single precision's neighbours of round ones.
 fn number(value: f64) -> String {
     let rounded = (value * 1e6).round() / 1e6;
-    if rounded.is_finite() && (rounded != 0.0 || value == 0.0) {
-        rounded.to_string()
-    } else {
-        format!("{value:e}")
-    }
+    let readable = rounded.abs() < 1e15 && (rounded != 0.0 || value == 0.0);
+    if readable || !value.is_finite() { rounded.to_string() } else { format!("{value:e}") }
 }
 
 fn audio_ports(ports: &[AudioPort]) -> String {

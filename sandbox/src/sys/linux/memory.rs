@@ -34,7 +34,7 @@ impl SharedMemory {
     pub fn new(name: &str, len: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let len = len.max(1).next_multiple_of(page);
-        // NOEXEC_SEAL: can never be mapped executable. Kernels before 6.3 don't know it.
+        // NOEXEC_SEAL: can never be started as a program. Kernels before 6.3 don't know it.
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
             .or_else(|_| rustix::fs::memfd_create(name, flags))?;
