@@ -163,9 +163,9 @@ impl Processor for LocalPluginNode {
         let frames = block.frames as usize;
         for bus in 0..inputs.buses() {
             for channel in 0..inputs.channels(bus) {
-                self.plugin
-                    .input(bus, channel, frames)
-                    .copy_from_slice(inputs.channel(bus, channel));
+                if let Some(input) = self.plugin.input(bus, channel, frames) {
+                    input.copy_from_slice(inputs.channel(bus, channel));
+                }
             }
         }
         self.events.clear();

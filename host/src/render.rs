@@ -65,17 +65,30 @@ pub fn render(
         session.connect(info.rate, options.frames, plugins, (info.channels, outputs))?;
     let mut writer = WavWriter::create(&options.output, outputs, info.rate, options.format)?;
 
-    let latency = u64::from(running.latency);
+    let mut latency = u64::from(running.latency);
     let tail = (options.tail * f64::from(info.rate)) as u64;
     let wanted = info.frames + tail;
     let mut block = Block::new(options.frames, info.channels, outputs);
     // What comes out of the chain first is its delay: it is left out, and made up for at the end.
     let mut skip = latency;
     let mut left = wanted;
+    let mut is_settled = false;
     while left > 0 {
         let frames = block.fill(&mut reader)?;
         block.process(&mut running, options.timeout);
         check_nodes(&mut running, &session, info.rate, wanted - left)?;
+        session.idle();
+        // Some plugins know their delay, and ask for a restart, once they have run. Offline that
+        // costs nothing: begin again, once.
+        if !std::mem::replace(&mut is_settled, true) && session.wants_restart()? {
+            drop(running);
+            running =
+                session.connect(info.rate, options.frames, plugins, (info.channels, outputs))?;
+            reader = WavReader::open(&options.input)?;
+            latency = u64::from(running.latency);
+            skip = latency;
+            continue;
+        }
         let from = skip.min(frames as u64) as usize;
         skip -= from as u64;
         let to = from + left.min((frames - from) as u64) as usize;

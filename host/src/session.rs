@@ -21,7 +21,7 @@ use sandrack_engine::graph::{self, Graph, NodeId, NodeSpec};
 use sandrack_engine::processor::Processor;
 use sandrack_engine::remote::{NoRemote, Remote};
 use sandrack_engine::{Controller, Deadlines};
-use sandrack_sandbox::format::{PluginInfo, PluginRef};
+use sandrack_sandbox::format::{Notice, PluginInfo, PluginRef};
 use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
@@ -220,6 +220,47 @@ impl Session {
                 tracing::debug!(worker = worker.id(), ?notice, "a plugin says");
             }
         }
+    }
+
+    /// Lets in-process plugins do what they asked to be done on the main thread. (Workers see to
+    /// that themselves.)
+    pub fn idle(&mut self) {
+        for plugin in self.tracks.iter_mut().flatten() {
+            if let Place::Here(local, _) = &mut plugin.place {
+                local.idle();
+            }
+        }
+    }
+
+    /// Whether a plugin has asked to be activated anew, or has another delay now.
+    /// [`connect`](Self::connect) does what it asks for; until then, what is known of it may be
+    /// wrong. Some plugins know their delay only once they have run.
+    pub fn wants_restart(&mut self) -> Result<bool, Error> {
+        let mut said = HashMap::new();
+        for worker in self.workers() {
+            worker.sync()?;
+            said.insert(worker.id(), worker.take_notices());
+        }
+        let mut any = false;
+        for plugin in self.tracks.iter_mut().flatten() {
+            let notices: Vec<Notice> = match &mut plugin.place {
+                Place::Here(local, _) => local.take_notices(),
+                Place::Worker(node) => said[&node.worker().id()]
+                    .iter()
+                    .filter(|(number, _)| *number == node.number())
+                    .map(|(_, notice)| notice.clone())
+                    .collect(),
+            };
+            for notice in notices {
+                tracing::debug!(plugin = plugin.name, ?notice, "a plugin says");
+                any |= matches!(notice, Notice::RestartRequested | Notice::LatencyChanged);
+            }
+        }
+        if any {
+            // All, for the next engine begins at the beginning of time.
+            self.tracks.iter_mut().flatten().for_each(|plugin| plugin.activation = None);
+        }
+        Ok(any)
     }
 
     fn activate(&mut self, rate: u32, max_frames: u32, plugins: usize) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use crate::audio::Packed;
 use crate::error::{Error, PluginError};
 use crate::event::Event;
 use crate::format::{
-    self, Buffers, Instance, PluginInfo, PluginRef, ProcessBlock, Processor, Transport,
+    self, Buffers, Instance, Notice, PluginInfo, PluginRef, ProcessBlock, Processor, Transport,
 };
 use crate::protocol::Activation;
 use crate::scrub::scrub;
@@ -68,6 +68,11 @@ impl LocalPlugin {
     pub fn idle(&mut self) {
         self.instance.idle();
     }
+
+    /// What the plugin has said since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.instance.take_notice()).collect()
+    }
 }
 
 /// The audio-thread half.
@@ -94,10 +99,11 @@ impl LocalProcessor {
         unsafe { self.processor.bind(buffers) };
     }
 
-    /// A channel of an input bus, to be filled before [`process`](Self::process).
-    pub fn input(&mut self, bus: usize, channel: usize, frames: usize) -> &mut [f32] {
-        let before: u32 = self.inputs[..bus].iter().sum();
-        self.input.channel_mut(before as usize + channel, frames)
+    /// A channel of an input bus, to be filled before [`process`](Self::process); `None` if there
+    /// is no such channel.
+    pub fn input(&mut self, bus: usize, channel: usize, frames: usize) -> Option<&mut [f32]> {
+        let at = channel_of(&self.inputs, bus, channel)?;
+        Some(self.input.channel_mut(at, frames))
     }
 
     /// Runs a block. False: the plugin reported an error.
@@ -127,8 +133,10 @@ impl LocalProcessor {
 
     /// Copies a channel of an output bus, scrubbed.
     pub fn output(&self, bus: usize, channel: usize, into: &mut [f32]) -> bool {
-        let before: u32 = self.outputs[..bus].iter().sum();
-        into.copy_from_slice(self.output.channel(before as usize + channel, into.len()));
+        match channel_of(&self.outputs, bus, channel) {
+            Some(at) => into.copy_from_slice(self.output.channel(at, into.len())),
+            None => into.fill(0.0), // a bus without channels
+        }
         scrub(into)
     }
 
@@ -142,4 +150,10 @@ impl Drop for LocalProcessor {
     fn drop(&mut self) {
         self.processor.stop();
     }
+}
+
+/// Place of a channel among those of all buses.
+fn channel_of(buses: &[u32], bus: usize, channel: usize) -> Option<usize> {
+    let before: u32 = buses.get(..bus)?.iter().sum();
+    (channel < *buses.get(bus)? as usize).then_some(before as usize + channel)
 }

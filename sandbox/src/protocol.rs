@@ -74,6 +74,8 @@ pub enum Request {
     LoadState(NodeNumber, Vec<u8>),
     /// Moves the audio thread to another core.
     Pin(Option<usize>),
+    /// Lets the plugins do what they asked for; their notices so far come before the answer.
+    Sync,
     /// Destroys all plugins and ends.
     Quit,
 }
@@ -93,6 +95,7 @@ impl Request {
             Self::SaveState(_) => "state.save",
             Self::LoadState(..) => "state.load",
             Self::Pin(_) => "move to another core",
+            Self::Sync => "what its main thread was doing",
             Self::Quit => "destroy",
         }
     }

@@ -11,20 +11,22 @@
 //! [`RemoteSet::connect`](crate::remote::RemoteSet::connect) → blocks → [`Node::deactivate`] →
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
-use crate::error::{Error, PluginError};
-use crate::format::{Descriptor, Notice, PluginInfo, PluginRef};
-use crate::protocol::{
-    Activation, Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION,
-    WORKER_ARGUMENT,
-};
-use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
-use crate::shm::{BlockView, DoorbellView, OutboxReader};
-use crate::sys::handles::{Handle, HandleChannel};
+mod node;
+mod worker;
+
+pub use node::Node;
+pub use worker::Worker;
+pub(crate) use worker::hand_over;
+
+use crate::error::Error;
+use crate::format::Descriptor;
+use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
+use crate::shm::{BlockView, DoorbellView};
+use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
-use crate::sys::process::{Exit, Process, Waker, Watch, wait_any};
-use crate::sys::thread::{self, ThreadId, priority};
-use ipc_channel::TryRecvError;
-use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
+use crate::sys::process::{Process, Waker, Watch, wait_any};
+use crate::sys::thread;
+use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -199,7 +201,7 @@ impl Supervisor {
             bell,
             thread: Mutex::new(None),
             next_number: AtomicU32::new(0),
-            control: Mutex::new(Control {
+            control: Mutex::new(worker::Control {
                 process,
                 requests: hello.requests,
                 replies: hello.replies,
@@ -317,319 +319,5 @@ fn accept(
                 None => Error::Timeout { name, during, timeout },
             });
         }
-    }
-}
-
-/// A worker process, seen from the host.
-pub struct Worker {
-    name: String,
-    supervisor: Supervisor,
-    id: u32,
-    gone: Arc<AtomicBool>,
-    bell_memory: SharedMemory,
-    bell: DoorbellView,
-    thread: Mutex<Option<ThreadId>>,
-    next_number: AtomicU32,
-    control: Mutex<Control>,
-}
-
-struct Control {
-    process: Process,
-    requests: IpcSender<Request>,
-    replies: IpcReceiver<Reply>,
-    handles: HandleChannel,
-    notices: Vec<(NodeNumber, Notice)>,
-    timeout: Duration,
-}
-
-impl Worker {
-    /// The system's number of the process.
-    pub fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// Whether the process has ended. Set at once, by the watcher.
-    pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-
-    fn prepare(&self, core: Option<usize>) -> Result<(), Error> {
-        let page = &self.supervisor.0.page_memory;
-        let regions = [(page, Access::Read), (&self.bell_memory, Access::ReadWrite)];
-        let (described, handles) = hand_over(&regions)
-            .map_err(Error::system(format!("{}: handing over memory", self.name)))?;
-        let request = Request::Prepare {
-            core,
-            priority: self.supervisor.0.options.realtime.then_some(priority::WORKER),
-            regions: described,
-        };
-        match self.request(request, &handles)? {
-            Answer::Prepared { thread, not_realtime, locked } => {
-                if !thread::belongs_to(thread, self.id) {
-                    return Err(self.confused("it named a thread of another process"));
-                }
-                *lock(&self.thread) = Some(thread);
-                let mut restrictions = lock(&self.supervisor.0.restrictions);
-                restrictions.not_locked |= !locked;
-                if not_realtime.is_some() {
-                    restrictions.not_realtime = not_realtime;
-                }
-                Ok(())
-            }
-            _ => Err(self.confused("answered something else")),
-        }
-    }
-
-    /// Loads a plugin.
-    pub fn load(self: &Arc<Self>, plugin: &PluginRef) -> Result<Node, Error> {
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        match self.request(Request::Load(number, plugin.clone()), &[])? {
-            Answer::Info(info) => {
-                check_info(plugin, &info)?;
-                Ok(Node {
-                    worker: Arc::clone(self),
-                    number,
-                    plugin: plugin.clone(),
-                    info: *info,
-                    active: None,
-                })
-            }
-            _ => Err(self.confused("answered something else")),
-        }
-    }
-
-    /// Keeps the audio thread on a core.
-    pub fn pin(&self, core: Option<usize>) -> Result<(), Error> {
-        self.request(Request::Pin(core), &[]).map(|_| ())
-    }
-
-    /// What the plugins have said since the last call.
-    pub fn take_notices(&self) -> Vec<(NodeNumber, Notice)> {
-        let mut control = lock(&self.control);
-        while let Ok(Reply::Notice(number, notice)) = control.replies.try_recv() {
-            control.notices.push((number, notice));
-        }
-        std::mem::take(&mut control.notices)
-    }
-
-    /// Lets the plugins be destroyed in order, then the process end; kills it if that takes more
-    /// than a second.
-    pub fn quit(&self) {
-        let mut control = lock(&self.control);
-        control.timeout = Duration::from_secs(1);
-        let answered = control.request(&self.name, Request::Quit, &[]).is_ok();
-        if !answered || control.process.wait(Duration::from_secs(1)).is_none() {
-            control.process.kill();
-        }
-    }
-
-    /// Ends the process at once.
-    pub fn kill(&self) -> Exit {
-        lock(&self.control).process.kill()
-    }
-
-    fn confused(&self, what: &str) -> Error {
-        self.kill();
-        Error::Protocol { name: self.name.clone(), what: what.into() }
-    }
-
-    pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
-        lock(&self.control).request(&self.name, request, handles)
-    }
-
-    pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
-        self.request(Request::Connect(to), handles).map(|_| ())
-    }
-
-    pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {
-        (self.bell.clone(), &self.bell_memory)
-    }
-
-    pub(crate) fn gone_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.gone)
-    }
-
-    pub(crate) fn thread(&self) -> Option<ThreadId> {
-        *lock(&self.thread)
-    }
-}
-
-impl Control {
-    fn request(
-        &mut self,
-        name: &str,
-        request: Request,
-        handles: &[Handle],
-    ) -> Result<Answer, Error> {
-        let during = request.name().to_owned();
-        let sent = self.handles.send(&handles.iter().collect::<Vec<_>>()).is_ok()
-            && self.requests.send(request).is_ok();
-        if !sent {
-            return Err(self.died(name, during));
-        }
-        let give_up = Instant::now() + self.timeout;
-        loop {
-            let left = give_up.saturating_duration_since(Instant::now());
-            match self.replies.try_recv_timeout(left) {
-                Ok(Reply::Answer(answer)) => return answer.map_err(Error::Plugin),
-                Ok(Reply::Notice(number, notice)) => self.notices.push((number, notice)),
-                Err(TryRecvError::Empty) if left.is_zero() => {
-                    self.process.kill();
-                    let timeout = self.timeout;
-                    return Err(Error::Timeout { name: name.into(), during, timeout });
-                }
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::IpcError(_)) => return Err(self.died(name, during)),
-            }
-        }
-    }
-
-    fn died(&mut self, name: &str, during: String) -> Error {
-        // It closed its end: by ending, or by a plugin that closes what it finds.
-        let exit = self.process.wait(Duration::from_millis(500));
-        let exit = exit.unwrap_or_else(|| self.process.kill());
-        Error::Died { name: name.into(), exit, during }
-    }
-}
-
-/// Describes memory to hand over, and makes the handles.
-pub(crate) fn hand_over(
-    regions: &[(&SharedMemory, Access)],
-) -> std::io::Result<(Vec<Region>, Vec<Handle>)> {
-    let mut described = Vec::with_capacity(regions.len());
-    let mut handles = Vec::with_capacity(regions.len());
-    for (memory, access) in regions {
-        described.push(Region { len: memory.len(), write: *access == Access::ReadWrite });
-        handles.push(memory.handle(*access)?);
-    }
-    Ok((described, handles))
-}
-
-/// A plugin may say anything of itself; this is what a host can work with.
-fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), PluginError> {
-    let absurd = |what| Err(PluginError::Absurd { plugin: plugin.to_string(), what });
-    for port in info.inputs.iter().chain(&info.outputs) {
-        if port.channels > MAX_CHANNELS {
-            return absurd(format!(
-                "its audio port '{}' claims {} channels; more than {MAX_CHANNELS} are not \
-                 believed",
-                port.name, port.channels
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// A plugin in a worker.
-pub struct Node {
-    worker: Arc<Worker>,
-    number: NodeNumber,
-    plugin: PluginRef,
-    info: PluginInfo,
-    active: Option<Active>,
-}
-
-struct Active {
-    latency: u32,
-    outbox: SharedMemory,
-    reader: OutboxReader,
-    shape: OutboxShape,
-}
-
-impl Node {
-    /// Which plugin.
-    pub fn plugin(&self) -> &PluginRef {
-        &self.plugin
-    }
-
-    /// What it has, as of loading.
-    pub fn info(&self) -> &PluginInfo {
-        &self.info
-    }
-
-    /// Where it lives.
-    pub fn worker(&self) -> &Arc<Worker> {
-        &self.worker
-    }
-
-    /// Its number within its worker.
-    pub fn number(&self) -> NodeNumber {
-        self.number
-    }
-
-    /// Delay from input to output in frames; `None` while not active.
-    pub fn latency(&self) -> Option<u32> {
-        self.active.as_ref().map(|active| active.latency)
-    }
-
-    /// Prepares the plugin for blocks and starts it. Returns its latency in frames.
-    ///
-    /// # Errors
-    /// The plugin's refusal; the node can be tried again with another activation.
-    pub fn activate(&mut self, activation: Activation) -> Result<u32, Error> {
-        self.deactivate()?;
-        if !(1..=MAX_FRAMES).contains(&activation.max_frames) {
-            return Err(Error::Plugin(PluginError::Absurd {
-                plugin: self.plugin.to_string(),
-                what: format!("blocks of {} frames: 1..={MAX_FRAMES}", activation.max_frames),
-            }));
-        }
-        let latency = match self.worker.request(Request::Activate(self.number, activation), &[])? {
-            Answer::Activated { latency } => latency,
-            _ => return Err(self.worker.confused("answered something else")),
-        };
-        let name = &self.plugin;
-        let shape = OutboxShape {
-            buses: self.info.outputs.iter().map(|port| port.channels).collect(),
-            max_frames: activation.max_frames,
-        };
-        let memory = || Error::system(format!("{name}: making shared memory"));
-        let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;
-        let reader = outbox
-            .map(Access::Read)
-            .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
-            .map_err(memory())?;
-        let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
-        let start = Request::Start(self.number, shape.clone(), regions[0]);
-        self.worker.request(start, &handles)?;
-        self.active = Some(Active { latency, outbox, reader, shape });
-        Ok(latency)
-    }
-
-    /// Stops and deactivates the plugin. It must take no part in any block any more.
-    pub fn deactivate(&mut self) -> Result<(), Error> {
-        match self.active.take() {
-            Some(_) => self.worker.request(Request::Deactivate(self.number), &[]).map(|_| ()),
-            None => Ok(()),
-        }
-    }
-
-    /// Asks the plugin to describe itself anew.
-    pub fn refresh_info(&mut self) -> Result<&PluginInfo, Error> {
-        match self.worker.request(Request::Info(self.number), &[])? {
-            Answer::Info(info) => {
-                check_info(&self.plugin, &info)?;
-                self.info = *info;
-                Ok(&self.info)
-            }
-            _ => Err(self.worker.confused("answered something else")),
-        }
-    }
-
-    /// The plugin's state.
-    pub fn save_state(&self) -> Result<Vec<u8>, Error> {
-        match self.worker.request(Request::SaveState(self.number), &[])? {
-            Answer::State(state) => Ok(state),
-            _ => Err(self.worker.confused("answered something else")),
-        }
-    }
-
-    /// Gives the plugin a state.
-    pub fn load_state(&self, state: Vec<u8>) -> Result<(), Error> {
-        self.worker.request(Request::LoadState(self.number, state), &[]).map(|_| ())
-    }
-
-    pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {
-        self.active.as_ref().map(|active| (&active.outbox, &active.reader, &active.shape))
     }
 }

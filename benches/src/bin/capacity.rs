@@ -32,8 +32,8 @@ const LIMIT: f64 = 0.8;
 const LEAST_SHARE: f64 = 0.75;
 /// An empty callback's p99 may be this share of the period for p99 to decide.
 const QUIET: f64 = 0.2;
-/// Most runs of one search.
-const MOST_TRIES: usize = 10;
+/// Most numbers that one round tries, for both percentiles.
+const MOST_TRIES: usize = 24;
 /// A percentile p99 takes so many blocks.
 const BLOCKS_FOR_P99: f64 = 1010.0;
 /// Tells the test plugins how much work a microsecond is.

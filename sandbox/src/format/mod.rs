@@ -170,6 +170,10 @@ pub trait Instance {
     /// Everything about it. Asks the plugin anew at each call.
     fn info(&mut self) -> PluginInfo;
 
+    /// Channels of each audio input: what a block needs of [`info`](Self::info), which may take
+    /// long.
+    fn input_channels(&mut self) -> Vec<u32>;
+
     /// Prepares for audio: frames per second; fewest and most frames of a block.
     fn activate(
         &mut self,

@@ -77,6 +77,8 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             }
             Ok(request) => {
                 let answer = worker.handle(request);
+                // What a plugin said before is told before: whoever asks knows it by the answer.
+                worker.tell_notices()?;
                 worker.answer(answer)?;
                 continue;
             }
@@ -98,15 +100,22 @@ impl Worker {
     /// Lets the plugins do what they asked for. When to come again.
     fn idle(&mut self) -> Result<Option<Instant>, String> {
         let mut next: Option<Instant> = None;
-        for (&number, plugin) in &mut self.plugins {
+        for plugin in self.plugins.values_mut() {
             if let Some(due) = plugin.instance.idle() {
                 next = Some(next.map_or(due, |n| n.min(due)));
             }
+        }
+        self.tell_notices()?;
+        Ok(next)
+    }
+
+    fn tell_notices(&mut self) -> Result<(), String> {
+        for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
                 self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
             }
         }
-        Ok(next)
+        Ok(())
     }
 
     fn handle(&mut self, request: Request) -> Result<Answer, PluginError> {
@@ -133,8 +142,7 @@ impl Worker {
             }
             Request::Activate(number, activation) => {
                 let plugin = self.plugin(number)?;
-                let info = plugin.instance.info();
-                plugin.input_channels = info.inputs.iter().map(|port| port.channels).collect();
+                plugin.input_channels = plugin.instance.input_channels();
                 plugin.max_frames = activation.max_frames;
                 let frames = (activation.min_frames, activation.max_frames);
                 plugin.idle_processor = Some(plugin.instance.activate(activation.rate, frames)?);
@@ -155,6 +163,13 @@ impl Worker {
             }
             Request::Pin(core) => {
                 self.audio()?.pin(core);
+                Ok(Answer::Done)
+            }
+            Request::Sync => {
+                // A plugin may have asked to be called here before it can say what it wants.
+                for plugin in self.plugins.values_mut() {
+                    plugin.instance.idle();
+                }
                 Ok(Answer::Done)
             }
             Request::Quit => Ok(Answer::Done),

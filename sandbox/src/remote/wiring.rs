@@ -1,0 +1,229 @@
+//! How a plan's nodes are connected: the memory it takes, and what each worker is told.
+
+use crate::error::Error;
+use crate::protocol::{
+    Connections, DirectConnection, NodeConnections, Slots, SourceConnection, SuccessorConnection,
+};
+use crate::shm::OutboxReader;
+use crate::shm::layout::{DOORBELL_SLOTS, InboxShape, MAX_SOURCES};
+use crate::supervisor::{Node, Supervisor, Worker, hand_over};
+use crate::sys::memory::{Access, SharedMemory};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How one node is connected. Nodes are named by their place in the list.
+pub struct NodeWiring<'a> {
+    /// The node; active.
+    pub node: &'a Node,
+    /// Its sources, grouped by input bus, in bus order.
+    pub sources: Vec<SourceWiring>,
+    /// Nodes whose events it receives.
+    pub event_sources: Vec<usize>,
+    /// Nodes that must have finished first (distinct).
+    pub predecessors: Vec<usize>,
+}
+
+/// A source of an input bus.
+pub struct SourceWiring {
+    /// The bus.
+    pub bus: u32,
+    /// Its channels.
+    pub channels: u32,
+    /// Another node's output; `None`: what the host writes.
+    pub direct: Option<DirectWiring>,
+}
+
+/// Another node's output as a source.
+pub struct DirectWiring {
+    /// The node.
+    pub node: usize,
+    /// Its output bus.
+    pub bus: u32,
+    /// Delay in frames.
+    pub delay: u32,
+    /// The same for the same connection in the next plan.
+    pub key: u64,
+}
+
+/// A plan's memory, laid out over the workers.
+pub(super) struct Layout<'a> {
+    pub(super) wirings: &'a [NodeWiring<'a>],
+    pub(super) generation: u32,
+    pub(super) inboxes: Vec<(SharedMemory, InboxShape)>,
+    pub(super) slots: Vec<Slots>,
+}
+
+pub(super) fn absurd(what: String) -> Error {
+    Error::Protocol { name: "plan".into(), what }
+}
+
+/// Slots for plans of this generation: in the page that holds the doorbell's word as long as there
+/// are any left, for a second page costs every wake an address translation more.
+fn slot_areas(generation: u32) -> [(u32, u32); 2] {
+    const FIRST_PAGE: u32 = ((4096 - 64) / size_of::<u32>()) as u32;
+    let all = DOORBELL_SLOTS as u32;
+    let (half, middle) = (FIRST_PAGE / 2, FIRST_PAGE + (all - FIRST_PAGE) / 2);
+    match generation % 2 {
+        0 => [(0, half), (FIRST_PAGE, middle)],
+        _ => [(half, FIRST_PAGE), (middle, all)],
+    }
+}
+
+impl<'a> Layout<'a> {
+    pub(super) fn new(
+        wirings: &'a [NodeWiring<'a>],
+        generation: u32,
+        max_frames: u32,
+    ) -> Result<Self, Error> {
+        // Plans of even and odd generation use different slots, so that those who still ring for
+        // the old plan don't disturb the new.
+        let areas = slot_areas(generation);
+        let most: u32 = areas.iter().map(|area| area.1 - area.0).sum();
+        let mut used: BTreeMap<u32, [(u32, u32); 2]> = BTreeMap::new();
+        let mut slots = Vec::with_capacity(wirings.len());
+        let mut inboxes = Vec::with_capacity(wirings.len());
+        for wiring in wirings {
+            if wiring.sources.len() > MAX_SOURCES {
+                return Err(absurd(format!(
+                    "{}: {} sources; at most {MAX_SOURCES}",
+                    wiring.node.plugin(),
+                    wiring.sources.len()
+                )));
+            }
+            let count = wiring.predecessors.len() as u32 + 1;
+            let free = used.entry(wiring.node.worker().id()).or_insert(areas);
+            let Some(area) = free.iter_mut().find(|area| area.1 - area.0 >= count) else {
+                return Err(absurd(format!(
+                    "{}: its worker has more than {most} connections",
+                    wiring.node.plugin()
+                )));
+            };
+            slots.push(Slots { first: area.0, count });
+            area.0 += count;
+            let shape = InboxShape {
+                sources: wiring.sources.iter().map(|source| source.channels).collect(),
+                max_frames,
+            };
+            let memory = SharedMemory::new("sandrack-inbox", shape.len())
+                .map_err(Error::system("making an inbox"))?;
+            inboxes.push((memory, shape));
+        }
+        Ok(Self { wirings, generation, inboxes, slots })
+    }
+
+    pub(super) fn outbox(
+        &self,
+        index: usize,
+    ) -> Result<(&'a SharedMemory, &'a OutboxReader, &'a crate::shm::layout::OutboxShape), Error>
+    {
+        let node = self.wirings[index].node;
+        node.outbox().ok_or_else(|| absurd(format!("{} is not active", node.plugin())))
+    }
+
+    /// Tells each worker its part.
+    pub(super) fn send(&self, supervisor: &Supervisor) -> Result<(), Error> {
+        let mut successors: Vec<Vec<(usize, u32)>> = vec![vec![]; self.wirings.len()];
+        for (index, wiring) in self.wirings.iter().enumerate() {
+            for (slot, &predecessor) in wiring.predecessors.iter().enumerate() {
+                successors[predecessor].push((index, slot as u32 + 1));
+            }
+        }
+        let mut by_worker: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (index, wiring) in self.wirings.iter().enumerate() {
+            by_worker.entry(wiring.node.worker().id()).or_default().push(index);
+        }
+        for members in by_worker.values() {
+            let worker = self.wirings[members[0]].node.worker();
+            let mut part = Part { regions: Regions::default(), nodes: vec![] };
+            for &index in members {
+                part.add(self, supervisor, worker, index, &successors[index])?;
+            }
+            let (regions, handles) =
+                hand_over(&part.regions.0).map_err(Error::system("handing over memory"))?;
+            let nodes = part.nodes;
+            worker
+                .connect(Connections { generation: self.generation, regions, nodes }, &handles)?;
+        }
+        Ok(())
+    }
+}
+
+/// Memory objects to hand over, each once.
+#[derive(Default)]
+struct Regions<'a>(Vec<(&'a SharedMemory, Access)>);
+
+impl<'a> Regions<'a> {
+    fn index(&mut self, memory: &'a SharedMemory, access: Access) -> u32 {
+        let known = self.0.iter().position(|(m, a)| std::ptr::eq(*m, memory) && *a == access);
+        known.unwrap_or_else(|| {
+            self.0.push((memory, access));
+            self.0.len() - 1
+        }) as u32
+    }
+}
+
+/// One worker's part of a plan.
+struct Part<'a> {
+    regions: Regions<'a>,
+    nodes: Vec<NodeConnections>,
+}
+
+impl<'a> Part<'a> {
+    fn add(
+        &mut self,
+        layout: &'a Layout<'a>,
+        supervisor: &'a Supervisor,
+        worker: &Arc<Worker>,
+        index: usize,
+        successors: &[(usize, u32)],
+    ) -> Result<(), Error> {
+        let wiring = &layout.wirings[index];
+        let (memory, shape) = &layout.inboxes[index];
+        let inbox = self.regions.index(memory, Access::Read);
+        let mut sources = Vec::with_capacity(wiring.sources.len());
+        for source in &wiring.sources {
+            let direct = match &source.direct {
+                None => None,
+                Some(direct) => {
+                    let (outbox, _, shape) = layout.outbox(direct.node)?;
+                    Some(DirectConnection {
+                        outbox: self.regions.index(outbox, Access::Read),
+                        shape: shape.clone(),
+                        bus: direct.bus,
+                        delay: direct.delay,
+                        key: direct.key,
+                    })
+                }
+            };
+            sources.push(SourceConnection { bus: source.bus, channels: source.channels, direct });
+        }
+        let mut event_sources = Vec::with_capacity(wiring.event_sources.len());
+        for &source in &wiring.event_sources {
+            let (outbox, _, shape) = layout.outbox(source)?;
+            event_sources.push((self.regions.index(outbox, Access::Read), shape.clone()));
+        }
+        let successors = successors
+            .iter()
+            .map(|&(successor, slot)| {
+                let other = layout.wirings[successor].node.worker();
+                let doorbell = (other.id() != worker.id())
+                    .then(|| self.regions.index(other.bell().1, Access::ReadWrite));
+                let slots = layout.slots[successor];
+                SuccessorConnection { doorbell, slots, slot, index: successor as u32 }
+            })
+            .collect();
+        let host = self.regions.index(supervisor.bell().1, Access::ReadWrite);
+        self.nodes.push(NodeConnections {
+            node: wiring.node.number(),
+            slots: layout.slots[index],
+            inbox,
+            inbox_shape: shape.clone(),
+            sources,
+            event_sources,
+            successors,
+            host,
+            index: index as u32,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! A plugin in a worker, seen from the host.
+
+use super::{Worker, hand_over};
+use crate::error::{Error, PluginError};
+use crate::format::{PluginInfo, PluginRef};
+use crate::protocol::{Activation, Answer, NodeNumber, Request};
+use crate::shm::OutboxReader;
+use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
+use crate::sys::memory::{Access, SharedMemory};
+use std::sync::Arc;
+
+/// A plugin may say anything of itself; this is what a host can work with.
+pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), PluginError> {
+    let absurd = |what| Err(PluginError::Absurd { plugin: plugin.to_string(), what });
+    for port in info.inputs.iter().chain(&info.outputs) {
+        if port.channels > MAX_CHANNELS {
+            return absurd(format!(
+                "its audio port '{}' claims {} channels; more than {MAX_CHANNELS} are not \
+                 believed",
+                port.name, port.channels
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A plugin in a worker.
+pub struct Node {
+    pub(super) worker: Arc<Worker>,
+    pub(super) number: NodeNumber,
+    pub(super) plugin: PluginRef,
+    pub(super) info: PluginInfo,
+    pub(super) active: Option<Active>,
+}
+
+pub(super) struct Active {
+    latency: u32,
+    outbox: SharedMemory,
+    reader: OutboxReader,
+    shape: OutboxShape,
+}
+
+impl Node {
+    /// Which plugin.
+    pub fn plugin(&self) -> &PluginRef {
+        &self.plugin
+    }
+
+    /// What it has, as of loading.
+    pub fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    /// Where it lives.
+    pub fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// Its number within its worker.
+    pub fn number(&self) -> NodeNumber {
+        self.number
+    }
+
+    /// Delay from input to output in frames; `None` while not active.
+    pub fn latency(&self) -> Option<u32> {
+        self.active.as_ref().map(|active| active.latency)
+    }
+
+    /// Prepares the plugin for blocks and starts it. Returns its latency in frames.
+    ///
+    /// # Errors
+    /// The plugin's refusal; the node can be tried again with another activation.
+    pub fn activate(&mut self, activation: Activation) -> Result<u32, Error> {
+        self.deactivate()?;
+        if !(1..=MAX_FRAMES).contains(&activation.max_frames) {
+            return Err(Error::Plugin(PluginError::Absurd {
+                plugin: self.plugin.to_string(),
+                what: format!("blocks of {} frames: 1..={MAX_FRAMES}", activation.max_frames),
+            }));
+        }
+        let latency = match self.worker.request(Request::Activate(self.number, activation), &[])? {
+            Answer::Activated { latency } => latency,
+            _ => return Err(self.worker.confused("answered something else")),
+        };
+        let name = &self.plugin;
+        let shape = OutboxShape {
+            buses: self.info.outputs.iter().map(|port| port.channels).collect(),
+            max_frames: activation.max_frames,
+        };
+        let memory = || Error::system(format!("{name}: making shared memory"));
+        let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;
+        let reader = outbox
+            .map(Access::Read)
+            .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
+            .map_err(memory())?;
+        let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
+        let start = Request::Start(self.number, shape.clone(), regions[0]);
+        self.worker.request(start, &handles)?;
+        self.active = Some(Active { latency, outbox, reader, shape });
+        Ok(latency)
+    }
+
+    /// Stops and deactivates the plugin. It must take no part in any block any more.
+    pub fn deactivate(&mut self) -> Result<(), Error> {
+        match self.active.take() {
+            Some(_) => self.worker.request(Request::Deactivate(self.number), &[]).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the plugin to describe itself anew.
+    pub fn refresh_info(&mut self) -> Result<&PluginInfo, Error> {
+        match self.worker.request(Request::Info(self.number), &[])? {
+            Answer::Info(info) => {
+                check_info(&self.plugin, &info)?;
+                self.info = *info;
+                Ok(&self.info)
+            }
+            _ => Err(self.worker.confused("answered something else")),
+        }
+    }
+
+    /// The plugin's state.
+    pub fn save_state(&self) -> Result<Vec<u8>, Error> {
+        match self.worker.request(Request::SaveState(self.number), &[])? {
+            Answer::State(state) => Ok(state),
+            _ => Err(self.worker.confused("answered something else")),
+        }
+    }
+
+    /// Gives the plugin a state.
+    pub fn load_state(&self, state: Vec<u8>) -> Result<(), Error> {
+        self.worker.request(Request::LoadState(self.number, state), &[]).map(|_| ())
+    }
+
+    pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {
+        self.active.as_ref().map(|active| (&active.outbox, &active.reader, &active.shape))
+    }
+}

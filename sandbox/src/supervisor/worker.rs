@@ -1,0 +1,215 @@
+//! A worker process, seen from the host: requests and their answers.
+
+use super::node::check_info;
+use super::{Node, Supervisor, lock};
+use crate::error::Error;
+use crate::format::{Notice, PluginRef};
+use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
+use crate::shm::DoorbellView;
+use crate::sys::handles::{Handle, HandleChannel};
+use crate::sys::memory::{Access, SharedMemory};
+use crate::sys::process::{Exit, Process};
+use crate::sys::thread::{self, ThreadId, priority};
+use ipc_channel::TryRecvError;
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A worker process, seen from the host.
+pub struct Worker {
+    pub(super) name: String,
+    pub(super) supervisor: Supervisor,
+    pub(super) id: u32,
+    pub(super) gone: Arc<AtomicBool>,
+    pub(super) bell_memory: SharedMemory,
+    pub(super) bell: DoorbellView,
+    pub(super) thread: Mutex<Option<ThreadId>>,
+    pub(super) next_number: AtomicU32,
+    pub(super) control: Mutex<Control>,
+}
+
+pub(super) struct Control {
+    pub(super) process: Process,
+    pub(super) requests: IpcSender<Request>,
+    pub(super) replies: IpcReceiver<Reply>,
+    pub(super) handles: HandleChannel,
+    pub(super) notices: Vec<(NodeNumber, Notice)>,
+    pub(super) timeout: Duration,
+}
+
+impl Worker {
+    /// The system's number of the process.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Whether the process has ended. Set at once, by the watcher.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn prepare(&self, core: Option<usize>) -> Result<(), Error> {
+        let page = &self.supervisor.0.page_memory;
+        let regions = [(page, Access::Read), (&self.bell_memory, Access::ReadWrite)];
+        let (described, handles) = hand_over(&regions)
+            .map_err(Error::system(format!("{}: handing over memory", self.name)))?;
+        let request = Request::Prepare {
+            core,
+            priority: self.supervisor.0.options.realtime.then_some(priority::WORKER),
+            regions: described,
+        };
+        match self.request(request, &handles)? {
+            Answer::Prepared { thread, not_realtime, locked } => {
+                if !thread::belongs_to(thread, self.id) {
+                    return Err(self.confused("it named a thread of another process"));
+                }
+                *lock(&self.thread) = Some(thread);
+                let mut restrictions = lock(&self.supervisor.0.restrictions);
+                restrictions.not_locked |= !locked;
+                if not_realtime.is_some() {
+                    restrictions.not_realtime = not_realtime;
+                }
+                Ok(())
+            }
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Loads a plugin.
+    pub fn load(self: &Arc<Self>, plugin: &PluginRef) -> Result<Node, Error> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        match self.request(Request::Load(number, plugin.clone()), &[])? {
+            Answer::Info(info) => {
+                check_info(plugin, &info)?;
+                Ok(Node {
+                    worker: Arc::clone(self),
+                    number,
+                    plugin: plugin.clone(),
+                    info: *info,
+                    active: None,
+                })
+            }
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Keeps the audio thread on a core.
+    pub fn pin(&self, core: Option<usize>) -> Result<(), Error> {
+        self.request(Request::Pin(core), &[]).map(|_| ())
+    }
+
+    /// Waits until the worker has told all that its plugins have said so far.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.request(Request::Sync, &[]).map(|_| ())
+    }
+
+    /// What the plugins have said since the last call.
+    pub fn take_notices(&self) -> Vec<(NodeNumber, Notice)> {
+        let mut control = lock(&self.control);
+        while let Ok(Reply::Notice(number, notice)) = control.replies.try_recv() {
+            control.keep(number, notice);
+        }
+        std::mem::take(&mut control.notices)
+    }
+
+    /// Lets the plugins be destroyed in order, then the process end; kills it if that takes more
+    /// than a second.
+    pub fn quit(&self) {
+        let mut control = lock(&self.control);
+        control.timeout = Duration::from_secs(1);
+        let answered = control.request(&self.name, Request::Quit, &[]).is_ok();
+        if !answered || control.process.wait(Duration::from_secs(1)).is_none() {
+            control.process.kill();
+        }
+    }
+
+    /// Ends the process at once.
+    pub fn kill(&self) -> Exit {
+        lock(&self.control).process.kill()
+    }
+
+    pub(super) fn confused(&self, what: &str) -> Error {
+        self.kill();
+        Error::Protocol { name: self.name.clone(), what: what.into() }
+    }
+
+    pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
+        lock(&self.control).request(&self.name, request, handles)
+    }
+
+    pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
+        self.request(Request::Connect(to), handles).map(|_| ())
+    }
+
+    pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {
+        (self.bell.clone(), &self.bell_memory)
+    }
+
+    pub(crate) fn gone_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.gone)
+    }
+
+    pub(crate) fn thread(&self) -> Option<ThreadId> {
+        *lock(&self.thread)
+    }
+}
+
+impl Control {
+    fn request(
+        &mut self,
+        name: &str,
+        request: Request,
+        handles: &[Handle],
+    ) -> Result<Answer, Error> {
+        let during = request.name().to_owned();
+        let sent = self.handles.send(&handles.iter().collect::<Vec<_>>()).is_ok()
+            && self.requests.send(request).is_ok();
+        if !sent {
+            return Err(self.died(name, during));
+        }
+        let give_up = Instant::now() + self.timeout;
+        loop {
+            let left = give_up.saturating_duration_since(Instant::now());
+            match self.replies.try_recv_timeout(left) {
+                Ok(Reply::Answer(answer)) => return answer.map_err(Error::Plugin),
+                Ok(Reply::Notice(number, notice)) => self.keep(number, notice),
+                Err(TryRecvError::Empty) if left.is_zero() => {
+                    self.process.kill();
+                    let timeout = self.timeout;
+                    return Err(Error::Timeout { name: name.into(), during, timeout });
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::IpcError(_)) => return Err(self.died(name, during)),
+            }
+        }
+    }
+
+    /// Keeps what a plugin said until it is taken, up to a limit: a flood must not fill memory.
+    fn keep(&mut self, number: NodeNumber, notice: Notice) {
+        const MOST: usize = 4096;
+        if self.notices.len() < MOST {
+            self.notices.push((number, notice));
+        }
+    }
+
+    fn died(&mut self, name: &str, during: String) -> Error {
+        // It closed its end: by ending, or by a plugin that closes what it finds.
+        let exit = self.process.wait(Duration::from_millis(500));
+        let exit = exit.unwrap_or_else(|| self.process.kill());
+        Error::Died { name: name.into(), exit, during }
+    }
+}
+
+/// Describes memory to hand over, and makes the handles.
+pub(crate) fn hand_over(
+    regions: &[(&SharedMemory, Access)],
+) -> std::io::Result<(Vec<Region>, Vec<Handle>)> {
+    let mut described = Vec::with_capacity(regions.len());
+    let mut handles = Vec::with_capacity(regions.len());
+    for (memory, access) in regions {
+        described.push(Region { len: memory.len(), write: *access == Access::ReadWrite });
+        handles.push(memory.handle(*access)?);
+    }
+    Ok((described, handles))
+}
