@@ -122,7 +122,10 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(capacity: usize) -> (Self, Consumer<Record>, Arc<AtomicU64>) {
-        let (queue, consumer) = RingBuffer::new(capacity);
+        let (mut queue, mut consumer) = RingBuffer::new(capacity);
+        // Filled and emptied once: otherwise its pages would come in one by one, in the callback.
+        while queue.push(Record::Block(BlockRecord::default())).is_ok() {}
+        while consumer.pop().is_ok() {}
         let lost = Arc::new(AtomicU64::new(0));
         (Self { queue, lost: lost.clone(), lost_so_far: 0 }, consumer, lost)
     }

@@ -223,11 +223,16 @@ impl InboxShape {
 }
 
 impl OutboxShape {
-    /// Bytes from the start of the region to a channel of a bus.
+    /// Bytes from the start of the region to a channel, counted over all buses.
     #[inline]
+    pub fn audio_at(channel: u32, frames: u32) -> usize {
+        size_of::<Outbox>() + channel as usize * stride(frames)
+    }
+
+    /// Bytes from the start of the region to a channel of a bus.
     pub fn channel_at(&self, bus: usize, channel: u32, frames: u32) -> usize {
         let before: u32 = self.buses[..bus].iter().sum();
-        size_of::<Outbox>() + (before + channel) as usize * stride(frames)
+        Self::audio_at(before + channel, frames)
     }
 
     /// Bytes from the start of the region to the events.

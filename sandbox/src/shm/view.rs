@@ -77,8 +77,9 @@ impl<T> Header<T> {
 
     fn byte(&self, offset: usize) -> *mut u8 {
         debug_assert!(offset <= self.mapping.len());
+        // Not by way of `mapping`, which lies elsewhere: a page more.
         // SAFETY: offsets come from the shape whose length was checked in `new`.
-        unsafe { self.mapping.as_ptr().add(offset) }
+        unsafe { self.at.as_ptr().cast::<u8>().add(offset) }
     }
 }
 
@@ -310,13 +311,19 @@ impl OutboxWriter {
 #[derive(Clone)]
 pub struct OutboxReader {
     header: Header<Outbox>,
+    /// Channels of all buses, and most frames: what a block needs of the shape, whose buses lie
+    /// in another page.
+    channels: u32,
+    max_frames: u32,
     shape: OutboxShape,
 }
 
 impl OutboxReader {
     /// Views a mapping of the shape's length.
     pub fn new(mapping: Arc<Mapping>, shape: OutboxShape) -> io::Result<Self> {
-        Ok(Self { header: Header::new(mapping, shape.len())?, shape })
+        let header = Header::new(mapping, shape.len())?;
+        let (channels, max_frames) = (shape.buses.iter().sum(), shape.max_frames);
+        Ok(Self { header, channels, max_frames, shape })
     }
 
     /// The fixed part.
@@ -330,31 +337,30 @@ impl OutboxReader {
         &self.shape
     }
 
+    /// Place of a bus's first channel among those of all buses.
+    pub fn first_channel(&self, bus: usize) -> u32 {
+        self.shape.buses[..bus].iter().sum()
+    }
+
     /// Copies a channel of a bus in a block of `into`'s length, and scrubs it. False: there was
-    /// something that is not a number.
+    /// something that is not a number. A channel that is not there is silent.
     #[inline]
     pub fn read_channel(&self, bus: usize, channel: u32, into: &mut [f32]) -> bool {
+        if self.shape.buses.get(bus).is_none_or(|&channels| channel >= channels) {
+            into.fill(0.0);
+            return true;
+        }
         let frames = into.len() as u32;
-        self.read_part(bus, channel, frames, 0, into)
+        self.read_part(self.first_channel(bus) + channel, frames, 0, into)
     }
 
     /// As [`read_channel`](Self::read_channel), a part of a block of `frames` that begins at
-    /// frame `from`.
+    /// frame `from`, of a channel named by its place among those of all buses.
     #[inline]
-    pub fn read_part(
-        &self,
-        bus: usize,
-        channel: u32,
-        frames: u32,
-        from: usize,
-        into: &mut [f32],
-    ) -> bool {
-        assert!(frames <= self.shape.max_frames && from + into.len() <= frames as usize);
-        if self.shape.buses.get(bus).is_none_or(|&channels| channel >= channels) {
-            into.fill(0.0); // a bus without channels
-            return true;
-        }
-        let at = self.shape.channel_at(bus, channel, frames) + from * size_of::<f32>();
+    pub fn read_part(&self, channel: u32, frames: u32, from: usize, into: &mut [f32]) -> bool {
+        assert!(frames <= self.max_frames && from + into.len() <= frames as usize);
+        assert!(channel < self.channels);
+        let at = OutboxShape::audio_at(channel, frames) + from * size_of::<f32>();
         copy_audio(self.header.byte(at), into);
         crate::scrub::scrub(into)
     }

@@ -11,6 +11,7 @@ use crate::shm::{
 };
 use crate::sys::memory::Mapping;
 use crate::sys::{clock::now_ns, fpu};
+use smallvec::SmallVec;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,9 +28,10 @@ pub(super) struct Links {
     at: usize,
     slots: Slots,
     inbox: InboxReader,
-    sources: Vec<Source>,
+    // Inline where there is one, the usual case: what a block needs lies together.
+    sources: SmallVec<[Source; 1]>,
     event_sources: Vec<OutboxReader>,
-    successors: Vec<Successor>,
+    successors: SmallVec<[Successor; 1]>,
     /// Number in the plan.
     index: usize,
     host: DoorbellView,

@@ -4,6 +4,7 @@ use crate::audio::Packed;
 use crate::protocol::SourceConnection;
 use crate::shm::layout::status;
 use crate::shm::{InboxReader, OutboxReader};
+use smallvec::SmallVec;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -16,14 +17,21 @@ pub(super) struct Source {
 
 struct Direct {
     outbox: OutboxReader,
-    bus: usize,
+    /// The bus's first channel among those of the outbox, and how many it has.
+    first: u32,
     channels: u32,
     key: u64,
-    lines: Vec<DelayLine>,
-    /// Whether the last block came from the inbox, and each channel's last sample: for the ramp
-    /// when that changes.
+    /// Whether the last block came from the inbox.
     was_replaced: bool,
-    last: Vec<f32>,
+    /// By input channel. Stereo needs no memory elsewhere.
+    memory: SmallVec<[Memory; 2]>,
+}
+
+/// What a channel remembers from block to block.
+struct Memory {
+    line: DelayLine,
+    /// The last sample: for the ramp when the source changes.
+    last: f32,
 }
 
 /// Longest ramp in frames; a shorter block ramps over its whole length.
@@ -48,15 +56,14 @@ impl Source {
                 if channels != from.channels && channels != 1 && from.channels != 1 {
                     return bad("buses whose channels don't match");
                 }
-                let line = || DelayLine::new(direct.delay as usize);
+                let memory = || Memory { line: DelayLine::new(direct.delay as usize), last: 0.0 };
                 Some(Direct {
+                    first: outbox.first_channel(direct.bus as usize),
                     outbox,
-                    bus: direct.bus as usize,
                     channels,
                     key: direct.key,
-                    lines: (0..from.channels).map(|_| line()).collect(),
                     was_replaced: false,
-                    last: vec![0.0; from.channels as usize],
+                    memory: (0..from.channels).map(|_| memory()).collect(),
                 })
             }
             _ => None,
@@ -72,11 +79,10 @@ impl Source {
     pub(super) fn take_over(&mut self, old: &mut Self) {
         let (Some(new), Some(old)) = (&mut self.direct, &mut old.direct) else { return };
         let same = new.key == old.key
-            && new.lines.len() == old.lines.len()
-            && new.lines.iter().zip(&old.lines).all(|(n, o)| n.delay() == o.delay());
+            && new.memory.len() == old.memory.len()
+            && new.memory.iter().zip(&old.memory).all(|(n, o)| n.line.delay() == o.line.delay());
         if same {
-            std::mem::swap(&mut new.lines, &mut old.lines);
-            std::mem::swap(&mut new.last, &mut old.last);
+            std::mem::swap(&mut new.memory, &mut old.memory);
             new.was_replaced = old.was_replaced;
         }
     }
@@ -98,11 +104,12 @@ impl Source {
                     } else {
                         direct.pick_up(channel, channels, out);
                     }
-                    direct.lines[channel].process(out);
+                    let memory = &mut direct.memory[channel];
+                    memory.line.process(out);
                     if ramp {
-                        ramp_from(direct.last[channel], out);
+                        ramp_from(memory.last, out);
                     }
-                    direct.last[channel] = out[out.len() - 1];
+                    memory.last = out[out.len() - 1];
                 });
             }
         }
@@ -152,20 +159,21 @@ impl Direct {
             out.fill(0.0); // the plugin reported an error: what it wrote is void
             return;
         }
+        let frames = out.len() as u32;
         match (self.channels as usize, wanted) {
+            (0, _) => out.fill(0.0),
             (1, _) => {
-                self.outbox.read_channel(self.bus, 0, out);
+                self.outbox.read_part(self.first, frames, 0, out);
             }
             (have, 1) => {
                 // Mean of all channels, in channel order: the same bits as the engine's.
-                self.outbox.read_channel(self.bus, 0, out);
-                let frames = out.len() as u32;
+                self.outbox.read_part(self.first, frames, 0, out);
                 let mut part = [0.0f32; 64];
                 for (at, out) in out.chunks_mut(part.len()).enumerate() {
                     let at = at * part.len();
-                    for other in 1..have {
+                    for other in self.first + 1..self.first + have as u32 {
                         let part = &mut part[..out.len()];
-                        self.outbox.read_part(self.bus, other as u32, frames, at, part);
+                        self.outbox.read_part(other, frames, at, part);
                         out.iter_mut().zip(part).for_each(|(o, p)| *o += *p);
                     }
                 }
@@ -173,7 +181,7 @@ impl Direct {
                 out.iter_mut().for_each(|o| *o *= scale);
             }
             _ => {
-                self.outbox.read_channel(self.bus, channel as u32, out);
+                self.outbox.read_part(self.first + channel as u32, frames, 0, out);
             }
         }
     }
