@@ -20,7 +20,16 @@ enum Use {
 
 /// Runs the program on a plugin. A request that hangs is given up after two seconds.
 fn with(how: Use, plugin: &str) -> Finished {
-    let mut program = Program::new(["--timeout", "2"]);
+    within("2", how, plugin)
+}
+
+/// Runs the program on a plugin that is slow at the worst, on a machine that may be slow itself.
+fn patiently(how: Use, plugin: &str) -> Finished {
+    within("60", how, plugin)
+}
+
+fn within(seconds: &str, how: Use, plugin: &str) -> Finished {
+    let mut program = Program::new(["--timeout", seconds]);
     let folder = program.folder().to_owned();
     let arguments: Vec<OsString> = match how {
         Use::Info => vec!["info".into(), plugin.into()],
@@ -216,13 +225,13 @@ fn a_plugin_that_lies_about_its_ports_is_refused() {
 #[test]
 fn a_plugin_that_lies_about_its_parameters_is_described_all_the_same() {
     let lies = hostile("lies-params").to_string();
-    let finished = with(Use::Info, &lies);
+    let finished = patiently(Use::Info, &lies);
     finished.assert_success();
     assert!(finished.stdout.contains("org.sandrack.hostile.lies-params"), "{}", finished.stdout);
     assert!(finished.stdout.len() < 10_000_000, "{} bytes", finished.stdout.len());
     assert_eq!(finished.stderr, "");
-    with(Use::Render, &lies).assert_success();
-    let mut json = Program::new(["--timeout", "5", "info", "--json"]);
+    patiently(Use::Render, &lies).assert_success();
+    let mut json = Program::new(["--timeout", "60", "info", "--json"]);
     json.command().arg(&lies);
     let json = json.run();
     json.assert_success();
@@ -234,8 +243,8 @@ fn a_plugin_that_lies_about_its_parameters_is_described_all_the_same() {
 fn plugins_that_hang_at_the_end_are_used_all_the_same() {
     for what in ["destroy-hangs", "state-save-hangs"] {
         let plugin = hostile(what).to_string();
-        with(Use::Info, &plugin).assert_success();
-        let finished = with(Use::Render, &plugin);
+        patiently(Use::Info, &plugin).assert_success();
+        let finished = patiently(Use::Render, &plugin);
         finished.assert_success();
         assert!(finished.file("out.wav").exists());
     }
@@ -244,7 +253,7 @@ fn plugins_that_hang_at_the_end_are_used_all_the_same() {
 #[test]
 fn one_plugin_that_fails_among_others_does_not_hide_them() {
     let library = example("hostile").display().to_string();
-    let listed = with(Use::Info, &library);
+    let listed = patiently(Use::Info, &library);
     listed.assert_success();
     for what in ["create-null", "init-hangs", "segfault"] {
         assert!(listed.stdout.contains(what), "{}", listed.stdout);
@@ -260,7 +269,7 @@ fn one_plugin_that_fails_among_others_does_not_hide_them() {
 fn a_library_of_many_plugins_says_so_where_one_is_needed() {
     // Without an id, the first: what a user gets must be said by `info`, and be the same again.
     let library: PathBuf = plugin("gain").path;
-    let finished = with(Use::Render, &library.display().to_string());
+    let finished = patiently(Use::Render, &library.display().to_string());
     finished.assert_success();
 }
 

@@ -168,6 +168,10 @@ pub(super) fn run(arguments: Arguments, supervisor: SupervisorOptions) -> Result
     let program = supervisor.program.clone();
     let wants_realtime = supervisor.realtime;
     let supervisor = Supervisor::new(supervisor)?;
+    // A plugin that can't be used is said at once, not after a minute of measuring.
+    let worker = supervisor.start_worker(&options.plugin.to_string(), None)?;
+    worker.load(&options.plugin)?;
+    worker.quit();
     let calibration = calibrate(&program)?;
     let report = bench(&options, &supervisor, &program, &calibration, &bar);
     bar.0.finish_and_clear();
