@@ -4,16 +4,22 @@
 /// a NaN or an infinity.
 #[inline]
 pub fn scrub(samples: &mut [f32]) -> bool {
-    // The exponent's bits tell: all ones is NaN or infinite, all zeros is zero or denormal.
-    const EXPONENT: u32 = 0x7f80_0000;
-    let mut bad = 0u32;
+    let mut bad = 0;
     for sample in samples.iter_mut() {
-        let exponent = sample.to_bits() & EXPONENT;
-        let broken = exponent == EXPONENT;
-        bad |= u32::from(broken);
-        *sample = if broken | (exponent == 0) { 0.0 } else { *sample };
+        *sample = scrubbed(*sample, &mut bad);
     }
     bad == 0
+}
+
+/// One sample as [`scrub`] leaves it; `bad` becomes other than 0 if it was a NaN or an infinity.
+#[inline(always)]
+pub(crate) fn scrubbed(sample: f32, bad: &mut u32) -> f32 {
+    // The exponent's bits tell: all ones is NaN or infinite, all zeros is zero or denormal.
+    const EXPONENT: u32 = 0x7f80_0000;
+    let exponent = sample.to_bits() & EXPONENT;
+    let broken = exponent == EXPONENT;
+    *bad |= u32::from(broken);
+    if broken | (exponent == 0) { 0.0 } else { sample }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use clack_extensions::params::{ParamInfoBuffer, ParamInfoFlags, PluginParams};
 use clack_extensions::state::PluginState;
 use clack_extensions::timer::PluginTimer;
 use clack_host::prelude::*;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ use processor::ClapProcessor;
 /// Most buses, and most parameters, that are believed of a plugin.
 const MAX_PORTS: u32 = 256;
 const MAX_PARAMS: u32 = 100_000;
+/// Most parameters that may be missing from, or repeated in, a plugin's list before the rest of it
+/// is not believed either.
+const MAX_VOID: u32 = 1000;
 
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
@@ -205,8 +209,18 @@ impl ClapInstance {
         let count = params.count(&handle).min(MAX_PARAMS);
         let mut buffer = ParamInfoBuffer::new();
         let mut all = Vec::new();
+        let mut known = HashSet::new();
+        let mut void = 0;
         for index in 0..count {
-            let Some(info) = params.get_info(&handle, index, &mut buffer) else { continue };
+            let info = params.get_info(&handle, index, &mut buffer);
+            // An id names one parameter: what comes again, or does not come, is no parameter.
+            let Some(info) = info.filter(|info| known.insert(info.id.get())) else {
+                void += 1;
+                if void > MAX_VOID {
+                    break;
+                }
+                continue;
+            };
             let (id, flags) = (info.id, info.flags);
             let mut param = Param {
                 id: id.get(),

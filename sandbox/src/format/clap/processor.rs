@@ -5,10 +5,11 @@
 //! of [`Processor::bind`].
 #![allow(unsafe_code)]
 
-use super::super::{Buffers, ProcessBlock, Processor};
+use super::super::{Buffers, ProcessBlock, Processor, Transport};
 use super::events::{Dialect, OutEvents, push_event, transport_event};
 use super::host::{self, SandrackHost, Shared};
 use crate::shm::layout::{EVENTS, stride};
+use clack_host::events::event_types::TransportEvent;
 use clack_host::events::io::EventBuffer;
 use clack_host::prelude::*;
 use clack_host::process::PluginAudioProcessor;
@@ -20,6 +21,9 @@ pub(super) struct ClapProcessor {
     plugin: PluginAudioProcessor<SandrackHost>,
     shared: Arc<Shared>,
     note_ports: Vec<Dialect>,
+    /// The last block's, and the same for the plugin: it changes only while playing, and rounding
+    /// its times is a call into the maths library each.
+    transport: (Transport, TransportEvent),
     steady_time: SteadyTime,
     inputs: Buses,
     outputs: Buses,
@@ -37,6 +41,7 @@ impl ClapProcessor {
             plugin,
             shared,
             note_ports,
+            transport: (Transport::default(), transport_event(&Transport::default())),
             steady_time: SteadyTime::default(),
             inputs: Buses::new(&[], std::ptr::null_mut()),
             outputs: Buses::new(&[], std::ptr::null_mut()),
@@ -144,7 +149,9 @@ impl Processor for ClapProcessor {
         self.out_events.begin(block.frames);
         self.inputs.pack(block.frames);
         self.outputs.pack(block.frames);
-        let transport = transport_event(block.transport);
+        if self.transport.0 != *block.transport {
+            self.transport = (*block.transport, transport_event(block.transport));
+        }
         // SAFETY: the buffers are good for the greatest block (contract of `bind`), and a block
         // is never greater: the worker checks `frames` against what it was activated for.
         let (inputs, mut outputs) = unsafe {
@@ -159,7 +166,7 @@ impl Processor for ClapProcessor {
             &self.in_events.as_input(),
             &mut OutputEvents::from_buffer(&mut self.out_events),
             Some(self.steady_time.of_block(block.steady_time, block.frames)),
-            Some(&transport),
+            Some(&self.transport.1),
         );
         self.out_events.take(block.out_events);
         self.shared.count_dropped(self.out_events.dropped());
