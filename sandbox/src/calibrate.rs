@@ -139,11 +139,11 @@ pub fn measure(
             let _ = sender.send((drive(&mapping, links, rounds, rest), realtime));
         })
         .map_err(Error::system("starting a thread"))?;
-    let (took, realtime) =
-        result.recv_timeout(Duration::from_secs(20)).map_err(|_| Error::Protocol {
-            name: "calibration".into(),
-            what: "its chain of processes stood still; is the machine out of memory?".into(),
-        })?;
+    let patience = Duration::from_secs(20) + 2 * rest * rounds as u32;
+    let (took, realtime) = result.recv_timeout(patience).map_err(|_| Error::Protocol {
+        name: "calibration".into(),
+        what: "its chain of processes stood still; is the machine out of memory?".into(),
+    })?;
     let at = |quantile: f64| took[((took.len() - 1) as f64 * quantile) as usize] / links as f64;
     Ok((Floor { p50: at(0.5), p99: at(0.99) }, realtime))
 }
