@@ -1,4 +1,20 @@
-//! Sandrack's host library: drivers, sessions, benchmarks, rendering.
+//! Sandrack's host library: drivers, sessions, measurement, and what the program `sandrack` does.
+//!
+//! | part | for |
+//! |---|---|
+//! | [`drivers`] | whatever calls back with a block of audio |
+//! | [`session`] | plugins loaded, connected and ready to be called back |
+//! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
+//! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
+//! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`cli`] | the command line |
+//!
+//! # Threads
+//! | thread | runs |
+//! |---|---|
+//! | control (the one that made the [`Session`](session::Session)) | everything but the next line |
+//! | the driver's realtime thread | [`EngineCallback`](session::EngineCallback), between a driver's start and stop |
+
 pub mod bench;
 pub mod cli;
 pub mod drivers;

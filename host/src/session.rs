@@ -10,23 +10,24 @@
 //! Everything here is for one control thread, the one that made the [`Session`]; in-process plugins
 //! must not change their main thread. [`EngineCallback`] goes to the driver.
 
-use crate::drivers::{Callback, CallbackIo, CallbackTime};
+mod callback;
+
+pub use callback::{EngineCallback, realtime_setup};
+
 use crate::error::Error;
 use crate::join::{LocalPluginNode, Workers};
 use crate::report::Isolation;
-use assert_no_alloc::assert_no_alloc;
+use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, compile};
 use sandrack_engine::engine::{Engine, EngineConfig};
 use sandrack_engine::graph::{self, Graph, NodeId, NodeSpec};
 use sandrack_engine::processor::Processor;
 use sandrack_engine::remote::{NoRemote, Remote};
-use sandrack_engine::{Controller, Deadlines};
 use sandrack_sandbox::format::{Notice, PluginInfo, PluginRef};
 use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
 use sandrack_sandbox::sys::clock::now_ns;
-use sandrack_sandbox::sys::fpu::{FlushToZero, set_flush_to_zero};
 use sandrack_sandbox::sys::thread;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -458,55 +459,4 @@ fn load_apart(
         })?;
         Ok(Place::Worker(node))
     })
-}
-
-/// Runs the engine in a driver's callback.
-pub struct EngineCallback {
-    engine: Engine,
-}
-
-impl Callback for EngineCallback {
-    fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>) {
-        set_flush_to_zero();
-        let deadlines = deadlines(time, now_ns());
-        assert_no_alloc(|| self.engine.process(io.inputs, io.outputs, deadlines));
-    }
-}
-
-impl EngineCallback {
-    /// A block outside a driver, with as much time as it takes, up to `timeout`.
-    pub fn process_offline(
-        &mut self,
-        inputs: &[&[f32]],
-        outputs: &mut [&mut [f32]],
-        timeout: std::time::Duration,
-    ) {
-        let _flush = FlushToZero::new();
-        let hard = now_ns().saturating_add(timeout.as_nanos() as u64);
-        let deadlines = Deadlines { soft: u64::MAX, hard };
-        assert_no_alloc(|| self.engine.process(inputs, outputs, deadlines));
-    }
-}
-
-/// When to stop waiting: a twentieth before the next callback is due, so that fallbacks can still
-/// be mixed. A callback that itself begins late has half a period all the same: the output is too
-/// late in any case, and the plugins are not to blame.
-fn deadlines(time: &CallbackTime, now: u64) -> Deadlines {
-    if time.next_due_ns == u64::MAX {
-        return Deadlines { soft: u64::MAX, hard: u64::MAX };
-    }
-    let period = time.next_due_ns.saturating_sub(time.due_ns);
-    let hard = (time.next_due_ns - period / 20).max(now + period / 2);
-    Deadlines { soft: hard - period / 2, hard }
-}
-
-/// What a driver's thread does before it first calls the engine: the realtime class, its core.
-pub fn realtime_setup(core: Option<usize>) -> impl FnMut() + Send + 'static {
-    move || {
-        if let Some(core) = core {
-            let _ = thread::pin_current(core);
-        }
-        let _ = thread::set_realtime(thread::priority::ENGINE);
-        thread::lock_stack();
-    }
 }

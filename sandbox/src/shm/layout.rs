@@ -63,7 +63,7 @@ pub struct BlockPage {
     /// [`VERSION`].
     pub version: AtomicU32,
     /// Sequence number of the block in work; 0 between blocks.
-    /// States: 0 → n (host, `begin`, SeqCst, with the load in `Runner::run`) → 0 (host, `end`).
+    /// States: 0 → n (host, `begin`, SeqCst, with the load in `AudioNode::run`) → 0 (host, `end`).
     /// A node that stores `Outbox::started` and then reads another number here does not run:
     /// with the host's store here and load there, one of the two sees the other.
     pub open: AtomicU32,
@@ -149,10 +149,10 @@ pub struct Outbox {
     pub magic: AtomicU32,
     /// [`VERSION`].
     pub version: AtomicU32,
-    /// Block that the node began last. States: ended → n (worker, `Runner::run`, SeqCst).
+    /// Block that the node began last. States: ended → n (worker, `AudioNode::run`, SeqCst).
     pub started: AtomicU32,
     /// Block that the node finished last; all below is of this block. States: → started (worker,
-    /// SeqCst release, with the acquire load in `RemoteSet::outcome` and `Source::read`).
+    /// SeqCst release, with the acquire load in `RemoteSet::outcome` and `AudioNode::gather`).
     pub ended: AtomicU32,
     /// 1: the plugin processed the block. 2: it reported an error. 0: skipped, nothing below.
     pub status: AtomicU32,

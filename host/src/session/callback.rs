@@ -1,0 +1,60 @@
+//! The engine as a driver's callback, and what its thread needs.
+
+use crate::drivers::{Callback, CallbackIo, CallbackTime};
+use assert_no_alloc::assert_no_alloc;
+use sandrack_engine::Deadlines;
+use sandrack_engine::engine::Engine;
+use sandrack_sandbox::sys::clock::now_ns;
+use sandrack_sandbox::sys::fpu::{FlushToZero, set_flush_to_zero};
+use sandrack_sandbox::sys::thread;
+
+/// Runs the engine in a driver's callback.
+pub struct EngineCallback {
+    pub(super) engine: Engine,
+}
+
+impl Callback for EngineCallback {
+    fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>) {
+        set_flush_to_zero();
+        let deadlines = deadlines(time, now_ns());
+        assert_no_alloc(|| self.engine.process(io.inputs, io.outputs, deadlines));
+    }
+}
+
+impl EngineCallback {
+    /// A block outside a driver, with as much time as it takes, up to `timeout`.
+    pub fn process_offline(
+        &mut self,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        timeout: std::time::Duration,
+    ) {
+        let _flush = FlushToZero::new();
+        let hard = now_ns().saturating_add(timeout.as_nanos() as u64);
+        let deadlines = Deadlines { soft: u64::MAX, hard };
+        assert_no_alloc(|| self.engine.process(inputs, outputs, deadlines));
+    }
+}
+
+/// When to stop waiting: a twentieth before the next callback is due, so that fallbacks can still
+/// be mixed. A callback that itself begins late has half a period all the same: the output is too
+/// late in any case, and the plugins are not to blame.
+fn deadlines(time: &CallbackTime, now: u64) -> Deadlines {
+    if time.next_due_ns == u64::MAX {
+        return Deadlines { soft: u64::MAX, hard: u64::MAX };
+    }
+    let period = time.next_due_ns.saturating_sub(time.due_ns);
+    let hard = (time.next_due_ns - period / 20).max(now + period / 2);
+    Deadlines { soft: hard - period / 2, hard }
+}
+
+/// What a driver's thread does before it first calls the engine: the realtime class, its core.
+pub fn realtime_setup(core: Option<usize>) -> impl FnMut() + Send + 'static {
+    move || {
+        if let Some(core) = core {
+            let _ = thread::pin_current(core);
+        }
+        let _ = thread::set_realtime(thread::priority::ENGINE);
+        thread::lock_stack();
+    }
+}
