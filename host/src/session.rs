@@ -265,7 +265,7 @@ impl Session {
     }
 
     fn activate(&mut self, rate: u32, max_frames: u32, plugins: usize) -> Result<(), Error> {
-        let activation = Activation { rate: f64::from(rate), min_frames: 1, max_frames };
+        let activation = Activation::new(f64::from(rate), max_frames);
         for plugin in self.tracks.iter_mut().flat_map(|track| track.iter_mut().take(plugins)) {
             match &mut plugin.place {
                 Place::Worker(_) if plugin.activation == Some(activation) => {}

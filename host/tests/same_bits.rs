@@ -25,7 +25,7 @@ fn events(noise: &mut Noise, info: &PluginInfo, frames: u32) -> Vec<Event> {
                 // Microseconds of work, not seconds.
                 value = param.min + noise.unit() * span.min(40.0);
             }
-            if param.stepped {
+            if param.steps > 0 {
                 value = value.round();
             }
             let kind = EventKind::ParamValue { param: param.id, note: NoteAddress::ALL, value };

@@ -36,8 +36,7 @@ impl LocalPlugin {
         if std::mem::take(&mut self.active) {
             self.instance.deactivate()?;
         }
-        let frames = (activation.min_frames, activation.max_frames);
-        let mut processor = self.instance.activate(activation.rate, frames)?;
+        let mut processor = self.instance.activate(activation)?;
         let latency = self.instance.latency();
         self.active = true;
         if !processor.start() {

@@ -5,7 +5,7 @@
 //! *regions* is preceded by that many handles.
 
 use crate::error::PluginError;
-use crate::format::{Descriptor, Notice, PluginInfo, PluginRef};
+use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, Preset, StateContext};
 use crate::shm::layout::{InboxShape, OutboxShape};
 use crate::sys::thread::ThreadId;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
@@ -69,9 +69,15 @@ pub enum Request {
     /// Prepares the connections of a plan.
     Connect(Connections),
     /// Saves a plugin's state.
-    SaveState(NodeNumber),
+    SaveState(NodeNumber, StateContext),
     /// Restores a plugin's state.
-    LoadState(NodeNumber, Vec<u8>),
+    LoadState(NodeNumber, Vec<u8>, StateContext),
+    /// Loads a preset into a plugin.
+    LoadPreset(NodeNumber, Preset),
+    /// A parameter's value as the plugin writes it.
+    ValueToText(NodeNumber, u32, f64),
+    /// The value that a text means to the plugin.
+    TextToValue(NodeNumber, u32, String),
     /// Moves the audio thread to another core.
     Pin(Option<usize>),
     /// Lets the plugins do what they asked for; their notices so far come before the answer.
@@ -92,8 +98,11 @@ impl Request {
             Self::Start(..) => "start_processing",
             Self::Deactivate(_) => "stop_processing or deactivate",
             Self::Connect(_) => "connect",
-            Self::SaveState(_) => "state.save",
+            Self::SaveState(..) => "state.save",
             Self::LoadState(..) => "state.load",
+            Self::LoadPreset(..) => "load of a preset",
+            Self::ValueToText(..) => "text of a parameter's value",
+            Self::TextToValue(..) => "value of a parameter's text",
             Self::Pin(_) => "move to another core",
             Self::Sync => "what its main thread was doing",
             Self::Quit => "destroy",
@@ -110,6 +119,26 @@ pub struct Activation {
     pub min_frames: u32,
     /// Most frames of a block.
     pub max_frames: u32,
+    /// Whether blocks are rendered to a file, as fast or slow as it goes.
+    pub offline: bool,
+    /// Input buses that something is connected to, a bit each, from the lowest.
+    pub connected_inputs: u64,
+    /// Output buses that are connected to something.
+    pub connected_outputs: u64,
+}
+
+impl Activation {
+    /// For realtime, with all main buses connected and no others.
+    pub const fn new(rate: f64, max_frames: u32) -> Self {
+        Self {
+            rate,
+            min_frames: 1,
+            max_frames,
+            offline: false,
+            connected_inputs: 1,
+            connected_outputs: 1,
+        }
+    }
 }
 
 /// How a worker's nodes are connected in one plan.
@@ -228,7 +257,13 @@ pub enum Answer {
     Activated {
         /// Delay from input to output in frames.
         latency: u32,
+        /// How long it sounds after its input has become silent, frames; `u32::MAX`: without end.
+        tail: u32,
     },
     /// To `SaveState`.
     State(Vec<u8>),
+    /// To `ValueToText`.
+    Text(Option<String>),
+    /// To `TextToValue`.
+    Value(Option<f64>),
 }

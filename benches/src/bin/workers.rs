@@ -83,7 +83,7 @@ fn start(
     let mut node = worker.load(plugin)?;
     let loaded = begin.elapsed();
     let rate = f64::from(rig::RATE);
-    node.activate(Activation { rate, min_frames: 1, max_frames: FRAMES })?;
+    node.activate(Activation::new(rate, FRAMES))?;
     Ok((node, Start { started, loaded, ready: begin.elapsed() }))
 }
 

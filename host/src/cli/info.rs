@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
 fn describe(supervisor: &Supervisor, plugin: &PluginRef) -> Result<Described, Error> {
     let worker = supervisor.start_worker(&plugin.to_string(), None)?;
     let mut node = worker.load(plugin)?;
-    let latency = node.activate(Activation { rate: 48000.0, min_frames: 1, max_frames: 512 })?;
+    let latency = node.activate(Activation::new(48000.0, 512))?;
     node.deactivate()?;
     let info = node.info().clone();
     worker.quit();
@@ -115,7 +115,7 @@ fn text(described: &Described) -> String {
     line("id", d.id.clone());
     line("vendor", d.vendor.clone());
     line("version", d.version.clone());
-    line("format", info.format.clone());
+    line("format", info.format.to_string());
     line("about", d.description.clone());
     line("features", d.features.join(", "));
     line("audio in", audio_ports(&info.inputs));
@@ -153,7 +153,7 @@ fn params(all: &[Param], out: &mut String) {
     let width = all.iter().map(|param| name(param).chars().count()).max().unwrap_or(0);
     let width = width.min(NAME_WIDTH);
     for param in all.iter().take(PARAMS_SHOWN) {
-        let kind = match (param.read_only, param.stepped) {
+        let kind = match (param.read_only, param.steps > 0) {
             (true, _) => "  read-only",
             (_, true) => "  stepped",
             _ => "",
@@ -216,16 +216,12 @@ mod tests {
         let param = |id, name: &str, value, text: &str| Param {
             id,
             name: name.into(),
-            module: String::new(),
             min: -11.999_952_316_284_18,
             max: 1e-9,
-            default: 0.0,
             value,
             text: text.into(),
-            stepped: false,
             automatable: true,
-            read_only: false,
-            bypass: false,
+            ..Param::default()
         };
         let mut out = String::new();
         params(

@@ -5,9 +5,11 @@
 #![allow(unsafe_code)]
 
 use super::{
-    AudioPort, Descriptor, Instance, NotePort, Notice, Param, PluginInfo, PluginRef, Processor,
+    AudioPort, Descriptor, Format, Instance, NotePort, Notice, Param, PluginInfo, PluginRef,
+    Preset, Processor, StateContext,
 };
 use crate::error::PluginError;
+use crate::protocol::Activation;
 use crate::shm::layout::MAX_CHANNELS;
 use clack_extensions::audio_ports::{AudioPortFlags, AudioPortInfoBuffer, PluginAudioPorts};
 use clack_extensions::gui::PluginGui;
@@ -173,6 +175,7 @@ impl ClapInstance {
                     name: text(info.name),
                     channels: info.channel_count,
                     main: info.flags.contains(AudioPortFlags::IS_MAIN),
+                    active: true,
                 });
             }
         }
@@ -197,6 +200,7 @@ impl ClapInstance {
                         info.preferred_dialect,
                         Some(NoteDialect::Midi | NoteDialect::MidiMpe)
                     ),
+                    channels: 16,
                 });
             }
         }
@@ -231,10 +235,24 @@ impl ClapInstance {
                 default: info.default_value,
                 value: info.default_value,
                 text: String::new(),
-                stepped: flags.contains(ParamInfoFlags::IS_STEPPED),
+                unit: String::new(),
+                steps: match flags.contains(ParamInfoFlags::IS_STEPPED) {
+                    true => (info.max_value - info.min_value).max(1.0) as u32,
+                    false => 0,
+                },
                 automatable: flags.contains(ParamInfoFlags::IS_AUTOMATABLE),
+                modulatable: flags.contains(ParamInfoFlags::IS_MODULATABLE),
+                per_note: flags.intersects(
+                    ParamInfoFlags::IS_AUTOMATABLE_PER_NOTE_ID
+                        | ParamInfoFlags::IS_MODULATABLE_PER_NOTE_ID
+                        | ParamInfoFlags::IS_AUTOMATABLE_PER_KEY
+                        | ParamInfoFlags::IS_MODULATABLE_PER_KEY,
+                ),
                 read_only: flags.contains(ParamInfoFlags::IS_READONLY),
+                hidden: flags.contains(ParamInfoFlags::IS_HIDDEN),
+                periodic: flags.contains(ParamInfoFlags::IS_PERIODIC),
                 bypass: flags.contains(ParamInfoFlags::IS_BYPASS),
+                program: false,
             };
             param.value = params.get_value(&handle, id).unwrap_or(param.default);
             let mut shown = [0u8; 256];
@@ -288,7 +306,8 @@ impl Instance for ClapInstance {
         let handle = self.instance.plugin_handle();
         PluginInfo {
             descriptor: self.descriptor.clone(),
-            format: "CLAP".into(),
+            format: Format::Clap,
+            presets: vec![],
             has_state: handle.get_extension::<PluginState>().is_some(),
             has_editor: handle.get_extension::<PluginGui>().is_some(),
             inputs: self.audio_ports(true),
@@ -299,15 +318,11 @@ impl Instance for ClapInstance {
         }
     }
 
-    fn activate(
-        &mut self,
-        rate: f64,
-        frames: (u32, u32),
-    ) -> Result<Box<dyn Processor>, PluginError> {
+    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError> {
         let configuration = PluginAudioConfiguration {
-            sample_rate: rate,
-            min_frames_count: frames.0,
-            max_frames_count: frames.1,
+            sample_rate: activation.rate,
+            min_frames_count: activation.min_frames,
+            max_frames_count: activation.max_frames,
         };
         let ports = [self.audio_ports(true), self.audio_ports(false)].concat();
         if let Some(port) = ports.iter().find(|port| port.channels > MAX_CHANNELS) {
@@ -343,7 +358,26 @@ impl Instance for ClapInstance {
         self.latency
     }
 
-    fn save_state(&mut self) -> Result<Vec<u8>, PluginError> {
+    fn tail(&mut self) -> u32 {
+        0
+    }
+
+    fn value_to_text(&mut self, param: u32, value: f64) -> Option<String> {
+        let handle = self.instance.plugin_handle();
+        let params = handle.get_extension::<PluginParams>()?;
+        let mut shown = [0u8; 256];
+        let id = ClapId::from_raw(param)?;
+        params.value_to_text(&handle, id, value, &mut shown).ok().map(|shown| text(shown))
+    }
+
+    fn text_to_value(&mut self, param: u32, text: &str) -> Option<f64> {
+        let handle = self.instance.plugin_handle();
+        let params = handle.get_extension::<PluginParams>()?;
+        let text = CString::new(text).ok()?;
+        params.text_to_value(&handle, ClapId::from_raw(param)?, &text)
+    }
+
+    fn save_state(&mut self, _context: StateContext) -> Result<Vec<u8>, PluginError> {
         // What changes from here on may be missing in it.
         self.shared.wishes.dirty.fulfil();
         let handle = self.instance.plugin_handle();
@@ -357,7 +391,7 @@ impl Instance for ClapInstance {
         }
     }
 
-    fn load_state(&mut self, state: &[u8]) -> Result<(), PluginError> {
+    fn load_state(&mut self, state: &[u8], _context: StateContext) -> Result<(), PluginError> {
         let handle = self.instance.plugin_handle();
         match handle.get_extension::<PluginState>() {
             None if state.is_empty() => Ok(()),
@@ -367,6 +401,10 @@ impl Instance for ClapInstance {
                 extension.load(&handle, &mut reader).map_err(|e| self.call_failed("state.load", e))
             }
         }
+    }
+
+    fn load_preset(&mut self, preset: &Preset) -> Result<(), PluginError> {
+        Err(self.call_failed("preset_load", format!("preset '{}'", preset.name)))
     }
 
     fn idle(&mut self) -> Option<Instant> {

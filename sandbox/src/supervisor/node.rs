@@ -2,7 +2,7 @@
 
 use super::{Worker, hand_over};
 use crate::error::{Error, PluginError};
-use crate::format::{PluginInfo, PluginRef};
+use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
 use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
 use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
@@ -35,6 +35,7 @@ pub struct Node {
 
 pub(super) struct Active {
     latency: u32,
+    tail: u32,
     outbox: SharedMemory,
     reader: OutboxReader,
     shape: OutboxShape,
@@ -66,6 +67,12 @@ impl Node {
         self.active.as_ref().map(|active| active.latency)
     }
 
+    /// How long it sounds after its input has become silent, frames; `u32::MAX`: without end.
+    /// `None` while not active.
+    pub fn tail(&self) -> Option<u32> {
+        self.active.as_ref().map(|active| active.tail)
+    }
+
     /// Prepares the plugin for blocks and starts it. Returns its latency in frames.
     ///
     /// # Errors
@@ -78,9 +85,9 @@ impl Node {
                 what: format!("blocks of {} frames: 1..={MAX_FRAMES}", activation.max_frames),
             }));
         }
-        let latency = match self.worker.request(Request::Activate(self.number, activation), &[])? {
-            Answer::Activated { latency } => latency,
-            _ => return Err(self.worker.confused("answered something else")),
+        let activate = Request::Activate(self.number, activation);
+        let Answer::Activated { latency, tail } = self.worker.request(activate, &[])? else {
+            return Err(self.worker.confused("answered something else"));
         };
         let name = &self.plugin;
         let shape = OutboxShape {
@@ -96,7 +103,7 @@ impl Node {
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
         self.worker.request(start, &handles)?;
-        self.active = Some(Active { latency, outbox, reader, shape });
+        self.active = Some(Active { latency, tail, outbox, reader, shape });
         Ok(latency)
     }
 
@@ -121,16 +128,37 @@ impl Node {
     }
 
     /// The plugin's state.
-    pub fn save_state(&self) -> Result<Vec<u8>, Error> {
-        match self.worker.request(Request::SaveState(self.number), &[])? {
+    pub fn save_state(&self, context: StateContext) -> Result<Vec<u8>, Error> {
+        match self.worker.request(Request::SaveState(self.number, context), &[])? {
             Answer::State(state) => Ok(state),
             _ => Err(self.worker.confused("answered something else")),
         }
     }
 
     /// Gives the plugin a state.
-    pub fn load_state(&self, state: Vec<u8>) -> Result<(), Error> {
-        self.worker.request(Request::LoadState(self.number, state), &[]).map(|_| ())
+    pub fn load_state(&self, state: Vec<u8>, context: StateContext) -> Result<(), Error> {
+        self.worker.request(Request::LoadState(self.number, state, context), &[]).map(|_| ())
+    }
+
+    /// Gives the plugin a preset.
+    pub fn load_preset(&self, preset: Preset) -> Result<(), Error> {
+        self.worker.request(Request::LoadPreset(self.number, preset), &[]).map(|_| ())
+    }
+
+    /// A parameter's value as the plugin writes it; `None`: it can't.
+    pub fn value_to_text(&self, param: u32, value: f64) -> Result<Option<String>, Error> {
+        match self.worker.request(Request::ValueToText(self.number, param, value), &[])? {
+            Answer::Text(text) => Ok(text),
+            _ => Err(self.worker.confused("answered something else")),
+        }
+    }
+
+    /// The value that a text means to the plugin; `None`: nothing.
+    pub fn text_to_value(&self, param: u32, text: &str) -> Result<Option<f64>, Error> {
+        match self.worker.request(Request::TextToValue(self.number, param, text.into()), &[])? {
+            Answer::Value(value) => Ok(value),
+            _ => Err(self.worker.confused("answered something else")),
+        }
     }
 
     pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {

@@ -144,9 +144,9 @@ impl Worker {
                 let plugin = self.plugin(number)?;
                 plugin.input_channels = plugin.instance.input_channels();
                 plugin.max_frames = activation.max_frames;
-                let frames = (activation.min_frames, activation.max_frames);
-                plugin.idle_processor = Some(plugin.instance.activate(activation.rate, frames)?);
-                Ok(Answer::Activated { latency: plugin.instance.latency() })
+                plugin.idle_processor = Some(plugin.instance.activate(activation)?);
+                let (latency, tail) = (plugin.instance.latency(), plugin.instance.tail());
+                Ok(Answer::Activated { latency, tail })
             }
             Request::Start(number, shape, region) => self.start(number, shape, region),
             Request::Deactivate(number) => {
@@ -154,12 +154,22 @@ impl Worker {
                 Ok(Answer::Done)
             }
             Request::Connect(connections) => self.connect(&connections),
-            Request::SaveState(number) => {
-                Ok(Answer::State(self.plugin(number)?.instance.save_state()?))
+            Request::SaveState(number, context) => {
+                Ok(Answer::State(self.plugin(number)?.instance.save_state(context)?))
             }
-            Request::LoadState(number, state) => {
-                self.plugin(number)?.instance.load_state(&state)?;
+            Request::LoadState(number, state, context) => {
+                self.plugin(number)?.instance.load_state(&state, context)?;
                 Ok(Answer::Done)
+            }
+            Request::LoadPreset(number, preset) => {
+                self.plugin(number)?.instance.load_preset(&preset)?;
+                Ok(Answer::Done)
+            }
+            Request::ValueToText(number, param, value) => {
+                Ok(Answer::Text(self.plugin(number)?.instance.value_to_text(param, value)))
+            }
+            Request::TextToValue(number, param, text) => {
+                Ok(Answer::Value(self.plugin(number)?.instance.text_to_value(param, &text)))
             }
             Request::Pin(core) => {
                 self.audio()?.pin(core);
