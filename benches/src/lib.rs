@@ -32,3 +32,4 @@ pub mod os;
 pub mod rig;
 pub mod stats;
 pub mod verdict;
+pub mod witness;

@@ -24,6 +24,7 @@ use sandrack_sandbox::sys::thread::realtime_advice;
 
 use crate::chain::Chain;
 use crate::os;
+use crate::witness::Witness;
 
 /// Frames per second, in all benchmarks.
 pub const RATE: u32 = 48_000;
@@ -133,6 +134,12 @@ impl Slot {
             fn process(&mut self, _: &CallbackTime, _: &mut CallbackIo<'_>) {}
         }
         Self::new(Box::new(Nothing))
+    }
+
+    /// A callback that is busy for `busy_ns` on all cores, without plugins; see [`Witness`].
+    #[must_use]
+    pub fn witness(busy_ns: u64, others: &[usize]) -> Self {
+        Self::new(Box::new(Witness::new(busy_ns, others)))
     }
 
     /// Runs it for `length` after a warm-up, on `core` if there is one.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sandrack_sandbox::sys::idle::{CoresAwake, awake_advice, keep_cores_awake};
 use serde_json::{Value, json};
 
 use crate::stats;
@@ -16,9 +17,20 @@ pub struct Output {
     /// A short run that shows that it works: the targets are not judged
     #[arg(long)]
     pub smoke: bool,
+    /// Let idle cores sleep (see `sandrack_sandbox::sys::idle`)
+    #[arg(long)]
+    pub let_cores_sleep: bool,
 }
 
 impl Output {
+    /// Keeps the cores awake as long as the value lives, unless told not to or not permitted.
+    pub fn keep_cores_awake(&self) -> Option<CoresAwake> {
+        if self.let_cores_sleep {
+            return None;
+        }
+        keep_cores_awake().inspect_err(|e| eprintln!("note: {e}: {}", awake_advice())).ok()
+    }
+
     /// A default that depends on whether this is a short run.
     pub fn or<T>(&self, given: Option<T>, usual: T, smoke: T) -> T {
         given.unwrap_or(if self.smoke { smoke } else { usual })

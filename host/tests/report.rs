@@ -140,6 +140,7 @@ fn make_sample() -> Report {
              /etc/security/limits.d/audio.conf, then log in again"
                 .into(),
             realtime_granted: false,
+            idle_cores: "kept awake".into(),
             locked_memory: "unlimited".into(),
             locked_memory_granted: true,
         },

@@ -218,6 +218,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     };
     let rounds = options.output.or(options.rounds, 3, 1);
     let seconds = options.output.or(options.seconds, 1.0, 0.1);
+    let _awake = options.output.keep_cores_awake();
     let (supervisor, calibration, cores) = rig::supervisor(options.placement)?;
     let core: Vec<usize> = cores.iter().copied().take(1).collect();
     let plugin = test_plugin("burn")?;

@@ -7,9 +7,12 @@
 //! Judged: periods missed, no more than the empty callback's; and the callback's p50, at most half
 //! the period. Printed beside: p99 of both, counted from when the callback was due as well; and
 //! blocks in which the engine stopped waiting for a plugin and let its fallback be heard, which
-//! the driver does not see. To compare those with: how many empty callbacks came so late that
-//! Sandrack's block, at its p50, would not have been done at its deadline. (An empty callback uses
-//! one core, and the plugins use all: the machine's stalls hit them more often.)
+//! the driver does not see.
+//!
+//! An empty callback uses one core for a moment, and the plugins use all for a third of the
+//! period: the machine's stalls hit them more often. So a third callback takes its turns, the
+//! *witness*: as busy as Sandrack's at its p50, on as many cores, with no plugin and no process in
+//! it (see `sandrack_benches::witness`). What it misses is the machine's doing.
 //!
 //! ```text
 //! cargo run --release -p sandrack-benches --bin tracks
@@ -73,6 +76,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     let turn = options.output.or(options.turn, 2.0, 0.4).min(seconds).max(0.05);
     let turns = (seconds / turn).round().max(1.0) as u32;
     let length = Duration::from_secs_f64(turn);
+    let _awake = options.output.keep_cores_awake();
     let (supervisor, calibration, cores) = rig::supervisor(options.placement)?;
     let core = cores.first().copied();
     let plugins = usize::from(options.plugins);
@@ -80,20 +84,31 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     let shape = (tracks, plugins);
     let mut rig = Rig::load(&supervisor, &plugin, shape, Isolation::Plugin, &cores)?;
     rig.connect(options.frames, plugins)?;
+    // How busy the witness has to be.
+    let busy = Summary::of(&rig.run(length)?.slice.busy, 1).p50.unwrap_or(0.0);
     let mut nothing = Slot::empty();
-    let (mut blocks, mut empty) = (Blocks::default(), Slice::default());
+    let mut witness = Slot::witness((busy * 1e3) as u64, cores.get(1..).unwrap_or_default());
+    let mut blocks = Blocks::default();
+    let (mut empty, mut witnessed) = (Slice::default(), Slice::default());
     for number in 0..turns {
-        if number % 2 == 0 {
-            blocks.add(rig.run(length)?);
-            empty.add(nothing.run(options.frames, core, length)?);
-        } else {
-            empty.add(nothing.run(options.frames, core, length)?);
-            blocks.add(rig.run(length)?);
+        for turn in 0..3 {
+            match (number + turn) % 3 {
+                0 => blocks.add(rig.run(length)?),
+                1 => empty.add(nothing.run(options.frames, core, length)?),
+                _ => witnessed.add(witness.run(options.frames, core, length)?),
+            }
         }
     }
     rig.quit();
     let measured = f64::from(turns) * turn;
-    report(options, (tracks, cores.len()), measured, calibration.realtime, &blocks, &empty)
+    report(
+        options,
+        (tracks, cores.len()),
+        measured,
+        calibration.realtime,
+        &blocks,
+        (&empty, &witnessed),
+    )
 }
 
 fn report(
@@ -102,7 +117,7 @@ fn report(
     seconds: f64,
     realtime: bool,
     blocks: &Blocks,
-    empty: &Slice,
+    (empty, witness): (&Slice, &Slice),
 ) -> Result<ExitCode, Failure> {
     let period = rig::period_us(options.frames);
     let (busy, since_due) =
@@ -110,8 +125,9 @@ fn report(
     let (empty_busy, empty_since_due) =
         (Summary::of(&empty.busy, 1), Summary::of(&empty.since_due, 1));
     let (wait, run) = (Summary::of(&blocks.wait, 1), Summary::of(&blocks.run, 1));
-    let room_us = DEADLINE * period - busy.p50.unwrap_or(0.0);
-    let stalls = empty.since_due.iter().filter(|&&ns| ns as f64 / 1e3 > room_us).count();
+    let witness_since_due = Summary::of(&witness.since_due, 1);
+    let late_witness =
+        witness.since_due.iter().filter(|&&ns| ns as f64 / 1e3 > DEADLINE * period).count();
 
     let place = if cores > 0 { format!("spread over {cores} cores") } else { "free".into() };
     let mut text = format!(
@@ -130,6 +146,7 @@ fn report(
         ("callback, from when it was due", since_due),
         ("empty callback", empty_busy),
         ("empty, from when it was due", empty_since_due),
+        ("witness, from when it was due", witness_since_due),
         ("a plugin's wait", wait),
         ("a plugin's run", run),
     ] {
@@ -138,9 +155,14 @@ fn report(
     }
     let _ = writeln!(
         text,
-        "\nperiods missed: {}, of the empty callback {}\nblocks with a fallback: {} of {}; of {} \
-         empty callbacks {stalls} came too late for such a block",
-        blocks.slice.xruns, empty.xruns, blocks.late_blocks, busy.count, empty_busy.count,
+        "\nperiods missed: {}, of the empty callback {}, of the witness {}\nblocks with a fallback: \
+         {} of {}; of {} witnesses {late_witness} were as late",
+        blocks.slice.xruns,
+        empty.xruns,
+        witness.xruns,
+        blocks.late_blocks,
+        busy.count,
+        witness_since_due.count,
     );
     let mut late: BTreeMap<String, u32> = BTreeMap::new();
     for node in &blocks.late {
@@ -174,8 +196,14 @@ fn report(
             "callback_us": empty_busy.json(),
             "callback_since_due_us": empty_since_due.json(),
             "xruns": empty.xruns,
-            "stalls": stalls,
         },
+        "witness": {
+            "blocks": witness_since_due.count,
+            "callback_since_due_us": witness_since_due.json(),
+            "xruns": witness.xruns,
+            "late_blocks": late_witness,
+        },
+        "cores_awake": !options.output.let_cores_sleep,
     });
     let xruns = blocks.slice.xruns as f64;
     let checks = [

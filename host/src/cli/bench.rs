@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sandrack_sandbox::calibrate::calibrate;
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
+use sandrack_sandbox::sys::idle::{awake_advice, keep_cores_awake};
 use sandrack_sandbox::sys::thread::{priority, realtime_advice};
 use std::path::PathBuf;
 
@@ -51,6 +52,9 @@ pub(super) struct Arguments {
     /// Most plugins to try when searching for how many fit
     #[arg(long)]
     most: Option<u32>,
+    /// Let idle cores sleep: spares electricity, makes waking them slower
+    #[arg(long)]
+    let_cores_sleep: bool,
     /// Where to write the figures
     #[arg(long, default_value = "sandrack-bench.json", value_name = "FILE")]
     json: PathBuf,
@@ -172,11 +176,17 @@ pub(super) fn run(arguments: Arguments, supervisor: SupervisorOptions) -> Result
     let worker = supervisor.start_worker(&options.plugin.to_string(), None)?;
     worker.load(&options.plugin)?;
     worker.quit();
+    let awake = (!arguments.let_cores_sleep).then(keep_cores_awake);
     let calibration = calibrate(&program)?;
     let report = bench(&options, &supervisor, &program, &calibration, &bar);
     bar.0.finish_and_clear();
     let mut report = report?;
     report.machine = machine(&supervisor, wants_realtime);
+    report.machine.idle_cores = match &awake {
+        Some(Ok(_)) => "kept awake".to_owned(),
+        Some(Err(error)) => format!("may sleep: {error}; {}", awake_advice()),
+        None => "may sleep (--let-cores-sleep)".to_owned(),
+    };
     report_restrictions(&supervisor);
     write_json(&report, &arguments.json)?;
     write_html(&report, &arguments.html)?;

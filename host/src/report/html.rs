@@ -193,6 +193,7 @@ fn about(report: &Report) -> String {
         ("Kernel", &machine.kernel),
         ("Driver", &report.driver),
         ("Realtime priority", &machine.realtime),
+        ("Idle cores", &machine.idle_cores),
         ("Locked memory", &machine.locked_memory),
         ("Bare hand-off", &floor),
         ("Date", &report.date),

@@ -15,6 +15,7 @@ impl Machine {
             kernel: kernel().unwrap_or_else(unknown),
             realtime: unknown(),
             realtime_granted: false,
+            idle_cores: unknown(),
             locked_memory: unknown(),
             locked_memory_granted: false,
         }

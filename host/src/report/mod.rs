@@ -68,6 +68,9 @@ pub struct Machine {
     /// Whether [`realtime`](Self::realtime) was granted.
     #[serde(default)]
     pub realtime_granted: bool,
+    /// Whether idle cores were kept awake, or why not.
+    #[serde(default)]
+    pub idle_cores: String,
     /// How much memory could be locked, or why none and how to get it.
     pub locked_memory: String,
     /// Whether [`locked_memory`](Self::locked_memory) was granted.

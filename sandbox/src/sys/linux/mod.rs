@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod handles;
+pub mod idle;
 pub mod memory;
 pub mod process;
 pub mod thread;
