@@ -16,6 +16,7 @@
 //! | the driver's realtime thread | [`EngineCallback`](session::EngineCallback), between a driver's start and stop |
 
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod drivers;
 pub mod error;

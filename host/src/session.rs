@@ -134,6 +134,23 @@ impl Session {
         self.tracks[track][plugin].info()
     }
 
+    /// A plugin's node; `None`: it is in this process.
+    pub fn node(&self, track: usize, plugin: usize) -> Option<&Node> {
+        match &self.tracks.get(track)?.get(plugin)?.place {
+            Place::Worker(node) => Some(node),
+            Place::Here(..) => None,
+        }
+    }
+
+    /// Asks a plugin to describe itself anew.
+    pub fn refresh_info(&mut self, track: usize, plugin: usize) -> Result<&PluginInfo, Error> {
+        let plugin = &mut self.tracks[track][plugin];
+        if let Place::Worker(node) = &mut plugin.place {
+            node.refresh_info()?;
+        }
+        Ok(plugin.info())
+    }
+
     /// The processes, for looking at from outside.
     pub fn workers(&self) -> Vec<Arc<Worker>> {
         let mut workers: Vec<Arc<Worker>> = Vec::new();

@@ -65,6 +65,9 @@ pub struct Restrictions {
 }
 
 /// See the module.
+///
+/// Its workers share one block page and one doorbell: one engine runs at a time. Engines that run
+/// side by side have a supervisor each.
 #[derive(Clone)]
 pub struct Supervisor(Arc<Inner>);
 
