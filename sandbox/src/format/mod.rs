@@ -11,6 +11,7 @@
 pub mod clap;
 mod describe;
 mod library;
+pub mod vst3;
 
 pub use describe::{
     AudioPort, Descriptor, Format, NotePort, Notice, Param, ParamEdit, PluginInfo, PluginRef,
