@@ -28,7 +28,7 @@
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
 //! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::processor`; and in single
+//! `format::clap::processor`, `format::vst3::{buffers, events, lent, processor, queues}`; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;
