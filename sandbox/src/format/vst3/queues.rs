@@ -318,6 +318,10 @@ impl Changes {
 
     /// Empties it, for a block.
     pub(super) fn begin(&self, frames: u32) {
+        // Whoever kept one must not reach points that are others' now.
+        for queue in self.queues() {
+            queue.begin(NONE, usize::MAX);
+        }
         self.0.count.set(0);
         self.0.pool.used.set(self.0.queues.len());
         self.0.pool.frames.set(frames);
