@@ -27,8 +27,8 @@
 //!
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
-//! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::processor`; and in single
+//! `sys::{fpu, linux::{memory, poll, process, thread}}`, `shm::view`, `format::clap`,
+//! `format::clap::{editor, processor}`; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;

@@ -9,11 +9,15 @@
 //! | `thread` | realtime class, cores, locking memory |
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
+//! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
+//! | `window` | windows that plugins put their editors in |
+//! | `shape` | sizes of windows, on every system |
 //! | `fpu` | flush-to-zero |
 
 pub mod fpu;
+pub mod shape;
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{clock, handles, memory, process, thread, wake};
+pub use linux::{clock, handles, memory, poll, process, thread, wake, window};

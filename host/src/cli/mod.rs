@@ -3,6 +3,7 @@
 mod bench;
 mod calibrate;
 mod devices;
+mod edit;
 mod info;
 mod render;
 
@@ -46,6 +47,8 @@ enum Command {
     Info(info::Arguments),
     /// Run a WAV file through a chain of plugins, faster than realtime
     Render(render::Arguments),
+    /// Play a plugin with its editor open
+    Edit(edit::Arguments),
     /// Show audio drivers and what they offer
     Devices,
     /// Measure what waking a process costs here, and where that puts the plugins
@@ -85,6 +88,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(arguments) => bench::run(arguments, options),
         Command::Info(arguments) => info::run(&arguments, options),
         Command::Render(arguments) => render::run(&arguments, options),
+        Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Devices => devices::run(),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }

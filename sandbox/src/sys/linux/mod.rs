@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod handles;
 pub mod memory;
+pub mod poll;
 pub mod process;
 pub mod thread;
 pub mod wake;
+pub mod window;
