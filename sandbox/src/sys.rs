@@ -9,6 +9,7 @@
 //! | `thread` | realtime class, cores, locking memory |
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
+//! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
 //! | `window` | windows that plugins put their editors in |
 //! | `shape` | sizes of windows, on every system |
@@ -20,4 +21,4 @@ pub mod shape;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{clock, handles, memory, poll, process, thread, wake, window};
+pub use linux::{clock, handles, library, memory, poll, process, thread, wake, window};
