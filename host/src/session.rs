@@ -11,8 +11,10 @@
 //! must not change their main thread. [`EngineCallback`] goes to the driver.
 
 mod callback;
+mod editors;
 
 pub use callback::{EngineCallback, realtime_setup};
+pub use editors::PluginIndex;
 
 use crate::error::Error;
 use crate::join::{LocalPluginNode, Workers};

@@ -94,6 +94,16 @@ pub enum Error {
         /// How long it was given.
         timeout: Duration,
     },
+    /// The worker did not answer in time. It goes on: its main thread hangs, its audio does not.
+    #[error("{name}: no answer to {during} within {timeout:?}; it hangs, its audio goes on")]
+    Hung {
+        /// The plugin, or whatever the worker was started for.
+        name: String,
+        /// What it had been asked to do.
+        during: String,
+        /// How long it was given.
+        timeout: Duration,
+    },
     /// The worker answered something that makes no sense. It was killed.
     #[error("{name}: its worker broke the protocol ({what}) and was killed")]
     Protocol {

@@ -5,6 +5,7 @@
 //! *regions* is preceded by that many handles.
 
 use crate::error::PluginError;
+use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, Preset, StateContext};
 use crate::shm::layout::{InboxShape, OutboxShape};
 use crate::sys::thread::ThreadId;
@@ -78,6 +79,10 @@ pub enum Request {
     ValueToText(NodeNumber, u32, f64),
     /// The value that a text means to the plugin.
     TextToValue(NodeNumber, u32, String),
+    /// Opens a plugin's editor, or brings it to the front.
+    OpenEditor(NodeNumber, EditorOptions),
+    /// Closes a plugin's editor, if it is open.
+    CloseEditor(NodeNumber),
     /// Moves the audio thread to another core.
     Pin(Option<usize>),
     /// Lets the plugins do what they asked for; their notices so far come before the answer.
@@ -103,6 +108,8 @@ impl Request {
             Self::LoadPreset(..) => "load of a preset",
             Self::ValueToText(..) => "text of a parameter's value",
             Self::TextToValue(..) => "value of a parameter's text",
+            Self::OpenEditor(..) => "opening its editor",
+            Self::CloseEditor(_) => "closing its editor",
             Self::Pin(_) => "move to another core",
             Self::Sync => "what its main thread was doing",
             Self::Quit => "destroy",
@@ -262,6 +269,8 @@ pub enum Answer {
     },
     /// To `SaveState`.
     State(Vec<u8>),
+    /// To `OpenEditor`.
+    Editor(EditorInfo),
     /// To `ValueToText`.
     Text(Option<String>),
     /// To `TextToValue`.

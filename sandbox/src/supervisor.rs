@@ -211,6 +211,7 @@ impl Supervisor {
                 handles,
                 notices: Vec::new(),
                 timeout,
+                owed: 0,
             }),
         });
         worker.prepare(core)?;

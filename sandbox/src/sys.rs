@@ -11,11 +11,15 @@
 //! | `handles` | handing memory to another process |
 //! | `idle` | keeping idle cores awake |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
+//! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
+//! | `window` | windows that plugins put their editors in |
+//! | `shape` | sizes of windows, on every system |
 //! | `fpu` | flush-to-zero |
 
 pub mod fpu;
+pub mod shape;
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{clock, handles, idle, library, memory, process, thread, wake};
+pub use linux::{clock, handles, idle, library, memory, poll, process, thread, wake, window};

@@ -94,7 +94,7 @@ fn show(arguments: &Arguments, all: &[Described]) {
 }
 
 /// Text from a plugin, fit for a terminal.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut shown: String = chars.by_ref().take(LONGEST).collect();
     if chars.next().is_some() {

@@ -4,6 +4,7 @@ mod bench;
 mod calibrate;
 mod check;
 mod devices;
+mod edit;
 mod info;
 mod render;
 
@@ -49,6 +50,8 @@ enum Command {
     Render(render::Arguments),
     /// Put plugins through their paces: audio, parameters, state, …
     Check(check::Arguments),
+    /// Play a plugin with its editor open
+    Edit(edit::Arguments),
     /// Show audio drivers and what they offer
     Devices,
     /// Measure what waking a process costs here, and where that puts the plugins
@@ -89,6 +92,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Info(arguments) => info::run(&arguments, options),
         Command::Render(arguments) => render::run(&arguments, options),
         Command::Check(arguments) => check::run(&arguments, options),
+        Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Devices => devices::run(),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }

@@ -4,6 +4,7 @@
 //! `unsafe` here is loading a library, which may do anything: that is what workers are for.
 #![allow(unsafe_code)]
 
+use super::editor::{Editor, Readiness, Watched};
 use super::{
     AudioPort, Descriptor, Format, Instance, NotePort, Notice, Param, PluginInfo, PluginRef,
     Preset, Processor, StateContext,
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod editor;
 mod events;
 mod host;
 mod processor;
@@ -428,6 +430,19 @@ impl Instance for ClapInstance {
             }
         }
         [next, self.shared.log_opens()].into_iter().flatten().min()
+    }
+
+    fn editor(&mut self) -> Option<&mut dyn Editor> {
+        let has_one = self.instance.plugin_handle().get_extension::<PluginGui>().is_some();
+        has_one.then_some(self)
+    }
+
+    fn add_watched(&self, all: &mut Vec<(Watched, Readiness)>) {
+        Self::add_watched(self, all);
+    }
+
+    fn watched_ready(&mut self, watched: Watched, ready: Readiness) {
+        Self::watched_ready(self, watched, ready);
     }
 
     fn take_notice(&mut self) -> Option<Notice> {

@@ -10,6 +10,7 @@
 
 pub mod clap;
 mod describe;
+pub mod editor;
 mod library;
 pub mod vst3;
 mod wish;
@@ -24,6 +25,7 @@ use crate::error::PluginError;
 use crate::event::Event;
 use crate::protocol::Activation;
 use crate::sys::library::Library;
+use editor::{Editor, Readiness, Watched};
 use std::path::Path;
 use std::time::Instant;
 
@@ -66,6 +68,17 @@ pub trait Instance {
     /// Does what the plugin asked to be done on its main thread, timers included. Returns when it
     /// has to be called again at the latest.
     fn idle(&mut self) -> Option<Instant>;
+
+    /// Its editor; `None`: it has none.
+    fn editor(&mut self) -> Option<&mut dyn Editor> {
+        None
+    }
+
+    /// Adds what it wants to be told of, with what it waits for.
+    fn add_watched(&self, _all: &mut Vec<(Watched, Readiness)>) {}
+
+    /// Tells it that one of these is ready.
+    fn watched_ready(&mut self, _watched: Watched, _ready: Readiness) {}
 
     /// Takes the next notice.
     fn take_notice(&mut self) -> Option<Notice>;

@@ -2,6 +2,7 @@
 
 use super::{Worker, hand_over};
 use crate::error::{Error, PluginError};
+use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
 use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
@@ -159,6 +160,28 @@ impl Node {
             Answer::Value(value) => Ok(value),
             _ => Err(self.worker.confused("answered something else")),
         }
+    }
+
+    /// Opens the plugin's editor in a window of its own, or brings it to the front.
+    /// [`Notice::EditorClosed`](crate::format::Notice::EditorClosed) tells that its user closed it.
+    ///
+    /// # Errors
+    /// There is no display, or the plugin has no editor, or refused: it can be used without.
+    /// [`Error::Hung`]: it takes too long, and may yet come; meanwhile its audio goes on, but
+    /// whatever else is asked of this worker waits, and would have it killed.
+    pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
+        match self.worker.request_sparing(Request::OpenEditor(self.number, options))? {
+            Answer::Editor(info) => Ok(info),
+            _ => Err(self.worker.confused("answered something else")),
+        }
+    }
+
+    /// Closes the plugin's editor, if it is open. No notice comes of that.
+    ///
+    /// # Errors
+    /// As [`open_editor`](Self::open_editor).
+    pub fn close_editor(&self) -> Result<(), Error> {
+        self.worker.request_sparing(Request::CloseEditor(self.number)).map(|_| ())
     }
 
     pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {

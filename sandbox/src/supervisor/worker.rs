@@ -36,6 +36,17 @@ pub(super) struct Control {
     pub(super) handles: HandleChannel,
     pub(super) notices: Vec<(NodeNumber, Notice)>,
     pub(super) timeout: Duration,
+    /// Answers that were not waited for: they come before the next one that counts.
+    pub(super) owed: u32,
+}
+
+/// What becomes of a worker that does not answer in time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// It is killed.
+    Killed,
+    /// It goes on: only its main thread hangs, and audio does not need that.
+    Spared,
 }
 
 impl Worker {
@@ -107,8 +118,12 @@ impl Worker {
     /// What the plugins have said since the last call.
     pub fn take_notices(&self) -> Vec<(NodeNumber, Notice)> {
         let mut control = lock(&self.control);
-        while let Ok(Reply::Notice(number, notice)) = control.replies.try_recv() {
-            control.keep(number, notice);
+        loop {
+            match control.replies.try_recv() {
+                Ok(Reply::Notice(number, notice)) => control.keep(number, notice),
+                Ok(Reply::Answer(_)) if control.owed > 0 => control.owed -= 1,
+                _ => break,
+            }
         }
         std::mem::take(&mut control.notices)
     }
@@ -118,7 +133,7 @@ impl Worker {
     pub fn quit(&self) {
         let mut control = lock(&self.control);
         control.timeout = Duration::from_secs(1);
-        let answered = control.request(&self.name, Request::Quit, &[]).is_ok();
+        let answered = control.request(&self.name, Request::Quit, &[], Late::Killed).is_ok();
         if !answered || control.process.wait(Duration::from_secs(1)).is_none() {
             control.process.kill();
         }
@@ -135,7 +150,12 @@ impl Worker {
     }
 
     pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
-        lock(&self.control).request(&self.name, request, handles)
+        lock(&self.control).request(&self.name, request, handles, Late::Killed)
+    }
+
+    /// The same, but a worker that takes too long is not killed.
+    pub(super) fn request_sparing(&self, request: Request) -> Result<Answer, Error> {
+        lock(&self.control).request(&self.name, request, &[], Late::Spared)
     }
 
     pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
@@ -161,6 +181,7 @@ impl Control {
         name: &str,
         request: Request,
         handles: &[Handle],
+        late: Late,
     ) -> Result<Answer, Error> {
         let during = request.name().to_owned();
         let sent = self.handles.send(&handles.iter().collect::<Vec<_>>()).is_ok()
@@ -172,12 +193,17 @@ impl Control {
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
             match self.replies.try_recv_timeout(left) {
+                Ok(Reply::Answer(_)) if self.owed > 0 => self.owed -= 1,
                 Ok(Reply::Answer(answer)) => return answer.map_err(Error::Plugin),
                 Ok(Reply::Notice(number, notice)) => self.keep(number, notice),
                 Err(TryRecvError::Empty) if left.is_zero() => {
+                    let (name, timeout) = (name.to_owned(), self.timeout);
+                    if late == Late::Spared {
+                        self.owed += 1;
+                        return Err(Error::Hung { name, during, timeout });
+                    }
                     self.process.kill();
-                    let timeout = self.timeout;
-                    return Err(Error::Timeout { name: name.into(), during, timeout });
+                    return Err(Error::Timeout { name, during, timeout });
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::IpcError(_)) => return Err(self.died(name, during)),

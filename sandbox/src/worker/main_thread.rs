@@ -3,14 +3,17 @@
 
 use super::audio_thread::{AudioHandle, Prepared};
 use super::control_thread;
+use super::editors::Editors;
 use super::node::{AudioNode, Topology};
 use crate::error::PluginError;
-use crate::format::{self, Instance, Processor};
+use crate::format::editor::{Readiness, Watched};
+use crate::format::{self, Instance, Notice, Processor};
 use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
 use crate::shm::layout::OutboxShape;
 use crate::shm::{BlockView, DoorbellView, OutboxWriter};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, Mapping};
+use crate::sys::poll::{Sleeper, Waker};
 use crate::sys::process::end_with_parent;
 use ipc_channel::ipc::{self, IpcSender};
 use std::collections::BTreeMap;
@@ -21,8 +24,8 @@ use std::thread;
 use std::time::Instant;
 
 /// A plugin and what it needs to be activated and started.
-struct Plugin {
-    instance: Box<dyn Instance>,
+pub(super) struct Plugin {
+    pub(super) instance: Box<dyn Instance>,
     name: String,
     // Active, not yet started: becomes part of an AudioNode.
     idle_processor: Option<Box<dyn Processor>>,
@@ -36,6 +39,8 @@ struct Worker {
     replies: IpcSender<Reply>,
     plugins: BTreeMap<NodeNumber, Plugin>,
     audio: Option<AudioHandle>,
+    editors: Editors,
+    waker: Waker,
 }
 
 /// Serves until told to quit.
@@ -61,14 +66,25 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         .map_err(text)?;
 
     let (to_main, inbox) = mpsc::channel();
-    let main = thread::current();
+    let sleeper = Sleeper::new();
+    let main = sleeper.waker();
     thread::Builder::new()
         .name("control".into())
         .stack_size(128 * 1024)
         .spawn(move || control_thread::run(&requests, &to_main, &main))
         .map_err(|e| e.to_string())?;
 
-    let mut worker = Worker { handles, replies, plugins: BTreeMap::new(), audio: None };
+    let mut worker = Worker {
+        handles,
+        replies,
+        plugins: BTreeMap::new(),
+        audio: None,
+        editors: Editors::default(),
+        waker: sleeper.waker(),
+    };
+    // Whose each is: a plugin's, or the editors' (they look for themselves).
+    let mut watched: Vec<(Watched, Readiness)> = Vec::new();
+    let mut owners: Vec<Option<NodeNumber>> = Vec::new();
     loop {
         match inbox.try_recv() {
             Ok(Request::Quit) => {
@@ -85,9 +101,14 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             Err(TryRecvError::Disconnected) => return Ok(()),
             Err(TryRecvError::Empty) => {}
         }
-        match worker.idle()? {
-            Some(next) => thread::park_timeout(next.saturating_duration_since(Instant::now())),
-            None => thread::park(),
+        let next = worker.idle()?;
+        worker.collect_watched(&mut watched, &mut owners);
+        sleeper.wait(&mut watched, next);
+        for (&(which, ready), owner) in watched.iter().zip(&owners) {
+            let plugin = owner.and_then(|number| worker.plugins.get_mut(&number));
+            if let Some(plugin) = plugin.filter(|_| ready.any()) {
+                plugin.instance.watched_ready(which, ready);
+            }
         }
     }
 }
@@ -105,8 +126,35 @@ impl Worker {
                 next = Some(next.map_or(due, |n| n.min(due)));
             }
         }
+        if !self.editors.is_empty() {
+            for number in self.editors.idle(&mut self.plugins) {
+                if let Some(plugin) = self.plugins.get_mut(&number) {
+                    self.editors.close(number, &mut *plugin.instance);
+                }
+                self.tell(number, Notice::EditorClosed)?;
+            }
+        }
         self.tell_notices()?;
         Ok(next)
+    }
+
+    fn collect_watched(
+        &self,
+        watched: &mut Vec<(Watched, Readiness)>,
+        owners: &mut Vec<Option<NodeNumber>>,
+    ) {
+        watched.clear();
+        owners.clear();
+        self.editors.add_watched(watched);
+        owners.resize(watched.len(), None);
+        for (&number, plugin) in &self.plugins {
+            plugin.instance.add_watched(watched);
+            owners.resize(watched.len(), Some(number));
+        }
+    }
+
+    fn tell(&self, number: NodeNumber, notice: Notice) -> Result<(), String> {
+        self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
@@ -123,8 +171,8 @@ impl Worker {
             Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
             Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
             Request::Load(number, plugin) => {
-                let main = thread::current();
-                let instance = format::load(&plugin, move || main.unpark())?;
+                let main = self.waker.clone();
+                let instance = format::load(&plugin, move || main.wake())?;
                 let mut plugin = Plugin {
                     instance,
                     name: plugin.to_string(),
@@ -171,6 +219,16 @@ impl Worker {
             Request::TextToValue(number, param, text) => {
                 Ok(Answer::Value(self.plugin(number)?.instance.text_to_value(param, &text)))
             }
+            Request::OpenEditor(number, options) => {
+                let plugin =
+                    self.plugins.get_mut(&number).ok_or_else(|| confused("no such plugin"))?;
+                let instance = &mut *plugin.instance;
+                Ok(Answer::Editor(self.editors.open(number, &plugin.name, instance, &options)?))
+            }
+            Request::CloseEditor(number) => {
+                self.close_editor(number);
+                Ok(Answer::Done)
+            }
             Request::Pin(core) => {
                 self.audio()?.pin(core);
                 Ok(Answer::Done)
@@ -183,6 +241,12 @@ impl Worker {
                 Ok(Answer::Done)
             }
             Request::Quit => Ok(Answer::Done),
+        }
+    }
+
+    fn close_editor(&mut self, number: NodeNumber) {
+        if let Some(plugin) = self.plugins.get_mut(&number) {
+            self.editors.close(number, &mut *plugin.instance);
         }
     }
 
@@ -272,6 +336,7 @@ impl Worker {
     fn quit(&mut self) {
         let numbers: Vec<_> = self.plugins.keys().copied().collect();
         for number in numbers {
+            self.close_editor(number);
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }

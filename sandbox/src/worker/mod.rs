@@ -2,7 +2,7 @@
 //!
 //! | thread | file | does |
 //! |---|---|---|
-//! | main | `main_thread` | plugins' main-thread calls, requests, timers |
+//! | main | `main_thread`, `editors` | plugins' main-thread calls, requests, timers, editors |
 //! | control | `control_thread` | receives requests; ends the process when the host is gone |
 //! | audio | `audio_thread` | waits at the doorbell, runs nodes, rings the next |
 //!
@@ -11,6 +11,7 @@
 
 mod audio_thread;
 mod control_thread;
+mod editors;
 mod main_thread;
 mod node;
 mod source;

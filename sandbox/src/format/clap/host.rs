@@ -5,7 +5,9 @@
 
 use super::super::wish::Wish;
 use super::Notice;
+use super::editor::EditorShared;
 use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAudioPortsImpl};
+use clack_extensions::gui::HostGui;
 use clack_extensions::latency::{HostLatency, HostLatencyImpl};
 use clack_extensions::log::{HostLog, HostLogImpl, LogSeverity};
 use clack_extensions::note_ports::{
@@ -14,6 +16,7 @@ use clack_extensions::note_ports::{
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamRescanFlags,
 };
+use clack_extensions::posix_fd::HostPosixFd;
 use clack_extensions::state::{HostState, HostStateImpl};
 use clack_extensions::tail::{HostTail, HostTailImpl};
 use clack_extensions::thread_check::{HostThreadCheck, HostThreadCheckImpl};
@@ -98,6 +101,7 @@ pub(super) struct Shared {
     dropped_events: AtomicU64,
     timers: Mutex<Vec<Timer>>,
     next_timer: AtomicU32,
+    pub(super) editor: EditorShared,
 }
 
 impl Shared {
@@ -115,7 +119,12 @@ impl Shared {
             dropped_events: AtomicU64::new(0),
             timers: Mutex::new(Vec::new()),
             next_timer: AtomicU32::new(0),
+            editor: EditorShared::new(),
         }
+    }
+
+    pub(super) fn wake(&self) {
+        (self.wake_main)();
     }
 
     pub(super) fn raise(&self, wish: &Wish) {
@@ -208,7 +217,7 @@ impl Shared {
         waits.then(|| window.begin + WINDOW)
     }
 
-    fn log_line(&self, severity: i32, message: &str) {
+    pub(super) fn log_line(&self, severity: i32, message: &str) {
         let mut line = Line { severity, len: 0, text: [0; LINE] };
         line.len = message.floor_char_boundary(LINE);
         line.text[..line.len].copy_from_slice(&message.as_bytes()[..line.len]);
@@ -247,10 +256,12 @@ impl HostHandlers for SandrackHost {
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
         builder
             .register::<HostAudioPorts>()
+            .register::<HostGui>()
             .register::<HostLatency>()
             .register::<HostLog>()
             .register::<HostNotePorts>()
             .register::<HostParams>()
+            .register::<HostPosixFd>()
             .register::<HostState>()
             .register::<HostTail>()
             .register::<HostThreadCheck>()

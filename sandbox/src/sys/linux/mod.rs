@@ -5,6 +5,8 @@ pub mod handles;
 pub mod idle;
 pub mod library;
 pub mod memory;
+pub mod poll;
 pub mod process;
 pub mod thread;
 pub mod wake;
+pub mod window;

@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -80,6 +80,8 @@ impl Process {
     ) -> io::Result<Self> {
         let child = Command::new(program)
             .args(arguments)
+            // Ctrl-C in a terminal is for the host, which ends its workers in order.
+            .process_group(0)
             .stdin(handles.into_fd())
             .stdout(Stdio::null())
             .stderr(if show_errors { Stdio::inherit() } else { Stdio::null() })
