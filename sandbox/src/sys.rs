@@ -10,6 +10,7 @@
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
 //! | `folders` | where plugins are installed |
+//! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `fpu` | flush-to-zero |
 
 pub mod fpu;
@@ -17,4 +18,4 @@ pub mod fpu;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{clock, folders, handles, memory, process, thread, wake};
+pub use linux::{clock, folders, handles, library, memory, process, thread, wake};
