@@ -118,7 +118,7 @@ fn bad_plugins_are_listed_with_the_reason_and_stop_nothing() {
     symlink("/nowhere/at-all", machine.at("z-nowhere.clap")).unwrap();
     let failed = [
         ("aborts.clap", "SIGABRT"),
-        ("empty.vst3", "folder"),
+        ("empty.vst3", "no library in its Contents"),
         ("exits.clap", "exited with code 0"),
         ("fails.clap", "init() returned false"),
         ("hangs.clap", "did not answer within 3s"),
@@ -342,10 +342,25 @@ fn a_scanned_plugin_can_be_used_by_its_name() {
     writer.finish().unwrap();
     program.run().assert_success();
 
+    // The same plugin as VST3 too: CLAP is preferred, and the other has an id of its own.
+    machine.good("z.vst3");
+    let scan = machine.scan(&[]);
+    assert_eq!((&scan["clap"], &scan["vst3"]), (&GOOD.into(), &GOOD.into()), "{scan:#}");
+    let format = |plugin: &str| {
+        let finished = machine.run(&["info", "--json", plugin]);
+        finished.assert_success();
+        let said: Value = serde_json::from_str(&finished.stdout).unwrap();
+        said[0]["format"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(format(&name), "clap");
+    let vst3 = machine.list(&["vst3", &name]);
+    assert_eq!(vst3.len(), 1, "{vst3:?}");
+    assert_eq!(format(vst3[0]["id"].as_str().unwrap()), "vst3");
+
     // Two files with the same plugin: which is meant must be said.
     machine.good("b.clap");
     machine.scan(&[]);
-    machine.run(&["info", &name]).assert_error(&["2 plugins", "a.clap#org.sandrack.test.gain"]);
+    machine.run(&["info", &name]).assert_error(&["3 plugins", "a.clap#org.sandrack.test.gain"]);
 }
 
 #[test]

@@ -89,13 +89,20 @@ fn each_once<'a>(all: impl Iterator<Item = &'a Known>) -> Vec<&'a Known> {
     found.into_iter().map(|(_, plugin)| plugin).collect()
 }
 
-/// Whether makers' names are the same for people: formats' rules for them differ.
+/// Whether makers' names are the same for people: formats' rules for them differ, and some makers
+/// add the format (`LSP CLAP`, `LSP VST3`).
 fn same_maker(a: &Known, b: &Known) -> bool {
-    let letters = |plugin: &Known| -> String {
-        plugin.descriptor.vendor.chars().filter(|c| c.is_alphanumeric()).collect::<String>()
+    let name = |plugin: &Known| {
+        let vendor = plugin.descriptor.vendor.to_lowercase();
+        let words = vendor.split_whitespace().filter(|word| !matches!(*word, "clap" | "vst3"));
+        letters(&words.collect::<String>())
     };
-    let (a, b) = (letters(a).to_lowercase(), letters(b).to_lowercase());
+    let (a, b) = (name(a), name(b));
     a.contains(&b) || b.contains(&a)
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
 fn none(known: &[Known], text: &str, wanted: &str) -> String {
@@ -108,7 +115,8 @@ fn none(known: &[Known], text: &str, wanted: &str) -> String {
         .iter()
         .map(|plugin| {
             let name = plugin.descriptor.name.to_lowercase();
-            let alike = match name.contains(wanted) {
+            let part = letters(wanted);
+            let alike = match !part.is_empty() && letters(&name).contains(&part) {
                 true => 1.0,
                 false => strsim::normalized_damerau_levenshtein(&name, wanted)
                     .max(strsim::jaro_winkler(&name, wanted) - 0.1),
@@ -173,6 +181,8 @@ mod tests {
             known("/b.vst3", Vst3, "Plate Reverb", "Dragonfly", "4567"),
             known("/c.clap", Clap, "Comp", "A", "a.comp"),
             known("/c.vst3", Vst3, "Comp", "B", "89ab"),
+            known("/f.clap", Clap, "Gain", "LSP CLAP", "f"),
+            known("/f.vst3", Vst3, "Gain", "LSP VST3", "cdef"),
             known("/d.clap", Clap, "EQ", "A", "same"),
             known("/e.clap", Clap, "Gate", "A", "same"),
         ]
@@ -185,11 +195,13 @@ mod tests {
         assert_eq!(chosen("hall REVERB").unwrap(), "/a.clap#dragonfly.hall");
         assert_eq!(chosen("0123").unwrap(), "/a.vst3#0123");
         assert_eq!(chosen("Plate Reverb").unwrap(), "/b.vst3#4567");
+        assert_eq!(chosen("gain").unwrap(), "/f.clap#f");
         let text = chosen("comp").unwrap_err();
         assert!(text.contains("2 plugins") && text.contains("'/c.vst3#89ab'"), "{text}");
         assert!(chosen("same").unwrap_err().contains("'/e.clap#same'"));
         let text = chosen("Hal Reverb").unwrap_err();
         assert!(text.contains("there is 'Hall Reverb'"), "{text}");
+        assert!(chosen("hallreverb").unwrap_err().contains("there is 'Hall Reverb'"));
         let text = chosen("reverb").unwrap_err();
         assert!(text.contains("'Hall Reverb', 'Plate Reverb'"), "{text}");
         assert!(chosen("xyzzy").unwrap_err().contains("see: list"));
@@ -203,9 +215,9 @@ mod tests {
             let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
             all.iter().filter(|known| matches(known, &words)).count()
         };
-        assert_eq!(count(&[]), 7);
+        assert_eq!(count(&[]), 9);
         assert_eq!(count(&["Reverb", "vst3", "hall"]), 1);
-        assert_eq!(count(&["EFFECT", "clap"]), 4);
+        assert_eq!(count(&["EFFECT", "clap"]), 6); // one by its maker's name
         assert_eq!(count(&["a.comp"]), 1);
         assert_eq!(count(&["reverb", "nothing"]), 0);
     }
