@@ -37,6 +37,14 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// The list of scanned plugins can't be read.
+    #[error("{path}: can't be used as the list of plugins: {reason}", path = path.display())]
+    Cache {
+        /// Which file.
+        path: PathBuf,
+        /// Why. A scan makes it anew.
+        reason: String,
+    },
     /// A plugin or its worker.
     #[error(transparent)]
     Sandbox(#[from] sandrack_sandbox::error::Error),

@@ -6,6 +6,7 @@
 //! | [`session`] | plugins loaded, connected and ready to be called back |
 //! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
+//! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
 //! | [`cli`] | the command line |
 //!
@@ -16,6 +17,7 @@
 //! | the driver's realtime thread | [`EngineCallback`](session::EngineCallback), between a driver's start and stop |
 
 pub mod bench;
+pub mod catalog;
 pub mod check;
 pub mod cli;
 pub mod drivers;

@@ -20,7 +20,7 @@ pub(crate) use worker::hand_over;
 
 use crate::error::Error;
 use crate::format::Descriptor;
-use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
+use crate::protocol::{Hello, VERSION, WORKER_ARGUMENT};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
@@ -221,13 +221,9 @@ impl Supervisor {
     /// Lists what is in a plugin file, in a worker of its own.
     pub fn list(&self, path: &Path) -> Result<Vec<Descriptor>, Error> {
         let worker = self.start_worker(&path.display().to_string(), None)?;
-        match worker.request(Request::List(path.to_owned()), &[])? {
-            Answer::Descriptors(all) => {
-                worker.quit();
-                Ok(all)
-            }
-            _ => Err(worker.confused("answered something else")),
-        }
+        let all = worker.list(path)?;
+        worker.quit();
+        Ok(all)
     }
 
     pub(crate) fn next_generation(&self) -> u32 {

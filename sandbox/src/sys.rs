@@ -10,6 +10,7 @@
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
 //! | `idle` | keeping idle cores awake |
+//! | `folders` | where plugins are installed |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
 //! | `window` | windows that plugins put their editors in |
@@ -22,4 +23,6 @@ pub mod shape;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{clock, handles, idle, library, memory, poll, process, thread, wake, window};
+pub use linux::{
+    clock, folders, handles, idle, library, memory, poll, process, thread, wake, window,
+};

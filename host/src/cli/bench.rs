@@ -2,6 +2,7 @@
 
 use super::{print, report_restrictions};
 use crate::bench::{BenchOptions, Progress, bench};
+use crate::catalog::find::named;
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::error::Error;
 use crate::plugins::test_plugin;
@@ -134,7 +135,7 @@ impl Arguments {
             capacity: !self.no_capacity,
             most,
             plugin: match &self.plugin {
-                Some(plugin) => plugin.clone(),
+                Some(plugin) => named(plugin)?,
                 None => test_plugin("burn")?,
             },
             has_load,

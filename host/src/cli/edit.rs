@@ -1,6 +1,6 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
-use super::info::clean;
+use super::clean;
 use super::{print, report_restrictions};
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{Driver, DriverConfig};

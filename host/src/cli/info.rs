@@ -1,15 +1,19 @@
 //! `sandrack info`
 
-use super::print;
+use super::{clean, count, print};
+use crate::catalog::find::named;
 use crate::error::Error;
-use sandrack_sandbox::format::{AudioPort, NotePort, Param, PluginInfo, PluginRef};
+use sandrack_sandbox::format::{
+    AudioPort, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
+};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Plugin file, or FILE#ID
+    /// Plugin file, FILE#ID, or the name of a scanned plugin
     plugin: PluginRef,
     /// Print as JSON
     #[arg(long)]
@@ -22,21 +26,28 @@ pub(super) struct Arguments {
 /// A file with more plugins than this is listed, not described.
 const MANY: usize = 4;
 
-#[derive(serde::Serialize)]
+/// One plugin, as `--json` prints it; docs/json.md describes it.
+#[derive(Default, serde::Serialize)]
 struct Described {
+    path: PathBuf,
     #[serde(flatten)]
     info: PluginInfo,
     /// Frames at 48000 Hz and blocks of 512.
     latency: Option<u32>,
+    /// The same; `None` also if it never ends.
+    tail: Option<u32>,
+    tail_is_endless: bool,
+    state_bytes: Option<usize>,
+    /// Why it can't be used, or does not give its state.
     error: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Result<(), Error> {
     options.realtime = false;
     let supervisor = Supervisor::new(options)?;
-    let file = &arguments.plugin;
+    let file = &named(&arguments.plugin)?;
     if file.id.is_some() {
-        let described = describe(&supervisor, file)?;
+        let described = describe(&supervisor, file, arguments.json)?;
         show(arguments, &[described]);
         return Ok(());
     }
@@ -58,11 +69,11 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     let mut first_error = None;
     for descriptor in all {
         let plugin = PluginRef { path: file.path.clone(), id: Some(descriptor.id.clone()) };
-        described.push(describe(&supervisor, &plugin).unwrap_or_else(|error| {
+        described.push(describe(&supervisor, &plugin, arguments.json).unwrap_or_else(|error| {
             let text = error.to_string();
             first_error.get_or_insert(error);
             let info = PluginInfo { descriptor, ..PluginInfo::default() };
-            Described { info, latency: None, error: Some(text) }
+            Described { path: plugin.path, info, error: Some(text), ..Described::default() }
         }));
     }
     // One plugin that fails is an error; among others that work, it is shown in its place.
@@ -73,14 +84,34 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     Ok(())
 }
 
-fn describe(supervisor: &Supervisor, plugin: &PluginRef) -> Result<Described, Error> {
+fn describe(
+    supervisor: &Supervisor,
+    plugin: &PluginRef,
+    with_state: bool,
+) -> Result<Described, Error> {
     let worker = supervisor.start_worker(&plugin.to_string(), None)?;
     let mut node = worker.load(plugin)?;
     let latency = node.activate(Activation::new(48000.0, 512))?;
+    let tail = node.tail();
     node.deactivate()?;
     let info = node.info().clone();
+    let mut described = Described {
+        path: plugin.path.clone(),
+        info,
+        latency: Some(latency),
+        tail: tail.filter(|frames| *frames != u32::MAX),
+        tail_is_endless: tail == Some(u32::MAX),
+        ..Described::default()
+    };
+    if with_state && described.info.has_state {
+        // Last: a plugin that fails here is described all the same.
+        match node.save_state(StateContext::Project) {
+            Ok(state) => described.state_bytes = Some(state.len()),
+            Err(error) => described.error = Some(error.to_string()),
+        }
+    }
     worker.quit();
-    Ok(Described { info, latency: Some(latency), error: None })
+    Ok(described)
 }
 
 fn show(arguments: &Arguments, all: &[Described]) {
@@ -91,16 +122,6 @@ fn show(arguments: &Arguments, all: &[Described]) {
     }
     let texts: Vec<String> = all.iter().map(text).collect();
     print(&texts.join("\n"));
-}
-
-/// Text from a plugin, fit for a terminal.
-pub(super) fn clean(text: &str) -> String {
-    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut shown: String = chars.by_ref().take(LONGEST).collect();
-    if chars.next().is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 fn text(described: &Described) -> String {
@@ -125,9 +146,16 @@ fn text(described: &Described) -> String {
     if let Some(frames) = described.latency {
         line("latency", format!("{frames} frames at 48000 Hz"));
     }
+    match described.tail {
+        Some(0) => {}
+        Some(frames) => line("tail", format!("{frames} frames")),
+        None if described.tail_is_endless => line("tail", "endless".into()),
+        None => {}
+    }
     let yes = |has: bool| if has { "yes" } else { "no" }.to_owned();
     line("state", yes(info.has_state));
     line("editor", yes(info.has_editor));
+    line("presets", presets(&info.presets));
     line("error", described.error.clone().unwrap_or_default());
     if !info.params.is_empty() {
         line("parameters", info.params.len().to_string());
@@ -139,43 +167,88 @@ fn text(described: &Described) -> String {
 /// Wider names push the rest of their line aside.
 const NAME_WIDTH: usize = 40;
 
-/// Characters of a text that are shown.
-const LONGEST: usize = 500;
-
 /// Parameters that are shown; JSON has all of them.
 const PARAMS_SHOWN: usize = 2000;
 
+/// Presets that are named; JSON has all of them.
+const PRESETS_SHOWN: usize = 8;
+
+fn presets(all: &[Preset]) -> String {
+    let names: Vec<String> = all.iter().take(PRESETS_SHOWN).map(|p| clean(&p.name)).collect();
+    match all.len() {
+        0 => String::new(),
+        n if n > PRESETS_SHOWN => format!("{n}: {}, …", names.join(", ")),
+        n => format!("{n}: {}", names.join(", ")),
+    }
+}
+
 fn params(all: &[Param], out: &mut String) {
+    // A line a group, unless there is a group to each parameter.
+    let groups = all.chunk_by(|a, b| a.module == b.module).count();
+    let headed = 2 * groups <= all.len() + 1;
     let name = |param: &Param| match param.module.as_str() {
-        "" => clean(&param.name),
-        module => clean(&format!("{module}/{}", param.name)),
+        module if !headed && !module.is_empty() => clean(&format!("{module}/{}", param.name)),
+        _ => clean(&param.name),
     };
     let width = all.iter().map(|param| name(param).chars().count()).max().unwrap_or(0);
     let width = width.min(NAME_WIDTH);
+    let mut group = "";
     for param in all.iter().take(PARAMS_SHOWN) {
-        let kind = match (param.read_only, param.steps > 0) {
-            (true, _) => "  read-only",
-            (_, true) => "  stepped",
-            _ => "",
-        };
-        let value = number(param.value);
-        // What the plugin writes may be the very number.
-        let shown = match clean(&param.text) {
-            shown if shown.is_empty() || shown.parse() == Ok(param.value) => String::new(),
-            shown => format!(" ({shown})"),
-        };
+        if headed && param.module != group {
+            group = &param.module;
+            let shown = if group.is_empty() { "-".into() } else { clean(group) };
+            let _ = writeln!(out, "   {shown}");
+        }
         let _ = writeln!(
             out,
-            "    {:>10}  {:width$}  {} ..= {}  = {value}{shown}{kind}",
+            "    {:>10}  {:width$}  {} ..= {}  = {}{}{}",
             param.id,
             name(param),
             number(param.min),
             number(param.max),
+            number(param.value),
+            written(param),
+            traits(param),
         );
     }
     if all.len() > PARAMS_SHOWN {
         let _ = writeln!(out, "    and {} more: --json has all", all.len() - PARAMS_SHOWN);
     }
+}
+
+/// The value as the plugin writes it, with its unit.
+fn written(param: &Param) -> String {
+    let (text, unit) = (clean(&param.text), clean(&param.unit));
+    match (text.is_empty(), unit.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!(" {unit}"),
+        (false, false) if !text.ends_with(&unit) => format!(" ({text} {unit})"),
+        // What the plugin writes may be the very number.
+        _ if text.parse() == Ok(param.value) => String::new(),
+        _ => format!(" ({text})"),
+    }
+}
+
+/// What else there is to say of a parameter.
+fn traits(param: &Param) -> String {
+    let mut all = Vec::new();
+    if param.steps > 0 {
+        all.push(count(param.steps as usize + 1, "value"));
+    }
+    for (is_so, what) in [
+        (param.read_only, "read-only"),
+        (param.bypass, "bypass"),
+        (param.program, "program"),
+        (param.periodic, "periodic"),
+        (param.per_note, "per note"),
+        (param.hidden, "hidden"),
+        (!param.automatable && !param.read_only, "not automatable"),
+    ] {
+        if is_so {
+            all.push(what.to_owned());
+        }
+    }
+    if all.is_empty() { String::new() } else { format!("  {}", all.join(", ")) }
 }
 
 /// A number for reading: plugins' ranges are often single precision's neighbours of round ones.
@@ -232,6 +305,28 @@ mod tests {
             out,
             "             7  Gain     -11.999952 ..= 1e-9  = 0.5\n    \
              4000000000  Far out  -11.999952 ..= 1e-9  = 1 (on)\n"
+        );
+    }
+
+    #[test]
+    fn a_parameter_is_shown_with_unit_steps_and_group() {
+        let param = |module: &str, text: &str, unit: &str, steps| Param {
+            name: "P".into(),
+            module: module.into(),
+            max: 1.0,
+            text: text.into(),
+            unit: unit.into(),
+            steps,
+            automatable: true,
+            ..Param::default()
+        };
+        let mut out = String::new();
+        let hidden = Param { hidden: true, automatable: false, ..param("", "", "", 0) };
+        params(&[param("A/B", "1.5", "dB", 0), param("A/B", "2 dB", "dB", 2), hidden], &mut out);
+        assert_eq!(
+            out,
+            "   A/B\n             0  P  0 ..= 1  = 0 (1.5 dB)\n             0  P  0 ..= 1  = 0 \
+             (2 dB)  3 values\n   -\n             0  P  0 ..= 1  = 0  hidden, not automatable\n"
         );
     }
 }

@@ -6,7 +6,9 @@ mod check;
 mod devices;
 mod edit;
 mod info;
+mod list;
 mod render;
+mod scan;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -21,16 +23,17 @@ use std::time::Duration;
     name = "sandrack",
     version,
     about = "Plays audio plugins, each in a process of its own, inside the audio driver's callback",
-    after_help = "A plugin is named by its file, or FILE#ID where the file holds several.",
+    after_help = "A plugin is named by its file, or FILE#ID where the file holds several; after \
+                  'sandrack scan' also by its name or id.",
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How long a plugin may take for one request, in seconds
-    #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS")]
-    timeout: f64,
+    /// How long a plugin may take for one request, in seconds [default: 10; scan: 15]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    timeout: Option<f64>,
     /// Don't ask the system for realtime priority
     #[arg(long, global = true)]
     no_realtime: bool,
@@ -52,6 +55,10 @@ enum Command {
     Check(check::Arguments),
     /// Play a plugin with its editor open
     Edit(edit::Arguments),
+    /// Find the plugins of this machine and what is in them
+    Scan(scan::Arguments),
+    /// List scanned plugins: all, or those that match all words
+    List(list::Arguments),
     /// Show audio drivers and what they offer
     Devices,
     /// Measure what waking a process costs here, and where that puts the plugins
@@ -68,8 +75,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Plugins' texts may hold anything; an error stays on its line.
-            let text: String =
-                error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let text = one_line(error.to_string().chars());
             let _ = writeln!(std::io::stderr(), "sandrack: {text}");
             ExitCode::FAILURE
         }
@@ -77,15 +83,16 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Error> {
-    if !(cli.timeout > 0.0 && cli.timeout < 86_400.0) {
-        return Err(Error::Usage(format!(
-            "--timeout {}: more than 0, less than a day",
-            cli.timeout
-        )));
+    let timeout = cli.timeout.unwrap_or(match cli.command {
+        Command::Scan(_) => 15.0,
+        _ => 10.0,
+    });
+    if !(timeout > 0.0 && timeout < 86_400.0) {
+        return Err(Error::Usage(format!("--timeout {timeout}: more than 0, less than a day")));
     }
     let mut options = SupervisorOptions::new()?;
     options.realtime = !cli.no_realtime;
-    options.timeout = Duration::from_secs_f64(cli.timeout);
+    options.timeout = Duration::from_secs_f64(timeout);
     options.show_errors = cli.show_worker_errors;
     match cli.command {
         Command::Bench(arguments) => bench::run(arguments, options),
@@ -93,6 +100,8 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Render(arguments) => render::run(&arguments, options),
         Command::Check(arguments) => check::run(&arguments, options),
         Command::Edit(arguments) => edit::run(&arguments, options),
+        Command::Scan(arguments) => scan::run(&arguments, options),
+        Command::List(arguments) => list::run(&arguments),
         Command::Devices => devices::run(),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }
@@ -106,6 +115,27 @@ fn report_restrictions(supervisor: &Supervisor) {
     } else if restrictions.not_locked {
         eprintln!("note: memory can't be locked: raise the limit 'memlock' (ulimit -l)");
     }
+}
+
+/// Text from a plugin, fit for a terminal: on one line, and not without end.
+fn clean(text: &str) -> String {
+    /// Characters of a text that are shown.
+    const LONGEST: usize = 500;
+    let mut chars = text.chars();
+    let mut shown = one_line(chars.by_ref().take(LONGEST));
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn one_line(text: impl Iterator<Item = char>) -> String {
+    text.map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// "1 file", "2 files".
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Writes to standard output; a closed pipe (`| head`) is not an error.

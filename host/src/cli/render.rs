@@ -1,6 +1,7 @@
 //! `sandrack render`
 
 use super::print;
+use crate::catalog::find::named;
 use crate::error::Error;
 use crate::render::{RenderOptions, render};
 use crate::report::Isolation;
@@ -17,7 +18,7 @@ pub(super) struct Arguments {
     input: PathBuf,
     /// WAV file to write
     output: PathBuf,
-    /// Plugins in series: FILE or FILE#ID, separated by commas
+    /// Plugins in series: FILE, FILE#ID or a scanned name, separated by commas
     #[arg(long, value_delimiter = ',', required = true, value_name = "PLUGIN,…")]
     chain: Vec<PluginRef>,
     /// Frames per block
@@ -40,6 +41,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     }
     // Nobody waits for a deadline: the system may share the machine out as it likes.
     options.realtime = false;
+    let chain = arguments.chain.iter().map(named).collect::<Result<_, _>>()?;
     let timeout = options.timeout;
     let supervisor = Supervisor::new(options)?;
     let format = match arguments.bits.as_str() {
@@ -50,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     let options = RenderOptions {
         input: arguments.input.clone(),
         output: arguments.output.clone(),
-        chain: arguments.chain.clone(),
+        chain,
         frames: arguments.frames,
         format,
         tail: arguments.tail,

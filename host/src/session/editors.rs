@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub type PluginIndex = (usize, usize);
 
 impl Session {
-    fn node(&self, (track, plugin): PluginIndex) -> Result<&Node, Error> {
+    fn worker_node(&self, (track, plugin): PluginIndex) -> Result<&Node, Error> {
         match &self.tracks[track][plugin].place {
             Place::Worker(node) => Ok(node),
             Place::Here(..) => Err(Error::Usage(format!(
@@ -27,12 +27,12 @@ impl Session {
         plugin: PluginIndex,
         options: EditorOptions,
     ) -> Result<EditorInfo, Error> {
-        Ok(self.node(plugin)?.open_editor(options)?)
+        Ok(self.worker_node(plugin)?.open_editor(options)?)
     }
 
     /// Closes a plugin's editor.
     pub fn close_editor(&self, plugin: PluginIndex) -> Result<(), Error> {
-        Ok(self.node(plugin)?.close_editor()?)
+        Ok(self.worker_node(plugin)?.close_editor()?)
     }
 
     /// A parameter's value as the plugin writes it; `None`: it can't.
@@ -42,7 +42,7 @@ impl Session {
         param: u32,
         value: f64,
     ) -> Result<Option<String>, Error> {
-        Ok(self.node(plugin)?.value_to_text(param, value)?)
+        Ok(self.worker_node(plugin)?.value_to_text(param, value)?)
     }
 
     /// What plugins in workers have said since the last call. Doesn't wait for any.

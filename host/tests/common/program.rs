@@ -46,6 +46,8 @@ impl Program {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder.path());
         command.env("TMPDIR", folder.path().join("tmp")).env_remove("SANDRACK_LOG");
+        // Not the user's own plugins, nor what is known of them.
+        command.env("SANDRACK_CACHE", folder.path().join("cache"));
         Self { command, folder }
     }
 

@@ -3,7 +3,7 @@
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
 use crate::error::Error;
-use crate::format::{Notice, PluginRef};
+use crate::format::{Descriptor, Notice, PluginRef};
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::sys::handles::{Handle, HandleChannel};
@@ -12,6 +12,7 @@ use crate::sys::process::{Exit, Process};
 use crate::sys::thread::{self, ThreadId, priority};
 use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -83,6 +84,14 @@ impl Worker {
                 }
                 Ok(())
             }
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Lists what is in a plugin file. Loads its library, to stay as long as the worker.
+    pub fn list(&self, path: &Path) -> Result<Vec<Descriptor>, Error> {
+        match self.request(Request::List(path.to_owned()), &[])? {
+            Answer::Descriptors(all) => Ok(all),
             _ => Err(self.confused("answered something else")),
         }
     }

@@ -1,0 +1,18 @@
+//! Where plugins are installed.
+
+use std::path::PathBuf;
+
+/// The folders in which plugins are looked for, each once, whether or not they exist: those that
+/// the formats name, the user's own first.
+pub fn plugin_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    if let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) {
+        folders.extend([".clap", ".vst3"].map(|name| home.join(name)));
+    }
+    // The formats name `lib`; some distributions put libraries of 64 bits elsewhere.
+    let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    for parent in ["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", &multiarch] {
+        folders.extend(["clap", "vst3"].map(|name| PathBuf::from(parent).join(name)));
+    }
+    folders
+}
