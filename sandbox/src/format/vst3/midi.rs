@@ -9,7 +9,7 @@ const CHANNELS: usize = 16;
 const NONE: u32 = u32::MAX;
 
 /// Which parameter a controller moves, by event bus and MIDI channel.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct MidiMap {
     /// Empty for a bus without assignments.
     buses: Vec<Box<[u32]>>,
