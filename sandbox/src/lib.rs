@@ -11,7 +11,7 @@
 //! | [`supervisor`] | starting, loading, activating, ending: everything that isn't a block |
 //! | [`remote`] | the host's side of a block |
 //! | [`worker`] | inside the worker process |
-//! | [`format`](mod@format) | CLAP behind a pair of traits |
+//! | [`format`](mod@format) | CLAP and VST3 behind a pair of traits |
 //! | [`shm`] | layout of shared memory, and the typed views of it |
 //! | [`protocol`] | messages of the control path |
 //! | [`calibrate`] | cost of a wake on this machine |
@@ -27,8 +27,8 @@
 //!
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
-//! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::processor`, `format::vst3::{buffers, events, lent, processor, queues}`; and in single
+//! `sys::{fpu, linux::{library, memory, process, thread}}`, `shm::view`, `format::clap`,
+//! `format::clap::processor`, most of `format::vst3`; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;

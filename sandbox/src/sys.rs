@@ -9,6 +9,7 @@
 //! | `thread` | realtime class, cores, locking memory |
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
+//! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `fpu` | flush-to-zero |
 
 pub mod fpu;
@@ -16,4 +17,4 @@ pub mod fpu;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{clock, handles, memory, process, thread, wake};
+pub use linux::{clock, handles, library, memory, process, thread, wake};

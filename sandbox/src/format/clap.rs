@@ -102,6 +102,12 @@ fn descriptors(
     Ok(known.take(10_000).collect())
 }
 
+/// The plugin of a name, if only one has it.
+fn named<'a>(all: &'a [(CString, Descriptor)], name: &str) -> Option<&'a (CString, Descriptor)> {
+    let mut found = all.iter().filter(|(_, d)| d.name == name);
+    found.next().filter(|_| found.next().is_none())
+}
+
 /// What is in a file.
 pub fn list(path: &Path) -> Result<Vec<Descriptor>, PluginError> {
     let entry = load_entry(path)?;
@@ -129,7 +135,7 @@ impl ClapInstance {
         let entry = load_entry(file)?;
         let all = descriptors(&entry, file)?;
         let found = match &plugin.id {
-            Some(id) => all.iter().find(|(_, d)| d.id == *id),
+            Some(id) => all.iter().find(|(_, d)| d.id == *id).or_else(|| named(&all, id)),
             None => all.first(),
         };
         let Some((id, descriptor)) = found.cloned() else {

@@ -1,12 +1,14 @@
 //! From what a user names to the library file to load.
 
+use super::vst3::bundle;
 use crate::error::PluginError;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The library file that a path means: a file, told by content and not by name, or the one in a
-/// folder. Some makers pack plugins into folders where the system knows no bundles.
+/// folder: a VST3 bundle, or the folders that some makers pack plugins into where the system knows
+/// no bundles.
 pub fn resolve(path: &Path) -> Result<PathBuf, PluginError> {
     let shown = || path.display().to_string();
     let unreadable = |e: io::Error| match e.kind() {
@@ -19,10 +21,14 @@ pub fn resolve(path: &Path) -> Result<PathBuf, PluginError> {
         check_head(&head).map_err(not_a_plugin)?;
         return Ok(path.to_owned());
     }
-    let is_library = |file: &PathBuf| read_head(file).is_ok_and(|head| check_head(&head).is_ok());
+    if bundle::is_bundle(path) {
+        return resolve(&bundle::library_in(path).map_err(not_a_plugin)?);
+    }
     let entries = std::fs::read_dir(path).map_err(unreadable)?;
-    let mut found: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_library).collect();
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|file| is_library(file))
+        .collect();
     found.sort();
     if let [only] = found.as_slice() {
         return Ok(only.clone());
@@ -41,6 +47,11 @@ pub fn resolve(path: &Path) -> Result<PathBuf, PluginError> {
         ),
         [_] => unreachable!("taken above"),
     }))
+}
+
+/// Whether a file is a library for this machine.
+pub(super) fn is_library(file: &Path) -> bool {
+    read_head(file).is_ok_and(|head| check_head(&head).is_ok())
 }
 
 /// The first bytes of a file. A pipe or a device would be waited for, and is none.

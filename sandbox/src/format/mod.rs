@@ -12,6 +12,7 @@ pub mod clap;
 mod describe;
 mod library;
 pub mod vst3;
+mod wish;
 
 pub use describe::{
     AudioPort, Descriptor, Format, NotePort, Notice, Param, ParamEdit, PluginInfo, PluginRef,
@@ -22,6 +23,7 @@ pub use library::resolve;
 use crate::error::PluginError;
 use crate::event::Event;
 use crate::protocol::Activation;
+use crate::sys::library::Library;
 use std::path::Path;
 use std::time::Instant;
 
@@ -155,10 +157,39 @@ pub fn load(
     wake_main: impl Fn() + Send + Sync + 'static,
 ) -> Result<Box<dyn Instance>, PluginError> {
     let file = resolve(&plugin.path)?;
-    Ok(Box::new(clap::ClapInstance::load(plugin, &file, Box::new(wake_main))?))
+    Ok(match format_of(&plugin.path, &file)? {
+        Format::Clap => Box::new(clap::ClapInstance::load(plugin, &file, Box::new(wake_main))?),
+        Format::Vst3 => Box::new(vst3::Vst3Instance::load(plugin, &file, Box::new(wake_main))?),
+    })
 }
 
 /// What is in a plugin file. Call it in a worker.
 pub fn list(path: &Path) -> Result<Vec<Descriptor>, PluginError> {
-    clap::list(&resolve(path)?)
+    let file = resolve(path)?;
+    match format_of(path, &file)? {
+        Format::Clap => clap::list(&file),
+        Format::Vst3 => vst3::list(&file, path),
+    }
+}
+
+/// The format of a plugin: by the name that the user gave, or else by what the library exports. One
+/// that exports both is taken for CLAP.
+fn format_of(path: &Path, file: &Path) -> Result<Format, PluginError> {
+    let is_clap = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("clap"));
+    if vst3::bundle::is_named_vst3(path) || vst3::bundle::is_bundle(path) {
+        return Ok(Format::Vst3);
+    }
+    if is_clap(path) {
+        return Ok(Format::Clap);
+    }
+    let load = |reason| PluginError::Load { path: path.display().to_string(), reason };
+    let full = std::path::absolute(file).map_err(|e| load(e.to_string()))?;
+    let library = Library::open(&full).map_err(load)?;
+    match ["clap_entry", "GetPluginFactory"].map(|name| library.address(name).is_some()) {
+        [true, _] => Ok(Format::Clap),
+        [false, true] => Ok(Format::Vst3),
+        [false, false] => Err(load(
+            "it is a library but not a plugin (neither clap_entry nor GetPluginFactory)".into(),
+        )),
+    }
 }

@@ -1,13 +1,56 @@
-//! VST 3.
+//! VST3 plugins, through the `vst3` crate.
+//!
+//! | module | is |
+//! |---|---|
+//! | `bundle`, `module`, `factory` | from a file to the plugins in it |
+//! | `instance`, `controller`, `persist` | a loaded plugin on its main thread |
+//! | `buses`, `params`, `programs`, `state` | what it has |
+//! | `host`, `connection`, `message`, `stream`, `shared` | what it can call |
+//! | `processor`, `buffers`, `events`, `notes`, `queues`, `context`, `midi` | on its audio thread |
+//! | `link` | parameter values between the two |
+//! | `lent`, `abi` | objects and texts of the C interface |
+//!
+//! # Threads
+//! What the SDK calls the UI thread is the thread that loaded the plugin. `setProcessing` and
+//! `process` are called by the audio thread, everything else by the main thread.
 
-#![allow(dead_code, reason = "the loader comes next")]
+#![allow(non_upper_case_globals, reason = "constants have the names that the SDK gives them")]
+#![allow(dead_code, reason = "the audio-thread side is still growing")]
 
+mod abi;
 mod buffers;
+pub(super) mod bundle;
+mod buses;
+mod connection;
 mod context;
+mod controller;
 mod events;
+mod factory;
+mod host;
+mod instance;
 mod lent;
 mod link;
+mod message;
 mod midi;
+mod module;
 mod notes;
+mod params;
+mod persist;
 mod processor;
+mod programs;
 mod queues;
+mod shared;
+mod state;
+mod stream;
+
+pub use instance::Vst3Instance;
+
+use super::Descriptor;
+use crate::error::PluginError;
+use std::path::Path;
+
+/// What is in a file. `shown` is what the user calls it.
+pub(super) fn list(file: &Path, shown: &Path) -> Result<Vec<Descriptor>, PluginError> {
+    let factory = factory::Factory::open(file, shown)?;
+    Ok(factory.classes.iter().map(|class| class.descriptor.clone()).collect())
+}

@@ -3,6 +3,7 @@
 //! The specification ties each call to a thread, and plugins break that. So everything here is
 //! an atomic, a lock-free queue, or (timers) a lock that only main threads take.
 
+use super::super::wish::Wish;
 use super::Notice;
 use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAudioPortsImpl};
 use clack_extensions::latency::{HostLatency, HostLatencyImpl};
@@ -20,7 +21,7 @@ use clack_extensions::timer::{HostTimer, HostTimerImpl, TimerId};
 use clack_host::prelude::*;
 use crossbeam_queue::ArrayQueue;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -59,40 +60,6 @@ struct Timer {
     id: u32,
     period: Duration,
     next: Instant,
-}
-
-/// Something the plugin asks for or tells: passed on once, however often it is said, until it is
-/// fulfilled.
-///
-/// | state | on [`raise`](Self::raise) | on [`take`](Self::take) | on [`fulfil`](Self::fulfil) |
-/// |---|---|---|---|
-/// | `NONE` | `RAISED` | | |
-/// | `RAISED` | | `TOLD` | `NONE` |
-/// | `TOLD` | | | `NONE` |
-#[derive(Default)]
-pub(super) struct Wish(AtomicU8);
-
-const NONE: u8 = 0;
-const RAISED: u8 = 1;
-const TOLD: u8 = 2;
-
-impl Wish {
-    /// True: it is new.
-    fn raise(&self) -> bool {
-        // Release, with the load in `take`.
-        self.0.compare_exchange(NONE, RAISED, Ordering::Release, Ordering::Relaxed).is_ok()
-    }
-
-    /// Whether it is to be passed on now.
-    fn take(&self) -> bool {
-        // Acquire, with `raise`: what the plugin did before is visible.
-        self.0.compare_exchange(RAISED, TOLD, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    /// Begins anew. True: it had been raised.
-    pub(super) fn fulfil(&self) -> bool {
-        self.0.swap(NONE, Ordering::AcqRel) != NONE
-    }
 }
 
 /// Each is fulfilled by what the comment says.
@@ -181,7 +148,7 @@ impl Shared {
     /// restart that it wants already is granted once: some would want it for ever.
     pub(super) fn after_activate(&self) {
         self.wishes.latency.fulfil();
-        let wants = self.wishes.restart.0.load(Ordering::Relaxed) != NONE;
+        let wants = self.wishes.restart.is_raised();
         if self.restarts_in_activate.swap(wants, Ordering::Relaxed) && wants {
             self.wishes.restart.fulfil();
             self.log_line(6, "wants a restart each time it is activated; not granted again");

@@ -1,0 +1,269 @@
+//! A plugin's buses: what they are, which arrangement of speakers they have, which are active.
+//!
+//! # Safety
+//! `unsafe` here is calls of a living component on its main thread, with structures and lists of
+//! the right kind and size.
+#![allow(unsafe_code)]
+
+use super::abi::{blank, wide};
+use crate::format::{AudioPort, NotePort};
+use crate::shm::layout::MAX_CHANNELS;
+use vst3::ComPtr;
+use vst3::Steinberg::Vst::BusDirections_::{kInput, kOutput};
+use vst3::Steinberg::Vst::BusInfo_::BusFlags_::kDefaultActive;
+use vst3::Steinberg::Vst::BusTypes_::kMain;
+use vst3::Steinberg::Vst::MediaTypes_::{kAudio, kEvent};
+use vst3::Steinberg::Vst::{
+    BusDirection, BusInfo, IAudioProcessor, IAudioProcessorTrait, IComponent, IComponentTrait,
+    MediaType, SpeakerArrangement,
+};
+use vst3::Steinberg::{kResultOk, kResultTrue};
+
+/// Most buses of a kind and direction that are believed of a plugin.
+const MAX_BUSES: i32 = 256;
+
+/// An audio bus.
+#[derive(Clone, Debug)]
+pub(super) struct AudioBus {
+    pub(super) name: String,
+    pub(super) channels: u32,
+    pub(super) main: bool,
+    pub(super) default_active: bool,
+    pub(super) arrangement: SpeakerArrangement,
+}
+
+/// An event bus.
+#[derive(Clone, Debug)]
+pub(super) struct EventBus {
+    pub(super) name: String,
+    pub(super) channels: u32,
+}
+
+/// All buses of a plugin.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buses {
+    pub(super) inputs: Vec<AudioBus>,
+    pub(super) outputs: Vec<AudioBus>,
+    pub(super) event_inputs: Vec<EventBus>,
+    pub(super) event_outputs: Vec<EventBus>,
+}
+
+impl Buses {
+    /// Asks the plugin for its buses, and has it confirm their arrangements: some set themselves up
+    /// only then. Not while it is active. The error says what can't be believed.
+    pub(super) fn negotiate(
+        component: &ComPtr<IComponent>,
+        processor: &ComPtr<IAudioProcessor>,
+    ) -> Result<Self, String> {
+        let buses = Self::read(component, processor)?;
+        let arrangements = |buses: &[AudioBus]| -> Vec<SpeakerArrangement> {
+            buses.iter().map(|bus| bus.arrangement).collect()
+        };
+        let (mut inputs, mut outputs) = (arrangements(&buses.inputs), arrangements(&buses.outputs));
+        if inputs.is_empty() && outputs.is_empty() {
+            return Ok(buses);
+        }
+        // SAFETY: see the file's text.
+        let result = unsafe {
+            processor.setBusArrangements(
+                inputs.as_mut_ptr(),
+                inputs.len() as i32,
+                outputs.as_mut_ptr(),
+                outputs.len() as i32,
+            )
+        };
+        // One that refuses its own arrangements keeps, or has chosen, others. So has, at times, one
+        // that agrees.
+        let _ = result;
+        Self::read(component, processor)
+    }
+
+    /// Asks the plugin for its buses.
+    pub(super) fn read(
+        component: &ComPtr<IComponent>,
+        processor: &ComPtr<IAudioProcessor>,
+    ) -> Result<Self, String> {
+        let audio = |direction| audio_buses(component, processor, direction);
+        let events = |direction| event_buses(component, direction);
+        Ok(Self {
+            inputs: audio(kInput as BusDirection)?,
+            outputs: audio(kOutput as BusDirection)?,
+            event_inputs: events(kInput as BusDirection)?,
+            event_outputs: events(kOutput as BusDirection)?,
+        })
+    }
+
+    /// Sets which buses are active; `inputs` and `outputs` are as long as the plugin's.
+    pub(super) fn activate(
+        &self,
+        component: &ComPtr<IComponent>,
+        inputs: &[bool],
+        outputs: &[bool],
+    ) {
+        let set = |media, direction, index: usize, active: bool| {
+            // SAFETY: see the file's text. Many plugins don't implement it: nothing depends on it.
+            unsafe { component.activateBus(media, direction, index as i32, active.into()) };
+        };
+        let (input, output) = (kInput as BusDirection, kOutput as BusDirection);
+        let each = |active: &[bool], direction| {
+            for (index, &active) in active.iter().enumerate() {
+                set(kAudio as MediaType, direction, index, active);
+            }
+        };
+        each(inputs, input);
+        each(outputs, output);
+        for (count, direction) in
+            [(self.event_inputs.len(), input), (self.event_outputs.len(), output)]
+        {
+            (0..count).for_each(|index| set(kEvent as MediaType, direction, index, true));
+        }
+    }
+}
+
+/// Which buses take part: those connected to something, the main ones, and those that the plugin
+/// has active from the start.
+pub(super) fn active(buses: &[AudioBus], connected: u64) -> Vec<bool> {
+    let is = |(index, bus): (usize, &AudioBus)| {
+        let bit = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index));
+        bus.main || bus.default_active || connected & bit.unwrap_or(0) != 0
+    };
+    buses.iter().enumerate().map(is).collect()
+}
+
+pub(super) fn audio_ports(buses: &[AudioBus]) -> Vec<AudioPort> {
+    let port = |bus: &AudioBus| AudioPort {
+        name: bus.name.clone(),
+        channels: bus.channels,
+        main: bus.main,
+        active: bus.main || bus.default_active,
+    };
+    buses.iter().map(port).collect()
+}
+
+pub(super) fn note_ports(buses: &[EventBus]) -> Vec<NotePort> {
+    let port = |bus: &EventBus| NotePort {
+        name: bus.name.clone(),
+        clap: true,
+        // Controllers are turned into the parameters that the plugin assigns to them.
+        midi: true,
+        prefers_midi: false,
+        channels: bus.channels,
+    };
+    buses.iter().map(port).collect()
+}
+
+fn infos(
+    component: &ComPtr<IComponent>,
+    media: MediaType,
+    direction: BusDirection,
+) -> Result<Vec<BusInfo>, String> {
+    // SAFETY: see the file's text.
+    let count = unsafe { component.getBusCount(media, direction) }.max(0);
+    if count > MAX_BUSES {
+        let kind = if media == kAudio as MediaType { "audio" } else { "event" };
+        return Err(format!(
+            "it claims {count} {kind} buses in one direction; more than {MAX_BUSES} are not \
+             believed"
+        ));
+    }
+    let info = |index| {
+        let mut info: BusInfo = blank();
+        // One that can't be described is there all the same, and counts: without channels.
+        // SAFETY: see the file's text.
+        match unsafe { component.getBusInfo(media, direction, index, &mut info) } {
+            kResultOk => info,
+            _ => blank(),
+        }
+    };
+    Ok((0..count).map(info).collect())
+}
+
+fn audio_buses(
+    component: &ComPtr<IComponent>,
+    processor: &ComPtr<IAudioProcessor>,
+    direction: BusDirection,
+) -> Result<Vec<AudioBus>, String> {
+    let mut buses = Vec::new();
+    for (index, info) in infos(component, kAudio as MediaType, direction)?.iter().enumerate() {
+        let mut arrangement = 0;
+        // SAFETY: see the file's text.
+        let known = unsafe {
+            processor.getBusArrangement(direction, index as i32, &mut arrangement) == kResultTrue
+        };
+        let told = u32::try_from(info.channelCount).unwrap_or(0);
+        if !known {
+            arrangement = arrangement_of(told);
+        }
+        // What is arranged is what is processed. (An arrangement can't say 0 channels and more than
+        // 64; some say none at all.)
+        let channels = match arrangement.count_ones() {
+            0 => told,
+            n => n,
+        };
+        let name = wide(&info.name);
+        if channels > MAX_CHANNELS {
+            return Err(format!(
+                "its audio bus '{name}' claims {channels} channels; more than {MAX_CHANNELS} are \
+                 not believed"
+            ));
+        }
+        buses.push(AudioBus {
+            name,
+            channels,
+            main: info.busType == kMain as i32,
+            default_active: info.flags & kDefaultActive != 0,
+            arrangement,
+        });
+    }
+    Ok(buses)
+}
+
+fn event_buses(
+    component: &ComPtr<IComponent>,
+    direction: BusDirection,
+) -> Result<Vec<EventBus>, String> {
+    let bus = |info: &BusInfo| EventBus {
+        name: wide(&info.name),
+        channels: info.channelCount.clamp(1, 16) as u32,
+    };
+    Ok(infos(component, kEvent as MediaType, direction)?.iter().map(bus).collect())
+}
+
+/// Some arrangement with so many channels.
+fn arrangement_of(channels: u32) -> SpeakerArrangement {
+    const MONO: SpeakerArrangement = 1 << 19;
+    match channels {
+        0 => 0,
+        1 => MONO,
+        n @ 2..=63 => (1 << n) - 1,
+        _ => !0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aux_bus_takes_part_if_something_is_connected_to_it() {
+        let bus = |main, default_active| AudioBus {
+            name: String::new(),
+            channels: 2,
+            main,
+            default_active,
+            arrangement: 3,
+        };
+        let mut buses = vec![bus(true, false), bus(false, false), bus(false, true)];
+        assert_eq!(active(&buses, 0), [true, false, true]);
+        assert_eq!(active(&buses, 2), [true, true, true]);
+        buses.extend(vec![bus(false, false); 70]);
+        assert_eq!(active(&buses, !0).iter().filter(|&&active| active).count(), 64);
+    }
+
+    #[test]
+    fn arrangements_have_as_many_speakers_as_channels() {
+        for channels in [0, 1, 2, 3, 6, 63, 64] {
+            assert_eq!(arrangement_of(channels).count_ones(), channels);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! A loaded VST3 plugin, on its main thread.
+//!
+//! # Safety
+//! `unsafe` here is calls of the plugin's objects, which live as long as references to them, on
+//! their main thread and in the order that the SDK prescribes; and structures of the right kind.
+#![allow(unsafe_code)]
+
+use super::abi::meaning;
+use super::buses::{self, AudioBus, Buses, EventBus};
+use super::connection::Connection;
+use super::factory::Factory;
+use super::host::{Handler, HostApplication};
+use super::link::{MainEnd, link};
+use super::midi::MidiMap;
+use super::params;
+use super::processor::{Bus, ParamSpec, Setup, Vst3Processor};
+use super::programs;
+use super::shared::{Shared, Wake};
+use crate::error::PluginError;
+use crate::format::{
+    Descriptor, Format, Instance, Notice, PluginInfo, PluginRef, Preset, Processor, StateContext,
+};
+use crate::protocol::Activation;
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use vst3::ComPtr;
+use vst3::Steinberg::Vst::ProcessModes_::{kOffline, kRealtime};
+use vst3::Steinberg::Vst::SymbolicSampleSizes_::{kSample32, kSample64};
+use vst3::Steinberg::Vst::{
+    IAudioProcessor, IAudioProcessorTrait, IComponent, IComponentHandler, IComponentTrait,
+    IEditController, IEditControllerTrait, IProcessContextRequirements,
+    IProcessContextRequirementsTrait, IUnitInfo, ProcessSetup, ViewType,
+};
+use vst3::Steinberg::{
+    FUnknown, IPlugView, IPluginBaseTrait, kNotImplemented, kResultOk, kResultTrue, tresult,
+};
+
+/// A loaded VST3 plugin.
+pub struct Vst3Instance {
+    pub(super) component: ComPtr<IComponent>,
+    processor: ComPtr<IAudioProcessor>,
+    pub(super) controller: Option<ComPtr<IEditController>>,
+    /// The controller is an object of its own.
+    separate: bool,
+    pub(super) units: Option<ComPtr<IUnitInfo>>,
+    connection: Option<Connection>,
+    pub(super) shared: Arc<Shared>,
+    // The controller counts no reference to it in old plugins.
+    handler: ComPtr<IComponentHandler>,
+    host: ComPtr<FUnknown>,
+    pub(super) descriptor: Descriptor,
+    pub(super) name: String,
+    pub(super) buses: Buses,
+    pub(super) link: MainEnd,
+    /// Last known values of what can be set.
+    pub(super) values: HashMap<u32, f64>,
+    pub(super) notices: VecDeque<Notice>,
+    pub(super) active: bool,
+    pub(super) midi: MidiMap,
+    pub(super) latency: Latency,
+    /// Whether the plugin wanted a restart when it was last activated.
+    restarts_in_activate: bool,
+    has_editor: Option<bool>,
+    // Last: what the objects' code lies in.
+    factory: Factory,
+}
+
+/// What the plugin says of its latency.
+#[derive(Default)]
+pub(super) struct Latency {
+    /// As told last, in frames.
+    pub(super) told: u32,
+    /// It was activated anew because it said that its latency had changed, though it had not.
+    pub(super) doubtful: bool,
+}
+
+impl Vst3Instance {
+    /// Loads, creates and initialises it. `file` is the library that `plugin` means.
+    pub fn load(
+        plugin: &PluginRef,
+        file: &Path,
+        wake_main: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, PluginError> {
+        let factory = Factory::open(file, &plugin.path)?;
+        let class = factory.find(plugin)?.clone();
+        let name = format!("{}#{}", plugin.path.display(), class.descriptor.id);
+        let failed = |call: &str, reason: &str| PluginError::Call {
+            plugin: name.clone(),
+            call: call.into(),
+            reason: reason.into(),
+        };
+        let host = HostApplication::create();
+        factory.set_host(&host);
+        let component: ComPtr<IComponent> = factory
+            .create(&class.id)
+            .ok_or_else(|| failed("createInstance", "the factory gave no component"))?;
+        // SAFETY: see the file's text.
+        let result = unsafe { component.initialize(host.as_ptr()) };
+        if result != kResultOk {
+            return Err(failed("initialize", &meaning(result)));
+        }
+        let Some(processor) = component.cast::<IAudioProcessor>() else {
+            // SAFETY: see the file's text.
+            unsafe { component.terminate() };
+            return Err(failed("queryInterface", "it has no IAudioProcessor"));
+        };
+        let wake: Wake = Arc::from(wake_main);
+        let shared = Arc::new(Shared::new(Arc::clone(&wake)));
+        let mut instance = Self {
+            component,
+            processor,
+            controller: None,
+            separate: false,
+            units: None,
+            connection: None,
+            handler: Handler::create(&shared),
+            shared,
+            host,
+            descriptor: class.descriptor,
+            name,
+            buses: Buses::default(),
+            // What is edited before there is an audio thread waits for it.
+            link: link(wake).0,
+            values: HashMap::new(),
+            notices: VecDeque::new(),
+            active: false,
+            midi: MidiMap::new(0),
+            latency: Latency::default(),
+            restarts_in_activate: false,
+            has_editor: None,
+            factory,
+        };
+        instance.attach_controller();
+        instance.buses = instance.negotiate()?;
+        instance.remember_values();
+        Ok(instance)
+    }
+
+    /// The controller, for whoever shows its editor.
+    pub(super) fn controller(&self) -> Option<&ComPtr<IEditController>> {
+        self.controller.as_ref()
+    }
+
+    fn attach_controller(&mut self) {
+        let same = self.component.cast::<IEditController>();
+        self.separate = same.is_none();
+        let Some(controller) = same.or_else(|| self.create_controller()) else { return };
+        // SAFETY: see the file's text.
+        unsafe { controller.setComponentHandler(self.handler.as_ptr()) };
+        if self.separate {
+            self.connection = Connection::new(&self.component, &controller, &self.shared);
+        }
+        self.units = controller.cast();
+        self.controller = Some(controller);
+        self.tell_controller_the_state(StateContext::Project);
+    }
+
+    fn create_controller(&mut self) -> Option<ComPtr<IEditController>> {
+        let mut class = [0; 16];
+        // SAFETY: see the file's text.
+        if unsafe { self.component.getControllerClassId(&mut class) } != kResultOk {
+            return None;
+        }
+        let controller: Option<ComPtr<IEditController>> = self.factory.create(&class);
+        let Some(controller) = controller else {
+            self.log(3, "the factory gave no controller of the class the component names");
+            return None;
+        };
+        // SAFETY: see the file's text.
+        let result = unsafe { controller.initialize(self.host.as_ptr()) };
+        if result != kResultOk {
+            self.log(3, &format!("goes without its controller: {}", meaning(result)));
+            return None;
+        }
+        Some(controller)
+    }
+
+    fn negotiate(&self) -> Result<Buses, PluginError> {
+        Buses::negotiate(&self.component, &self.processor)
+            .map_err(|what| PluginError::Absurd { plugin: self.name.clone(), what })
+    }
+
+    /// Buses change only while the plugin is inactive.
+    fn refresh_buses(&mut self) {
+        if self.active {
+            return;
+        }
+        match self.negotiate() {
+            Ok(buses) => self.buses = buses,
+            Err(error) => self.log(6, &error.to_string()),
+        }
+    }
+
+    pub(super) fn log(&mut self, severity: i32, line: &str) {
+        self.notices.push_back(Notice::Log(severity, line.to_owned()));
+    }
+
+    pub(super) fn call_failed(&self, call: &str, reason: impl ToString) -> PluginError {
+        PluginError::Call {
+            plugin: self.name.clone(),
+            call: call.into(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// The error of a call that the plugin must not refuse, but need not implement.
+    fn checked(&self, call: &str, result: tresult) -> Result<(), PluginError> {
+        match result {
+            kResultOk | kNotImplemented => Ok(()),
+            other => Err(self.call_failed(call, meaning(other))),
+        }
+    }
+
+    fn takes(&self, sample_size: u32) -> bool {
+        // SAFETY: see the file's text.
+        unsafe { self.processor.canProcessSampleSize(sample_size as i32) == kResultTrue }
+    }
+
+    fn param_specs(&self) -> Vec<ParamSpec> {
+        let briefs = self.controller.as_ref().map(params::briefs).unwrap_or_default();
+        let mut specs: Vec<_> = briefs
+            .iter()
+            .map(|param| ParamSpec {
+                id: param.id,
+                read_only: param.read_only,
+                value: param.value,
+                program: param.program.then_some(param.steps),
+            })
+            .collect();
+        specs.sort_by_key(|spec| spec.id);
+        specs
+    }
+
+    /// What the plugin asked for before counts no longer, and what it asks for while it is
+    /// activated is granted once: some would ask for ever.
+    fn after_activate(&mut self) {
+        self.take_news();
+        let wants = self.shared.wishes.restart.is_raised();
+        if std::mem::replace(&mut self.restarts_in_activate, wants) && wants {
+            self.shared.wishes.restart.fulfil();
+            self.log(6, "wants a restart each time it is activated; not granted again");
+        }
+        // SAFETY: see the file's text.
+        let latency = unsafe { self.processor.getLatencySamples() };
+        self.latency.doubtful &= latency == self.latency.told;
+        self.latency.told = latency;
+        // The activation's answer holds the latency, whatever the plugin said of it meanwhile.
+        self.shared.wishes.latency.fulfil();
+    }
+}
+
+impl Instance for Vst3Instance {
+    fn info(&mut self) -> PluginInfo {
+        self.shared.wishes.params.fulfil();
+        self.refresh_buses();
+        if self.has_editor.is_none() {
+            self.has_editor = Some(self.controller().is_some_and(has_view));
+        }
+        let controller = self.controller.as_ref();
+        PluginInfo {
+            descriptor: self.descriptor.clone(),
+            format: Format::Vst3,
+            inputs: buses::audio_ports(&self.buses.inputs),
+            outputs: buses::audio_ports(&self.buses.outputs),
+            note_inputs: buses::note_ports(&self.buses.event_inputs),
+            note_outputs: buses::note_ports(&self.buses.event_outputs),
+            params: controller.map_or_else(Vec::new, |c| params::list(c, self.units.as_ref())),
+            has_state: true,
+            has_editor: self.has_editor == Some(true),
+            presets: self.units.as_ref().map(programs::list).unwrap_or_default(),
+        }
+    }
+
+    fn input_channels(&mut self) -> Vec<u32> {
+        self.refresh_buses();
+        self.buses.inputs.iter().map(|bus| bus.channels).collect()
+    }
+
+    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError> {
+        self.buses = self.negotiate()?;
+        self.shared.wishes.restart.fulfil();
+        let double = !self.takes(kSample32) && self.takes(kSample64);
+        let mut setup = ProcessSetup {
+            processMode: if activation.offline { kOffline } else { kRealtime } as i32,
+            symbolicSampleSize: if double { kSample64 } else { kSample32 } as i32,
+            maxSamplesPerBlock: activation.max_frames as i32,
+            sampleRate: activation.rate,
+        };
+        // SAFETY: see the file's text.
+        let result = unsafe { self.processor.setupProcessing(&mut setup) };
+        self.checked("setupProcessing", result)?;
+        let inputs = buses::active(&self.buses.inputs, activation.connected_inputs);
+        let outputs = buses::active(&self.buses.outputs, activation.connected_outputs);
+        self.buses.activate(&self.component, &inputs, &outputs);
+        // SAFETY: see the file's text.
+        let result = unsafe { self.component.setActive(1) };
+        self.checked("setActive", result)?;
+        self.active = true;
+        self.midi = self.read_midi_map(self.buses.event_inputs.len());
+        self.after_activate();
+
+        let (main, audio) = link(self.shared.wake());
+        let old = std::mem::replace(&mut self.link, main);
+        self.link.carry_over(old);
+        let requirements = self.component.cast::<IProcessContextRequirements>();
+        let bus = |(bus, &active): (&AudioBus, &bool)| Bus {
+            channels: bus.channels,
+            active,
+            arrangement: bus.arrangement,
+        };
+        let channels =
+            |buses: &[EventBus]| -> Vec<u32> { buses.iter().map(|bus| bus.channels).collect() };
+        Ok(Box::new(Vst3Processor::new(Setup {
+            component: self.component.clone(),
+            processor: self.processor.clone(),
+            inputs: self.buses.inputs.iter().zip(&inputs).map(bus).collect(),
+            outputs: self.buses.outputs.iter().zip(&outputs).map(bus).collect(),
+            event_inputs: channels(&self.buses.event_inputs),
+            event_outputs: channels(&self.buses.event_outputs),
+            double,
+            offline: activation.offline,
+            rate: activation.rate,
+            max_frames: activation.max_frames,
+            // SAFETY: see the file's text.
+            context_requirements: requirements
+                .map_or(u32::MAX, |r| unsafe { r.getProcessContextRequirements() }),
+            midi: self.midi.clone(),
+            params: self.param_specs(),
+            link: audio,
+        })))
+    }
+
+    fn deactivate(&mut self) -> Result<(), PluginError> {
+        self.active = false;
+        // SAFETY: see the file's text.
+        let result = unsafe { self.component.setActive(0) };
+        self.checked("setActive", result)
+    }
+
+    fn latency(&mut self) -> u32 {
+        if self.active { self.latency.told } else { 0 }
+    }
+
+    fn tail(&mut self) -> u32 {
+        // SAFETY: see the file's text.
+        unsafe { self.processor.getTailSamples() }
+    }
+
+    fn value_to_text(&mut self, param: u32, value: f64) -> Option<String> {
+        params::value_to_text(self.controller.as_ref()?, param, value)
+    }
+
+    fn text_to_value(&mut self, param: u32, text: &str) -> Option<f64> {
+        params::text_to_value(self.controller.as_ref()?, param, text)
+    }
+
+    fn save_state(&mut self, context: StateContext) -> Result<Vec<u8>, PluginError> {
+        self.save(context)
+    }
+
+    fn load_state(&mut self, state: &[u8], context: StateContext) -> Result<(), PluginError> {
+        self.restore(state, context, None)
+    }
+
+    fn load_preset(&mut self, preset: &Preset) -> Result<(), PluginError> {
+        match (&preset.file, &preset.key) {
+            (Some(file), _) => self.load_preset_file(file),
+            (None, Some(key)) => self.choose_program(key),
+            (None, None) => Err(self.call_failed("load_preset", "neither a file nor a program")),
+        }
+    }
+
+    fn idle(&mut self) -> Option<Instant> {
+        self.take_news();
+        None
+    }
+
+    fn take_notice(&mut self) -> Option<Notice> {
+        if self.notices.is_empty() {
+            self.take_news();
+        }
+        self.next_notice()
+    }
+}
+
+/// Whether the controller has an editor: it has one if it gives one. It is not opened.
+fn has_view(controller: &ComPtr<IEditController>) -> bool {
+    // SAFETY: see the file's text. Who asks for a view gets its reference.
+    unsafe { ComPtr::<IPlugView>::from_raw(controller.createView(ViewType::kEditor)) }.is_some()
+}
+
+impl Drop for Vst3Instance {
+    fn drop(&mut self) {
+        // SAFETY: see the file's text. The processor is gone (contract of `deactivate`).
+        unsafe {
+            if self.active {
+                self.component.setActive(0);
+            }
+            if let Some(controller) = &self.controller {
+                controller.setComponentHandler(std::ptr::null_mut());
+            }
+            drop(self.connection.take());
+            // What other threads sent holds references to both.
+            while self.shared.take_letter().is_some() {}
+            self.component.terminate();
+            self.units = None;
+            if let Some(controller) = self.controller.take()
+                && self.separate
+            {
+                controller.terminate();
+            }
+        }
+    }
+}
