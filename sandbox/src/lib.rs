@@ -28,7 +28,8 @@
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
 //! `sys::{fpu, linux::{library, memory, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::processor`, most of `format::vst3`; and in single
+//! `format::clap::processor`, `format::vst3` apart from those of its modules
+//! that touch no plugin; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;
