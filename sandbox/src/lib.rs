@@ -29,6 +29,8 @@
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
 //! `sys::{fpu, linux::{library, memory, poll, process, thread}}`, `shm::view`, `format::clap`,
 //! `format::clap::{editor, processor}`, `format::vst3` apart from those of its modules
+//! `sys::{fpu, linux::{library, memory, process, thread}}`, `shm::view`, `format::clap`,
+//! `format::clap::processor`, `format::vst3` apart from those of its modules
 //! that touch no plugin; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
