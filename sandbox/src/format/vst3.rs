@@ -6,6 +6,7 @@
 //! | `instance`, `controller`, `persist` | a loaded plugin on its main thread |
 //! | `buses`, `params`, `programs`, `state` | what it has |
 //! | `host`, `connection`, `message`, `stream`, `shared` | what it can call |
+//! | `view`, `run_loop` | its editor, and what that needs of the host |
 //! | `processor`, `buffers`, `events`, `notes`, `queues`, `context`, `midi` | on its audio thread |
 //! | `link` | parameter values between the two |
 //! | `lent`, `abi` | objects and texts of the C interface |
@@ -39,9 +40,11 @@ mod persist;
 mod processor;
 mod programs;
 mod queues;
+mod run_loop;
 mod shared;
 mod state;
 mod stream;
+mod view;
 
 pub use instance::Vst3Instance;
 

@@ -7,20 +7,22 @@
 
 use super::abi::write_wide;
 use super::message::{Attributes, Message};
+use super::run_loop::{RunLoop, pass_run_loop_on};
 use super::shared::{MainCall, Shared};
 use crate::format::ParamEdit;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use vst3::Steinberg::Linux::IRunLoop;
 use vst3::Steinberg::Vst::*;
 use vst3::Steinberg::{
-    FUnknown, TBool, TUID, kInvalidArgument, kNoInterface, kNotImplemented, kResultFalse,
-    kResultOk, kResultTrue, tchar, tresult,
+    FUnknown, IPlugView_iid, IPlugViewContentScaleSupport_iid, TBool, TUID, kInvalidArgument,
+    kNoInterface, kNotImplemented, kResultFalse, kResultOk, kResultTrue, tchar, tresult,
 };
 use vst3::{Class, ComPtr, ComWrapper};
 
 /// Interfaces of plugins that this host calls.
-const SUPPORTED: [TUID; 12] = [
+const SUPPORTED: [TUID; 14] = [
     IComponent_iid,
     IAudioProcessor_iid,
     IEditController_iid,
@@ -33,18 +35,27 @@ const SUPPORTED: [TUID; 12] = [
     IEventList_iid,
     IStreamAttributes_iid,
     IAttributeList_iid,
+    IPlugView_iid,
+    IPlugViewContentScaleSupport_iid,
 ];
 
 /// The host, as a context for factories, components and controllers.
-pub(super) struct HostApplication;
-
-impl Class for HostApplication {
-    type Interfaces = (IHostApplication, IPlugInterfaceSupport);
+pub(super) struct HostApplication {
+    run_loop: Arc<RunLoop>,
 }
 
+impl Class for HostApplication {
+    // Views find the run loop at their frame; some plugins look for it here already.
+    type Interfaces = (IHostApplication, IPlugInterfaceSupport, IRunLoop);
+}
+
+pass_run_loop_on!(HostApplication);
+
 impl HostApplication {
-    pub(super) fn create() -> ComPtr<FUnknown> {
-        ComWrapper::new(Self).to_com_ptr().expect("every object has it")
+    pub(super) fn create(run_loop: &Arc<RunLoop>) -> ComPtr<FUnknown> {
+        ComWrapper::new(Self { run_loop: Arc::clone(run_loop) })
+            .to_com_ptr()
+            .expect("every object has it")
     }
 }
 
@@ -217,7 +228,9 @@ mod tests {
 
     #[test]
     fn the_host_has_a_name_and_makes_messages_only() {
-        let host = HostApplication::create().cast::<IHostApplication>().unwrap();
+        let host = HostApplication::create(&RunLoop::new(Arc::new(|| {})))
+            .cast::<IHostApplication>()
+            .unwrap();
         let mut name = [0_u16; 128];
         let mut object = std::ptr::null_mut();
         // SAFETY: the host lives; addresses are those of local values.

@@ -15,8 +15,11 @@ use super::midi::MidiMap;
 use super::params;
 use super::processor::{Bus, ParamSpec, Setup, Vst3Processor};
 use super::programs;
+use super::run_loop::RunLoop;
 use super::shared::{Shared, Wake};
+use super::view::ViewEditor;
 use crate::error::PluginError;
+use crate::format::editor::{Editor, Readiness, Watched};
 use crate::format::{
     Descriptor, Format, Instance, Notice, PluginInfo, PluginRef, Preset, Processor, StateContext,
 };
@@ -63,6 +66,8 @@ pub struct Vst3Instance {
     /// Whether the plugin wanted a restart when it was last activated.
     restarts_in_activate: bool,
     has_editor: Option<bool>,
+    editor: Option<ViewEditor>,
+    run_loop: Arc<RunLoop>,
     // Last: what the objects' code lies in.
     factory: Factory,
 }
@@ -91,7 +96,9 @@ impl Vst3Instance {
             call: call.into(),
             reason: reason.into(),
         };
-        let host = HostApplication::create();
+        let wake: Wake = Arc::from(wake_main);
+        let run_loop = RunLoop::new(Arc::clone(&wake));
+        let host = HostApplication::create(&run_loop);
         factory.set_host(&host);
         let component: ComPtr<IComponent> = factory
             .create(&class.id)
@@ -106,7 +113,6 @@ impl Vst3Instance {
             unsafe { component.terminate() };
             return Err(failed("queryInterface", "it has no IAudioProcessor"));
         };
-        let wake: Wake = Arc::from(wake_main);
         let shared = Arc::new(Shared::new(Arc::clone(&wake)));
         let mut instance = Self {
             component,
@@ -130,6 +136,8 @@ impl Vst3Instance {
             latency: Latency::default(),
             restarts_in_activate: false,
             has_editor: None,
+            editor: None,
+            run_loop,
             factory,
         };
         instance.attach_controller();
@@ -373,8 +381,28 @@ impl Instance for Vst3Instance {
     }
 
     fn idle(&mut self) -> Option<Instant> {
+        let next = self.run_loop.run_timers();
         self.take_news();
-        None
+        next
+    }
+
+    fn editor(&mut self) -> Option<&mut dyn Editor> {
+        if self.editor.is_none() {
+            let controller = self.controller.as_ref()?;
+            let wake = self.shared.wake();
+            self.editor = Some(ViewEditor::new(&self.name, controller, &self.run_loop, wake));
+        }
+        self.editor.as_mut().map(|editor| editor as &mut dyn Editor)
+    }
+
+    fn add_watched(&self, all: &mut Vec<(Watched, Readiness)>) {
+        self.run_loop.add_watched(all);
+    }
+
+    fn watched_ready(&mut self, watched: Watched, ready: Readiness) {
+        if let Err(said) = self.run_loop.ready(watched, ready) {
+            self.log(6, &said);
+        }
     }
 
     fn take_notice(&mut self) -> Option<Notice> {
@@ -393,6 +421,9 @@ fn has_view(controller: &ComPtr<IEditController>) -> bool {
 
 impl Drop for Vst3Instance {
     fn drop(&mut self) {
+        self.editor = None;
+        // What the objects left there may not outlive them.
+        self.run_loop.clear();
         // SAFETY: see the file's text. The processor is gone (contract of `deactivate`).
         unsafe {
             if self.active {
