@@ -14,6 +14,7 @@
 //! | [`format`](mod@format) | CLAP behind a pair of traits |
 //! | [`shm`] | layout of shared memory, and the typed views of it |
 //! | [`protocol`] | messages of the control path |
+//! | [`event`], [`sysex`] | what happens within a block |
 //! | [`calibrate`] | cost of a wake on this machine |
 //! | [`local`] | a plugin in this process, to be compared with |
 //! | [`sys`] | the operating system |
@@ -27,8 +28,8 @@
 //!
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
-//! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::processor`; and in single
+//! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap` and its
+//! `extensions`, `lists`, `more_host`, `pool`, `presets` and `processor`; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;
@@ -43,4 +44,5 @@ pub mod scrub;
 pub mod shm;
 pub mod supervisor;
 pub mod sys;
+pub mod sysex;
 pub mod worker;

@@ -5,7 +5,9 @@
 //! *regions* is preceded by that many handles.
 
 use crate::error::PluginError;
-use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, Preset, StateContext};
+use crate::format::{
+    Descriptor, ListedPreset, Notice, PluginInfo, PluginRef, Preset, StateContext,
+};
 use crate::shm::layout::{InboxShape, OutboxShape};
 use crate::sys::thread::ThreadId;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
@@ -56,6 +58,8 @@ pub enum Request {
     },
     /// Lists what is in a file.
     List(PathBuf),
+    /// Lists the presets that a file declares.
+    ListPresets(PathBuf),
     /// Loads a plugin.
     Load(NodeNumber, PluginRef),
     /// Describes a loaded plugin anew.
@@ -78,6 +82,8 @@ pub enum Request {
     ValueToText(NodeNumber, u32, f64),
     /// The value that a text means to the plugin.
     TextToValue(NodeNumber, u32, String),
+    /// Sets parameters of an inactive plugin.
+    SetParams(NodeNumber, Vec<(u32, f64)>),
     /// Moves the audio thread to another core.
     Pin(Option<usize>),
     /// Lets the plugins do what they asked for; their notices so far come before the answer.
@@ -92,6 +98,7 @@ impl Request {
         match self {
             Self::Prepare { .. } => "start of its audio thread",
             Self::List(_) => "load",
+            Self::ListPresets(_) => "list of its presets",
             Self::Load(..) => "load, create or init",
             Self::Info(_) => "description of its ports and parameters",
             Self::Activate(..) => "activate",
@@ -103,6 +110,7 @@ impl Request {
             Self::LoadPreset(..) => "load of a preset",
             Self::ValueToText(..) => "text of a parameter's value",
             Self::TextToValue(..) => "value of a parameter's text",
+            Self::SetParams(..) => "change of its parameters",
             Self::Pin(_) => "move to another core",
             Self::Sync => "what its main thread was doing",
             Self::Quit => "destroy",
@@ -251,6 +259,8 @@ pub enum Answer {
     },
     /// To `List`.
     Descriptors(Vec<Descriptor>),
+    /// To `ListPresets`.
+    Presets(Vec<ListedPreset>),
     /// To `Load` and `Info`.
     Info(Box<PluginInfo>),
     /// To `Activate`.

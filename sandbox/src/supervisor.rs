@@ -19,7 +19,7 @@ pub use worker::Worker;
 pub(crate) use worker::hand_over;
 
 use crate::error::Error;
-use crate::format::Descriptor;
+use crate::format::{Descriptor, ListedPreset};
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
@@ -219,6 +219,18 @@ impl Supervisor {
         let worker = self.start_worker(&path.display().to_string(), None)?;
         match worker.request(Request::List(path.to_owned()), &[])? {
             Answer::Descriptors(all) => {
+                worker.quit();
+                Ok(all)
+            }
+            _ => Err(worker.confused("answered something else")),
+        }
+    }
+
+    /// Lists the presets that a plugin file declares, in a worker of its own.
+    pub fn presets(&self, path: &Path) -> Result<Vec<ListedPreset>, Error> {
+        let worker = self.start_worker(&path.display().to_string(), None)?;
+        match worker.request(Request::ListPresets(path.to_owned()), &[])? {
+            Answer::Presets(all) => {
                 worker.quit();
                 Ok(all)
             }

@@ -122,6 +122,7 @@ impl Worker {
         match request {
             Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
             Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
+            Request::ListPresets(path) => Ok(Answer::Presets(format::presets(&path)?)),
             Request::Load(number, plugin) => {
                 let main = thread::current();
                 let instance = format::load(&plugin, move || main.unpark())?;
@@ -170,6 +171,10 @@ impl Worker {
             }
             Request::TextToValue(number, param, text) => {
                 Ok(Answer::Value(self.plugin(number)?.instance.text_to_value(param, &text)))
+            }
+            Request::SetParams(number, values) => {
+                self.plugin(number)?.instance.set_params(&values)?;
+                Ok(Answer::Done)
             }
             Request::Pin(core) => {
                 self.audio()?.pin(core);
