@@ -135,15 +135,12 @@ fn the_tasks_of_a_block_all_run_and_within_the_block_only() {
         assert_eq!(registers[registers::EXEC_IN_TASK], 0.0);
     }
     // The threads end with the activation.
-    let threads = || {
-        let tasks = format!("/proc/{}/task", rig.node.worker().id());
-        std::fs::read_dir(tasks).unwrap().count()
-    };
+    let tasks = format!("/proc/{}/task", rig.node.worker().id());
+    let threads = || std::fs::read_dir(&tasks).unwrap().count();
     let with = threads();
-    let name = || format!("{with} threads");
     rig.set = None;
     rig.node.deactivate().unwrap();
-    assert!(threads() < with, "{} of {}", threads(), name());
+    assert!(threads() < with, "{} of {with}", threads());
 }
 
 #[test]
