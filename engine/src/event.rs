@@ -110,7 +110,24 @@ pub enum EventKind {
         /// Status and data bytes.
         data: [u8; 3],
     },
+    /// A piece of a system exclusive message. The pieces of one message follow each other at the
+    /// same time.
+    SysEx {
+        /// Note port of the receiving node.
+        port: u16,
+        /// The piece: of the message's bytes, F0 and F7 included, the next.
+        data: [u8; SYSEX_BYTES],
+        /// How many bytes of `data` count.
+        len: u8,
+        /// Whether the message begins with this piece.
+        first: bool,
+        /// Whether the message ends with this piece.
+        last: bool,
+    },
 }
+
+/// Most bytes of a piece of a system exclusive message.
+pub const SYSEX_BYTES: usize = 20;
 
 impl EventKind {
     /// Whether a node's event, put out, goes on to the nodes connected to it. Parameters do not:
@@ -121,7 +138,8 @@ impl EventKind {
             | Self::NoteOff { .. }
             | Self::NoteChoke { .. }
             | Self::NoteExpression { .. }
-            | Self::Midi { .. } => true,
+            | Self::Midi { .. }
+            | Self::SysEx { .. } => true,
             Self::NoteEnd { .. }
             | Self::ParamValue { .. }
             | Self::ParamMod { .. }

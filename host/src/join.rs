@@ -15,6 +15,7 @@ use sandrack_sandbox::format::Transport as ShmTransport;
 use sandrack_sandbox::local::LocalProcessor;
 use sandrack_sandbox::remote::{DirectWiring, NodeWiring, Outcome, RemoteSet, SourceWiring, State};
 use sandrack_sandbox::supervisor::{Node, Supervisor};
+use sandrack_sandbox::sysex;
 
 /// The remote nodes of one plan, in workers.
 pub struct Workers {
@@ -242,6 +243,14 @@ fn to_shm(event: &Event) -> shm_event::Event {
             midi: [a, b, c, 0],
             ..new(kind::MIDI)
         },
+        EventKind::SysEx { port, data, len, first, last } => {
+            let flags = if first { sysex::FIRST } else { 0 } | if last { sysex::LAST } else { 0 };
+            let len = usize::from(len).min(data.len());
+            shm_event::Event {
+                port: i16::try_from(port).unwrap_or(0),
+                ..sysex::piece_event(event.time, &data[..len], flags)
+            }
+        }
     }
 }
 
@@ -270,10 +279,22 @@ fn from_shm(event: &shm_event::Event) -> Option<Event> {
             let [a, b, c, _] = event.midi;
             EventKind::Midi { port: u16::try_from(event.port).unwrap_or(0), data: [a, b, c] }
         }
+        kind::SYSEX => {
+            let (data, len) = sysex::piece_bytes(event);
+            EventKind::SysEx {
+                port: u16::try_from(event.port).unwrap_or(0),
+                data,
+                len: len as u8,
+                first: event.expression & sysex::FIRST != 0,
+                last: event.expression & sysex::LAST != 0,
+            }
+        }
         _ => return None,
     };
     Some(Event { time: event.time, kind })
 }
+
+const _: () = assert!(sysex::BYTES == sandrack_engine::event::SYSEX_BYTES);
 
 /// In CLAP's order, which is the order of the enum.
 const EXPRESSIONS: [Expression; 7] = [
@@ -303,7 +324,12 @@ mod tests {
             EventKind::ParamGesture { param: 5, begin: true },
             EventKind::ParamGesture { param: 5, begin: false },
             EventKind::Midi { port: 2, data: [0x90, 60, 100] },
+            EventKind::SysEx { port: 1, data: [0xff; 20], len: 20, first: true, last: false },
+            EventKind::SysEx { port: 0, data: [0; 20], len: 0, first: false, last: true },
         ];
+        let mut data = [0; 20];
+        data[..5].copy_from_slice(&[0xf0, 0x7e, 1, 2, 0xf7]);
+        kinds.push(EventKind::SysEx { port: 3, data, len: 5, first: true, last: true });
         kinds.extend(EXPRESSIONS.map(|expression| EventKind::NoteExpression {
             note,
             expression,

@@ -1,5 +1,7 @@
 //! Events as they lie in shared memory: fixed size, no pointers, every bit pattern harmless.
 
+use crate::sysex;
+
 /// An event at a frame of a block. Which fields mean something depends on `kind`; see [`kind`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -50,8 +52,10 @@ pub mod kind {
     pub const GESTURE_END: u16 = 9;
     /// `port midi`.
     pub const MIDI: u16 = 10;
+    /// A piece of a system exclusive message; see [`sysex`](crate::sysex).
+    pub const SYSEX: u16 = 11;
     /// The greatest of them.
-    pub const LAST: u16 = MIDI;
+    pub const LAST: u16 = SYSEX;
 }
 
 /// Bits of `BlockPage::transport_flags`.
@@ -95,16 +99,34 @@ impl Event {
     pub fn passes_on(&self) -> bool {
         matches!(
             self.kind,
-            kind::NOTE_ON | kind::NOTE_OFF | kind::NOTE_CHOKE | kind::NOTE_EXPRESSION | kind::MIDI
+            kind::NOTE_ON
+                | kind::NOTE_OFF
+                | kind::NOTE_CHOKE
+                | kind::NOTE_EXPRESSION
+                | kind::MIDI
+                | kind::SYSEX
         )
     }
 
-    /// Whether it is of a known kind, lies within the block and holds a number. What a worker
-    /// wrote goes no further unless this holds.
+    /// Whether it is of a known kind, lies within the block, names a note that there can be and
+    /// holds a number. What a worker wrote goes no further unless this holds.
     pub fn is_valid(&self, frames: u32) -> bool {
-        (kind::NOTE_ON..=kind::LAST).contains(&self.kind)
-            && self.time < frames
-            && self.value.is_finite()
+        self.time < frames
+            && match self.kind {
+                kind::NOTE_ON..=kind::PARAM_MOD => {
+                    self.value.is_finite()
+                        && self.port >= -1
+                        && (-1..16).contains(&self.channel)
+                        && (-1..128).contains(&self.key)
+                }
+                kind::GESTURE_BEGIN | kind::GESTURE_END => true,
+                kind::MIDI => {
+                    let [status, a, b, _] = self.midi;
+                    status >= 0x80 && a < 0x80 && b < 0x80
+                }
+                kind::SYSEX => usize::try_from(self.channel).is_ok_and(|n| n <= sysex::BYTES),
+                _ => false,
+            }
     }
 }
 
@@ -119,4 +141,35 @@ pub fn insert_sorted(events: &mut Vec<Event>, event: Event) -> bool {
     };
     events.insert(at, event);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_instrument_can_play_goes_no_further() {
+        let on = Event { channel: 3, key: 60, value: 0.5, ..Event::new(kind::NOTE_ON, 7) };
+        assert!(on.is_valid(8));
+        assert!(!on.is_valid(7));
+        for bad in [
+            Event { channel: 16, ..on },
+            Event { channel: -2, ..on },
+            Event { key: 128, ..on },
+            Event { key: i16::MIN, ..on },
+            Event { port: -2, ..on },
+            Event { value: f64::NAN, ..on },
+            Event { kind: 0, ..on },
+            Event { kind: kind::LAST + 1, ..on },
+        ] {
+            assert!(!bad.is_valid(8), "{bad:?}");
+        }
+        let midi = |midi| Event { midi, ..Event::new(kind::MIDI, 0) };
+        assert!(midi([0xb0, 7, 127, 0]).is_valid(1));
+        assert!(!midi([0x40, 7, 127, 0]).is_valid(1));
+        assert!(!midi([0x90, 7, 0x80, 0]).is_valid(1));
+        let sysex = |channel| Event { channel, value: f64::NAN, ..Event::new(kind::SYSEX, 0) };
+        assert!(sysex(20).is_valid(1));
+        assert!(!sysex(21).is_valid(1) && !sysex(-1).is_valid(1));
+    }
 }

@@ -14,6 +14,7 @@
 //! | [`format`](mod@format) | CLAP and VST3 behind a pair of traits |
 //! | [`shm`] | layout of shared memory, and the typed views of it |
 //! | [`protocol`] | messages of the control path |
+//! | [`event`], [`sysex`] | what happens within a block |
 //! | [`calibrate`] | cost of a wake on this machine |
 //! | [`local`] | a plugin in this process, to be compared with |
 //! | [`sys`] | the operating system |
@@ -32,6 +33,8 @@
 //! `sys::{fpu, linux::{library, memory, process, thread}}`, `shm::view`, `format::clap`,
 //! `format::clap::processor`, `format::vst3` apart from those of its modules
 //! that touch no plugin; and in single
+//! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap` and its
+//! `extensions`, `lists`, `more_host`, `pool`, `presets` and `processor`; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;
@@ -46,4 +49,5 @@ pub mod scrub;
 pub mod shm;
 pub mod supervisor;
 pub mod sys;
+pub mod sysex;
 pub mod worker;

@@ -7,6 +7,9 @@
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, Preset, StateContext};
+use crate::format::{
+    Descriptor, ListedPreset, Notice, PluginInfo, PluginRef, Preset, StateContext,
+};
 use crate::shm::layout::{InboxShape, OutboxShape};
 use crate::sys::thread::ThreadId;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
@@ -57,6 +60,8 @@ pub enum Request {
     },
     /// Lists what is in a file.
     List(PathBuf),
+    /// Lists the presets that a file declares.
+    ListPresets(PathBuf),
     /// Loads a plugin.
     Load(NodeNumber, PluginRef),
     /// Describes a loaded plugin anew.
@@ -83,6 +88,8 @@ pub enum Request {
     OpenEditor(NodeNumber, EditorOptions),
     /// Closes a plugin's editor, if it is open.
     CloseEditor(NodeNumber),
+    /// Sets parameters of an inactive plugin.
+    SetParams(NodeNumber, Vec<(u32, f64)>),
     /// Moves the audio thread to another core.
     Pin(Option<usize>),
     /// Lets the plugins do what they asked for; their notices so far come before the answer.
@@ -97,6 +104,7 @@ impl Request {
         match self {
             Self::Prepare { .. } => "start of its audio thread",
             Self::List(_) => "load",
+            Self::ListPresets(_) => "list of its presets",
             Self::Load(..) => "load, create or init",
             Self::Info(_) => "description of its ports and parameters",
             Self::Activate(..) => "activate",
@@ -110,6 +118,7 @@ impl Request {
             Self::TextToValue(..) => "value of a parameter's text",
             Self::OpenEditor(..) => "opening its editor",
             Self::CloseEditor(_) => "closing its editor",
+            Self::SetParams(..) => "change of its parameters",
             Self::Pin(_) => "move to another core",
             Self::Sync => "what its main thread was doing",
             Self::Quit => "destroy",
@@ -258,6 +267,8 @@ pub enum Answer {
     },
     /// To `List`.
     Descriptors(Vec<Descriptor>),
+    /// To `ListPresets`.
+    Presets(Vec<ListedPreset>),
     /// To `Load` and `Info`.
     Info(Box<PluginInfo>),
     /// To `Activate`.

@@ -21,6 +21,8 @@ pub(crate) use worker::hand_over;
 use crate::error::Error;
 use crate::format::Descriptor;
 use crate::protocol::{Hello, VERSION, WORKER_ARGUMENT};
+use crate::format::{Descriptor, ListedPreset};
+use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
@@ -224,6 +226,18 @@ impl Supervisor {
         let all = worker.list(path)?;
         worker.quit();
         Ok(all)
+    }
+
+    /// Lists the presets that a plugin file declares, in a worker of its own.
+    pub fn presets(&self, path: &Path) -> Result<Vec<ListedPreset>, Error> {
+        let worker = self.start_worker(&path.display().to_string(), None)?;
+        match worker.request(Request::ListPresets(path.to_owned()), &[])? {
+            Answer::Presets(all) => {
+                worker.quit();
+                Ok(all)
+            }
+            _ => Err(worker.confused("answered something else")),
+        }
     }
 
     pub(crate) fn next_generation(&self) -> u32 {

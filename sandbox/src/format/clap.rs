@@ -6,10 +6,11 @@
 
 use super::editor::{Editor, Readiness, Watched};
 use super::{
-    AudioPort, Descriptor, Format, Instance, NotePort, Notice, Param, PluginInfo, PluginRef,
-    Preset, Processor, StateContext,
+    AudioPort, Descriptor, Format, Instance, ListedPreset, NotePort, Notice, Param, ParamEdit,
+    PluginInfo, PluginRef, Preset, Processor, StateContext,
 };
 use crate::error::PluginError;
+use crate::event::{Event, kind};
 use crate::protocol::Activation;
 use crate::shm::layout::MAX_CHANNELS;
 use clack_extensions::audio_ports::{AudioPortFlags, AudioPortInfoBuffer, PluginAudioPorts};
@@ -19,10 +20,9 @@ use clack_extensions::note_ports::{
     NoteDialect, NoteDialects, NotePortInfoBuffer, PluginNotePorts,
 };
 use clack_extensions::params::{ParamInfoBuffer, ParamInfoFlags, PluginParams};
-use clack_extensions::state::PluginState;
 use clack_extensions::timer::PluginTimer;
 use clack_host::prelude::*;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,11 +30,19 @@ use std::time::Instant;
 
 mod editor;
 mod events;
+mod extensions;
 mod host;
+mod lists;
+mod more_host;
+mod pool;
+mod presets;
 mod processor;
 
-use events::{Dialect, OutEvents};
+use events::Dialect;
+use extensions::Extensions;
 use host::{HostMain, HostShared, SandrackHost, Shared};
+use lists::OutEvents;
+use pool::Pool;
 use processor::ClapProcessor;
 
 /// Most buses, and most parameters, that are believed of a plugin.
@@ -116,6 +124,14 @@ pub fn list(path: &Path) -> Result<Vec<Descriptor>, PluginError> {
     Ok(descriptors(&entry, path)?.into_iter().map(|(_, d)| d).collect())
 }
 
+/// Presets that a file declares for the plugins in it.
+pub fn presets(path: &Path) -> Result<Vec<ListedPreset>, PluginError> {
+    Ok(presets::list(&load_entry(path)?))
+}
+
+/// Most edits that wait to be told: the rest of a flood is not worth its memory.
+const MAX_EDITS: usize = 4096;
+
 /// A loaded CLAP plugin.
 pub struct ClapInstance {
     instance: PluginInstance<SandrackHost>,
@@ -124,6 +140,12 @@ pub struct ClapInstance {
     name: String,
     /// As told last.
     latency: u32,
+    /// Whether it was told that it renders to a file.
+    offline: bool,
+    /// Ports that it was told are not used: whether an input, and which.
+    unused_ports: HashSet<(bool, u32)>,
+    /// What its user did to parameters while it was inactive.
+    edits: VecDeque<Notice>,
 }
 
 impl ClapInstance {
@@ -168,7 +190,16 @@ impl ClapInstance {
             };
             PluginError::Call { plugin: name.clone(), call: call.into(), reason }
         })?;
-        Ok(Self { instance, shared, descriptor, name, latency: 0 })
+        Ok(Self {
+            instance,
+            shared,
+            descriptor,
+            name,
+            latency: 0,
+            offline: false,
+            unused_ports: HashSet::new(),
+            edits: VecDeque::new(),
+        })
     }
 
     fn audio_ports(&mut self, input: bool) -> Vec<AudioPort> {
@@ -272,18 +303,61 @@ impl ClapInstance {
         all
     }
 
-    /// Lets an inactive plugin put out its parameters' changes. Of an active one, each block does.
-    fn flush(&mut self) {
-        let mut out = OutEvents::new();
-        out.begin(1);
-        if let Some(mut handle) = self.instance.inactive_plugin_handle()
-            && let Some(params) = handle.get_extension::<PluginParams>()
-        {
-            let mut events = OutputEvents::from_buffer(&mut out);
-            params.flush(&mut handle, &InputEvents::empty(), &mut events);
+    /// Gives an inactive plugin values of parameters and lets it put out its own changes. Of an
+    /// active one, each block does. False: it takes none.
+    fn flush(&mut self, events: &[Event]) -> bool {
+        if self.instance.is_active() {
+            return false;
         }
-        if !out.is_empty() {
+        let mut out = OutEvents::new();
+        let taken = self.extensions().flush(events, &mut out);
+        for event in out.events() {
+            let edit = match event.kind {
+                kind::GESTURE_BEGIN => ParamEdit::Begin,
+                kind::GESTURE_END => ParamEdit::End,
+                kind::PARAM_VALUE => ParamEdit::Value(event.value),
+                _ => continue,
+            };
+            if self.edits.len() < MAX_EDITS {
+                self.edits.push_back(Notice::ParamEdited { param: event.param, edit });
+            }
+        }
+        if !out.events().is_empty() {
             self.shared.raise(&self.shared.wishes.params);
+        }
+        taken
+    }
+
+    fn extensions(&mut self) -> Extensions<'_> {
+        Extensions::of(self.instance.plugin_handle().as_raw())
+    }
+
+    /// Before activation: how it is going to be used.
+    fn tell_use(&mut self, activation: Activation, inputs: &[AudioPort], outputs: &[AudioPort]) {
+        if activation.offline != self.offline {
+            // One that drives hardware goes on as if it were heard.
+            let bound = activation.offline && self.extensions().is_bound_to_realtime();
+            if !bound && self.extensions().set_render_mode(activation.offline) != Some(false) {
+                self.offline = activation.offline;
+            }
+        }
+        for (input, ports, connected) in [
+            (true, inputs, activation.connected_inputs),
+            (false, outputs, activation.connected_outputs),
+        ] {
+            for (index, port) in (0_u32..).zip(ports).take(64) {
+                // Main ports are left as they are: plugins rely on them more than they say. So is
+                // whatever the plugin does not agree to.
+                let used = port.main || index == 0 || connected >> index & 1 == 1;
+                if used == self.unused_ports.contains(&(input, index))
+                    && self.extensions().set_port_active(input, index, used)
+                {
+                    match used {
+                        true => self.unused_ports.remove(&(input, index)),
+                        false => self.unused_ports.insert((input, index)),
+                    };
+                }
+            }
         }
     }
 
@@ -311,12 +385,19 @@ impl Instance for ClapInstance {
 
     fn info(&mut self) -> PluginInfo {
         self.shared.wishes.params.fulfil();
+        let extensions = self.extensions();
+        let (voices, note_names) = (extensions.voices(), extensions.note_names());
+        let (has_state, realtime_only) =
+            (extensions.has_state(), extensions.is_bound_to_realtime());
         let handle = self.instance.plugin_handle();
         PluginInfo {
+            voices,
+            note_names,
+            realtime_only,
             descriptor: self.descriptor.clone(),
             format: Format::Clap,
             presets: vec![],
-            has_state: handle.get_extension::<PluginState>().is_some(),
+            has_state,
             has_editor: handle.get_extension::<PluginGui>().is_some(),
             inputs: self.audio_ports(true),
             outputs: self.audio_ports(false),
@@ -332,8 +413,9 @@ impl Instance for ClapInstance {
             min_frames_count: activation.min_frames,
             max_frames_count: activation.max_frames,
         };
-        let ports = [self.audio_ports(true), self.audio_ports(false)].concat();
-        if let Some(port) = ports.iter().find(|port| port.channels > MAX_CHANNELS) {
+        let (inputs, outputs) = (self.audio_ports(true), self.audio_ports(false));
+        if let Some(port) = inputs.iter().chain(&outputs).find(|port| port.channels > MAX_CHANNELS)
+        {
             let (port, channels) = (&port.name, port.channels);
             let what = format!(
                 "its audio port '{port}' claims {channels} channels; more than {MAX_CHANNELS} are \
@@ -343,13 +425,16 @@ impl Instance for ClapInstance {
         }
         // Ports change only while a plugin is inactive.
         let note_ports = self.note_ports(true).iter().map(Dialect::of).collect();
+        self.tell_use(activation, &inputs, &outputs);
         self.shared.before_activate();
         let stopped = self
             .instance
-            .activate(|_, _| host::HostAudio, configuration)
+            .activate(|shared, _| host::HostAudio(Arc::clone(&shared.0)), configuration)
             .map_err(|e| self.call_failed("activate", e))?;
         self.shared.after_activate();
-        Ok(Box::new(ClapProcessor::new(stopped.into(), Arc::clone(&self.shared), note_ports)))
+        let pool = self.extensions().exec().and_then(|(plugin, exec)| Pool::start(plugin, exec));
+        let shared = Arc::clone(&self.shared);
+        Ok(Box::new(ClapProcessor::new(stopped.into(), shared, note_ports, pool)))
     }
 
     fn deactivate(&mut self) -> Result<(), PluginError> {
@@ -367,7 +452,7 @@ impl Instance for ClapInstance {
     }
 
     fn tail(&mut self) -> u32 {
-        0
+        if self.instance.is_active() { self.extensions().tail() } else { 0 }
     }
 
     fn value_to_text(&mut self, param: u32, value: f64) -> Option<String> {
@@ -385,34 +470,60 @@ impl Instance for ClapInstance {
         params.text_to_value(&handle, ClapId::from_raw(param)?, &text)
     }
 
-    fn save_state(&mut self, _context: StateContext) -> Result<Vec<u8>, PluginError> {
+    fn save_state(&mut self, context: StateContext) -> Result<Vec<u8>, PluginError> {
         // What changes from here on may be missing in it.
         self.shared.wishes.dirty.fulfil();
-        let handle = self.instance.plugin_handle();
-        let mut state = Vec::new();
-        match handle.get_extension::<PluginState>() {
-            None => Ok(state),
-            Some(extension) => match extension.save(&handle, &mut state) {
-                Ok(()) => Ok(state),
-                Err(e) => Err(self.call_failed("state.save", e)),
-            },
+        let extensions = self.extensions();
+        if !extensions.has_state() {
+            return Ok(Vec::new());
+        }
+        let state = extensions.save(context);
+        state.ok_or_else(|| self.call_failed("state.save", "the plugin failed to write it"))
+    }
+
+    fn load_state(&mut self, state: &[u8], context: StateContext) -> Result<(), PluginError> {
+        let extensions = self.extensions();
+        match extensions.has_state() {
+            false if state.is_empty() => Ok(()),
+            false => Err(self.call_failed("state.load", "the plugin has no state")),
+            true if extensions.load(state, context) => Ok(()),
+            true => Err(self.call_failed("state.load", "the plugin did not take it")),
         }
     }
 
-    fn load_state(&mut self, state: &[u8], _context: StateContext) -> Result<(), PluginError> {
-        let handle = self.instance.plugin_handle();
-        match handle.get_extension::<PluginState>() {
-            None if state.is_empty() => Ok(()),
-            None => Err(self.call_failed("state.load", "the plugin has no state")),
-            Some(extension) => {
-                let mut reader = state;
-                extension.load(&handle, &mut reader).map_err(|e| self.call_failed("state.load", e))
-            }
+    fn set_params(&mut self, values: &[(u32, f64)]) -> Result<(), PluginError> {
+        let refused = |me: &Self, why: &str| Err(me.call_failed("params.flush", why));
+        if self.instance.is_active() {
+            return refused(self, "it is active: it takes values with its blocks");
+        }
+        if values.iter().any(|(_, value)| !value.is_finite()) {
+            return refused(self, "a value is not a number");
+        }
+        let event = |&(param, value): &(u32, f64)| Event::param_value(0, param, value);
+        match self.flush(&values.iter().map(event).collect::<Vec<_>>()) {
+            true => Ok(()),
+            false => refused(self, "the plugin takes no values while it is inactive"),
         }
     }
 
     fn load_preset(&mut self, preset: &Preset) -> Result<(), PluginError> {
-        Err(self.call_failed("preset_load", format!("preset '{}'", preset.name)))
+        self.shared.take_preset_error();
+        let done = self.extensions().load_preset(preset.file.as_deref(), preset.key.as_deref());
+        let reason = match done {
+            Some(true) => {
+                // Whether it says so or not.
+                self.shared.raise(&self.shared.wishes.params);
+                return Ok(());
+            }
+            Some(false) => {
+                let said = self.shared.take_preset_error().filter(|said| !said.is_empty());
+                said.unwrap_or_else(|| "the plugin did not take it".into())
+            }
+            None => "the plugin loads no presets".into(),
+        };
+        let named = preset.file.as_ref().map(|file| file.display().to_string());
+        let named = named.or_else(|| preset.key.clone()).unwrap_or_else(|| preset.name.clone());
+        Err(self.call_failed(&format!("load of preset '{named}'"), reason))
     }
 
     fn idle(&mut self) -> Option<Instant> {
@@ -420,7 +531,7 @@ impl Instance for ClapInstance {
             self.instance.call_on_main_thread_callback();
         }
         if self.shared.take_flush() {
-            self.flush();
+            self.flush(&[]);
         }
         let (due, next) = self.shared.due_timers(Instant::now());
         if !due.is_empty() {
@@ -446,6 +557,9 @@ impl Instance for ClapInstance {
     }
 
     fn take_notice(&mut self) -> Option<Notice> {
+        if let Some(edit) = self.edits.pop_front() {
+            return Some(edit);
+        }
         loop {
             let notice = self.shared.take_notice()?;
             if notice == Notice::LatencyChanged && !self.latency_changed() {

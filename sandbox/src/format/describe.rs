@@ -174,6 +174,51 @@ pub struct PluginInfo {
     pub has_editor: bool,
     /// Presets that the loaded plugin lists itself (VST3 programs).
     pub presets: Vec<Preset>,
+    /// Its voices; `None`: it does not say.
+    pub voices: Option<Voices>,
+    /// Keys that have names of their own, as those of a drum kit.
+    pub note_names: Vec<NoteName>,
+    /// Whether it can't be rendered faster or slower than it is heard: it drives hardware, say.
+    pub realtime_only: bool,
+}
+
+/// How many notes sound at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voices {
+    /// At present.
+    pub count: u32,
+    /// At most.
+    pub capacity: u32,
+    /// Whether one key can sound twice, told apart by the notes' numbers.
+    pub overlapping: bool,
+}
+
+/// The name of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoteName {
+    /// Its name.
+    pub name: String,
+    /// Note port, or -1: all.
+    pub port: i16,
+    /// MIDI channel, or -1: all.
+    pub channel: i16,
+    /// MIDI key, or -1: all.
+    pub key: i16,
+}
+
+/// A preset that a plugin file declares, without a plugin having been loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedPreset {
+    /// What to load.
+    pub preset: Preset,
+    /// Ids of the plugins that it is for.
+    pub plugins: Vec<String>,
+    /// Who made it.
+    pub creators: Vec<String>,
+    /// What it is, in a sentence.
+    pub description: String,
+    /// What kind of sound: as a plugin's features.
+    pub features: Vec<String>,
 }
 
 /// A preset: of a file, of something within a file, or within the plugin.

@@ -16,8 +16,8 @@ pub mod vst3;
 mod wish;
 
 pub use describe::{
-    AudioPort, Descriptor, Format, NotePort, Notice, Param, ParamEdit, PluginInfo, PluginRef,
-    Preset, StateContext,
+    AudioPort, Descriptor, Format, ListedPreset, NoteName, NotePort, Notice, Param, ParamEdit,
+    PluginInfo, PluginRef, Preset, StateContext, Voices,
 };
 pub use library::resolve;
 
@@ -61,6 +61,15 @@ pub trait Instance {
 
     /// Takes a state that [`save_state`](Self::save_state) gave.
     fn load_state(&mut self, state: &[u8], context: StateContext) -> Result<(), PluginError>;
+
+    /// Sets parameters of an inactive plugin, by number; an active one's are set by events.
+    fn set_params(&mut self, values: &[(u32, f64)]) -> Result<(), PluginError> {
+        let _ = values;
+        Err(PluginError::Absurd {
+            plugin: self.info().descriptor.id,
+            what: "its parameters can be set by events only".into(),
+        })
+    }
 
     /// Takes a preset.
     fn load_preset(&mut self, preset: &Preset) -> Result<(), PluginError>;
@@ -205,4 +214,9 @@ fn format_of(path: &Path, file: &Path) -> Result<Format, PluginError> {
             "it is a library but not a plugin (neither clap_entry nor GetPluginFactory)".into(),
         )),
     }
+}
+
+/// Presets that a plugin file declares for its plugins. Call it in a worker.
+pub fn presets(path: &Path) -> Result<Vec<ListedPreset>, PluginError> {
+    clap::presets(&resolve(path)?)
 }

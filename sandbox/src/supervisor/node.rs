@@ -146,6 +146,12 @@ impl Node {
         self.worker.request(Request::LoadPreset(self.number, preset), &[]).map(|_| ())
     }
 
+    /// Sets parameters of the plugin while it is inactive; while it is active, send it events.
+    pub fn set_params(&self, values: &[(u32, f64)]) -> Result<(), Error> {
+        let request = Request::SetParams(self.number, values.to_vec());
+        self.worker.request(request, &[]).map(|_| ())
+    }
+
     /// A parameter's value as the plugin writes it; `None`: it can't.
     pub fn value_to_text(&self, param: u32, value: f64) -> Result<Option<String>, Error> {
         match self.worker.request(Request::ValueToText(self.number, param, value), &[])? {

@@ -170,6 +170,7 @@ impl Worker {
         match request {
             Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
             Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
+            Request::ListPresets(path) => Ok(Answer::Presets(format::presets(&path)?)),
             Request::Load(number, plugin) => {
                 let main = self.waker.clone();
                 let instance = format::load(&plugin, move || main.wake())?;
@@ -227,6 +228,8 @@ impl Worker {
             }
             Request::CloseEditor(number) => {
                 self.close_editor(number);
+            Request::SetParams(number, values) => {
+                self.plugin(number)?.instance.set_params(&values)?;
                 Ok(Answer::Done)
             }
             Request::Pin(core) => {

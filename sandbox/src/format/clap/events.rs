@@ -1,99 +1,159 @@
 //! Events between shared memory's form and CLAP's.
 
 use super::super::{NotePort, Transport};
+use super::lists::{InEvents, Slot, header};
 use crate::event::{Event, kind, transport_flags};
-use crate::shm::layout::EVENTS;
-use clack_host::events::event_types::{
-    MidiEvent, NoteChokeEvent, NoteExpressionEvent, NoteExpressionType, NoteOffEvent, NoteOnEvent,
-    ParamModEvent, ParamValueEvent, TransportEvent, TransportFlags,
-};
-use clack_host::events::io::{EventBuffer, OutputEventBuffer, OutputEvents, TryPushError};
-use clack_host::events::spaces::CoreEventSpace;
-use clack_host::events::{EventFlags, EventHeader, Pckn, UnknownEvent};
-use clack_host::utils::{BeatTime, ClapId, SecondsTime};
-
-fn pckn(event: &Event) -> Pckn {
-    Pckn::from_raw(event.port, event.channel, event.key, event.note_id)
-}
+use clack_host::events::event_types::{TransportEvent, TransportFlags};
+use clack_host::events::{EventFlags, EventHeader};
+use clack_host::utils::{BeatTime, SecondsTime};
+use clap_sys::events::*;
+use clap_sys::id::CLAP_INVALID_ID;
+use std::ptr;
 
 /// What a note port of the plugin understands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dialect {
     clap: bool,
     midi: bool,
+    /// Whether what both can say is said in MIDI.
+    prefers_midi: bool,
 }
 
 impl Dialect {
     pub(super) fn of(port: &NotePort) -> Self {
         // One that names none is spoken to as CLAP plugins are.
-        Self { clap: port.clap || !port.midi, midi: port.midi }
+        let clap = port.clap || !port.midi;
+        Self { clap, midi: port.midi, prefers_midi: port.midi && (port.prefers_midi || !clap) }
     }
 }
 
 /// Appends an event, in words that the plugin's port for it understands. One that means nothing to
 /// it, or whose port is not there, is left out.
-pub(super) fn push_event(into: &mut EventBuffer, event: &Event, ports: &[Dialect]) {
-    let (time, value) = (event.time, event.value);
-    let is_note = matches!(event.kind, kind::NOTE_ON..=kind::NOTE_EXPRESSION | kind::MIDI);
-    if is_note {
-        // A port that isn't said: the first.
-        let Some(port) = ports.get(event.port.max(0) as usize) else { return };
-        match event.kind {
-            kind::MIDI if !port.midi => {
-                if let Some(note) = note_of_midi(event) {
-                    push_event(into, &note, ports);
-                }
-                return;
-            }
-            kind::MIDI => {}
-            _ if !port.clap => {
-                if let Some(midi) = midi_of_note(event) {
-                    push_event(into, &midi, ports);
-                }
-                return;
-            }
-            _ => {}
-        }
+pub(super) fn push_event(into: &mut InEvents, event: &Event, ports: &[Dialect]) {
+    if let kind::PARAM_VALUE | kind::PARAM_MOD = event.kind {
+        push_param(into, event);
+        return;
     }
+    // A port that isn't said: the first.
+    let Some(port) = ports.get(event.port.max(0) as usize) else { return };
     match event.kind {
-        kind::NOTE_ON => {
-            // A note that begins is one note: only its number may be left open.
-            let (port, channel) = (event.port.max(0), event.channel.max(0));
-            if event.key >= 0 {
-                let note = pckn(&Event { port, channel, ..*event });
-                into.push(&NoteOnEvent::new(time, note, value));
-            }
-        }
-        kind::NOTE_OFF => into.push(&NoteOffEvent::new(time, pckn(event), value)),
-        kind::NOTE_CHOKE => into.push(&NoteChokeEvent::new(time, pckn(event))),
-        kind::NOTE_EXPRESSION => {
-            if let Some(which) = NoteExpressionType::from_raw(i32::from(event.expression)) {
-                into.push(&NoteExpressionEvent::new(time, pckn(event), which, value));
-            }
-        }
-        kind::PARAM_VALUE => {
-            if let Some(id) = ClapId::from_raw(event.param) {
-                into.push(&ParamValueEvent::new(time, id, pckn(event), value));
-            }
-        }
-        kind::PARAM_MOD => {
-            if let Some(id) = ClapId::from_raw(event.param) {
-                into.push(&ParamModEvent::new(time, id, pckn(event), value));
-            }
-        }
+        kind::MIDI if port.midi => push_midi(into, event),
         kind::MIDI => {
-            let [a, b, c, _] = event.midi;
-            into.push(&MidiEvent::new(time, event.port.max(0) as u16, [a, b, c]));
+            if let Some(note) = note_of_midi(event) {
+                push_note(into, &note);
+            }
+        }
+        kind::SYSEX if port.midi => into.push_sysex(event, event.port.max(0) as u16),
+        kind::NOTE_ON..=kind::NOTE_CHOKE | kind::NOTE_EXPRESSION => {
+            let midi = if port.prefers_midi { midi_of_note(event) } else { None };
+            match midi {
+                Some(midi) => push_midi(into, &midi),
+                // What MIDI can't say, a port that understands both gets all the same; but no note
+                // begins without it.
+                None if port.clap => push_note(into, event),
+                None => {}
+            }
         }
         // The rest is for plugins to say.
         _ => {}
     }
 }
 
+fn push_note(into: &mut InEvents, event: &Event) {
+    let (mut port_index, mut channel, key) = (event.port, event.channel, event.key);
+    let (note_id, velocity, time) = (event.note_id, event.value, event.time);
+    let type_ = match event.kind {
+        kind::NOTE_ON => {
+            // A note that begins is one note: only its number may be left open.
+            (port_index, channel) = (port_index.max(0), channel.max(0));
+            if key < 0 {
+                return;
+            }
+            CLAP_EVENT_NOTE_ON
+        }
+        kind::NOTE_OFF => CLAP_EVENT_NOTE_OFF,
+        kind::NOTE_CHOKE => CLAP_EVENT_NOTE_CHOKE,
+        _ => {
+            let expression_id = i32::from(event.expression);
+            if expression_id > CLAP_NOTE_EXPRESSION_PRESSURE {
+                return;
+            }
+            let header = header::<clap_event_note_expression>(time, CLAP_EVENT_NOTE_EXPRESSION);
+            let expression = clap_event_note_expression {
+                header,
+                expression_id,
+                note_id,
+                port_index,
+                channel,
+                key,
+                value: velocity,
+            };
+            return into.push(Slot { expression });
+        }
+    };
+    let header = header::<clap_event_note>(time, type_);
+    into.push(Slot {
+        note: clap_event_note { header, note_id, port_index, channel, key, velocity },
+    });
+}
+
+fn push_param(into: &mut InEvents, event: &Event) {
+    let &Event { time, param: param_id, note_id, port: port_index, channel, key, .. } = event;
+    // Plugins find the parameter by its number where they are given no cookie.
+    let cookie = ptr::null_mut();
+    if param_id == CLAP_INVALID_ID {
+        return;
+    }
+    into.push(if event.kind == kind::PARAM_VALUE {
+        let header = header::<clap_event_param_value>(time, CLAP_EVENT_PARAM_VALUE);
+        let value = event.value;
+        Slot {
+            value: clap_event_param_value {
+                header,
+                param_id,
+                cookie,
+                note_id,
+                port_index,
+                channel,
+                key,
+                value,
+            },
+        }
+    } else {
+        let header = header::<clap_event_param_mod>(time, CLAP_EVENT_PARAM_MOD);
+        let amount = event.value;
+        Slot {
+            modulation: clap_event_param_mod {
+                header,
+                param_id,
+                cookie,
+                note_id,
+                port_index,
+                channel,
+                key,
+                amount,
+            },
+        }
+    });
+}
+
+fn push_midi(into: &mut InEvents, event: &Event) {
+    let [a, b, c, _] = event.midi;
+    let header = header::<clap_event_midi>(event.time, CLAP_EVENT_MIDI);
+    let port_index = event.port.max(0) as u16;
+    into.push(Slot { midi: clap_event_midi { header, port_index, data: [a, b, c] } });
+}
+
 const NOTE_OFF: u8 = 0x80;
 const NOTE_ON: u8 = 0x90;
 const KEY_PRESSURE: u8 = 0xa0;
 const CONTROL: u8 = 0xb0;
+const CHANNEL_PRESSURE: u8 = 0xd0;
+const PITCH_BEND: u8 = 0xe0;
+const VOLUME: u8 = 7;
+const PAN: u8 = 10;
+const EXPRESSION: u8 = 11;
+const BRIGHTNESS: u8 = 74;
 const ALL_SOUND_OFF: u8 = 120;
 const ALL_NOTES_OFF: u8 = 123;
 
@@ -104,7 +164,6 @@ fn midi_of_note(event: &Event) -> Option<Event> {
         -1 => None,
         key => Some(u8::try_from(key).ok().filter(|key| *key < 128)?),
     };
-    let pressure = NoteExpressionType::Pressure.into_raw();
     let [status, a, b] = match (event.kind, key) {
         // With velocity 0 it would be the note's end.
         (kind::NOTE_ON, Some(key)) => [NOTE_ON, key, amount(1.0)],
@@ -112,8 +171,11 @@ fn midi_of_note(event: &Event) -> Option<Event> {
         (kind::NOTE_OFF, None) => [CONTROL, ALL_NOTES_OFF, 0],
         (kind::NOTE_CHOKE, Some(key)) => [NOTE_OFF, key, 127],
         (kind::NOTE_CHOKE, None) => [CONTROL, ALL_SOUND_OFF, 0],
-        (kind::NOTE_EXPRESSION, Some(key)) if i32::from(event.expression) == pressure => {
+        (kind::NOTE_EXPRESSION, Some(key)) if event.expression == PRESSURE_OF_NOTE => {
             [KEY_PRESSURE, key, amount(0.0)]
+        }
+        (kind::NOTE_EXPRESSION, None) if event.expression == PRESSURE_OF_NOTE => {
+            [CHANNEL_PRESSURE, amount(0.0), 0]
         }
         _ => return None,
     };
@@ -122,133 +184,70 @@ fn midi_of_note(event: &Event) -> Option<Event> {
     Some(Event { port, midi: [status | channel, a, b, 0], ..Event::new(kind::MIDI, event.time) })
 }
 
+const PRESSURE_OF_NOTE: u16 = CLAP_NOTE_EXPRESSION_PRESSURE as u16;
+
+/// Semitones that the pitch wheel reaches each way, as instruments have it when nothing else is
+/// agreed.
+const BEND_RANGE: f64 = 2.0;
+
 /// A MIDI 1.0 message as a note event, if it is about notes.
+///
+/// A port that takes CLAP's notes only must not be sent MIDI, and would leave a player's pitch
+/// wheel, pressure and pedals of expression dead. What of these has a meaning of its own among
+/// CLAP's expressions therefore goes to all notes of the channel as that. (A modulation wheel or a
+/// program change has none.)
 fn note_of_midi(event: &Event) -> Option<Event> {
     let [status, a, b, _] = event.midi;
-    let (kind, key) = match (status & 0xf0, a, b) {
-        (NOTE_ON, key, 0) | (NOTE_OFF, key, _) => (kind::NOTE_OFF, Some(key)),
-        (NOTE_ON, key, _) => (kind::NOTE_ON, Some(key)),
-        (KEY_PRESSURE, key, _) => (kind::NOTE_EXPRESSION, Some(key)),
-        (CONTROL, ALL_SOUND_OFF, _) => (kind::NOTE_CHOKE, None),
-        (CONTROL, ALL_NOTES_OFF, _) => (kind::NOTE_OFF, None),
+    let (a, b) = (a & 0x7f, b & 0x7f);
+    let amount = |value: u8| f64::from(value) / 127.0;
+    let expression =
+        |which: i32, key: i16, value: f64| (kind::NOTE_EXPRESSION, key, which as u16, value);
+    let key = i16::from(a);
+    let (kind, key, expression, value) = match (status & 0xf0, a, b) {
+        (NOTE_ON, _, 0) => (kind::NOTE_OFF, key, 0, 0.0),
+        (NOTE_OFF, _, velocity) => (kind::NOTE_OFF, key, 0, amount(velocity)),
+        (NOTE_ON, _, velocity) => (kind::NOTE_ON, key, 0, amount(velocity)),
+        (KEY_PRESSURE, _, value) => expression(CLAP_NOTE_EXPRESSION_PRESSURE, key, amount(value)),
+        (CHANNEL_PRESSURE, value, _) => {
+            expression(CLAP_NOTE_EXPRESSION_PRESSURE, -1, amount(value))
+        }
+        (PITCH_BEND, low, high) => {
+            let bend = f64::from((i32::from(high) << 7 | i32::from(low)) - 8192) / 8192.0;
+            expression(CLAP_NOTE_EXPRESSION_TUNING, -1, bend * BEND_RANGE)
+        }
+        // Linear gain, of which MIDI's full volume is 1.
+        (CONTROL, VOLUME, value) => expression(CLAP_NOTE_EXPRESSION_VOLUME, -1, amount(value)),
+        // 64 is the centre, and both 0 and 1 are hard left.
+        (CONTROL, PAN, value) => {
+            let pan = f64::from(value.max(1) - 1) / 126.0;
+            expression(CLAP_NOTE_EXPRESSION_PAN, -1, pan)
+        }
+        (CONTROL, EXPRESSION, value) => {
+            expression(CLAP_NOTE_EXPRESSION_EXPRESSION, -1, amount(value))
+        }
+        (CONTROL, BRIGHTNESS, value) => {
+            expression(CLAP_NOTE_EXPRESSION_BRIGHTNESS, -1, amount(value))
+        }
+        (CONTROL, ALL_SOUND_OFF, _) => (kind::NOTE_CHOKE, -1, 0, 0.0),
+        (CONTROL, ALL_NOTES_OFF, _) => (kind::NOTE_OFF, -1, 0, 0.0),
         _ => return None,
     };
-    Some(Event {
-        expression: match kind {
-            kind::NOTE_EXPRESSION => NoteExpressionType::Pressure.into_raw() as u16,
-            _ => 0,
-        },
-        port: event.port.max(0),
-        channel: i16::from(status & 0x0f),
-        key: key.map_or(-1, |key| i16::from(key & 0x7f)),
-        value: f64::from(if key.is_some() { b & 0x7f } else { 0 }) / 127.0,
-        ..Event::new(kind, event.time)
-    })
-}
-
-/// What the plugin puts out: kept if it can be expressed and lies within the block.
-pub(super) struct OutEvents {
-    /// Never grows.
-    events: Vec<Event>,
-    frames: u32,
-    dropped: u64,
-}
-
-impl OutEvents {
-    pub(super) fn new() -> Self {
-        Self { events: Vec::with_capacity(EVENTS), frames: 0, dropped: 0 }
-    }
-
-    pub(super) fn begin(&mut self, frames: u32) {
-        self.events.clear();
-        self.frames = frames;
-        self.dropped = 0;
-    }
-
-    /// Moves the events into a list of fixed capacity.
-    pub(super) fn take(&mut self, into: &mut Vec<Event>) {
-        let room = into.capacity() - into.len();
-        self.dropped += self.events.len().saturating_sub(room) as u64;
-        into.extend(self.events.iter().take(room));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-}
-
-impl OutputEventBuffer for OutEvents {
-    fn try_push(&mut self, event: &UnknownEvent) -> Result<(), TryPushError> {
-        let converted = convert(event).filter(|event| event.is_valid(self.frames));
-        match converted {
-            Some(event) if self.events.len() < EVENTS => {
-                self.events.push(event);
-                Ok(())
-            }
-            _ => {
-                self.dropped += 1;
-                // The only way to make this error: a list that takes nothing.
-                OutputEvents::void().try_push(event)
-            }
-        }
-    }
-}
-
-fn convert(event: &UnknownEvent) -> Option<Event> {
-    let time = event.header().time();
-    let note = |kind: u16, note: Pckn, value: f64| Event {
-        note_id: note.raw_note_id(),
-        port: note.raw_port_index(),
-        channel: note.raw_channel(),
-        key: note.raw_key(),
-        value,
-        ..Event::new(kind, time)
-    };
-    Some(match event.as_core_event()? {
-        CoreEventSpace::NoteOn(e) => note(kind::NOTE_ON, e.pckn(), e.velocity()),
-        CoreEventSpace::NoteOff(e) => note(kind::NOTE_OFF, e.pckn(), e.velocity()),
-        CoreEventSpace::NoteChoke(e) => note(kind::NOTE_CHOKE, e.pckn(), 0.0),
-        CoreEventSpace::NoteEnd(e) => note(kind::NOTE_END, e.pckn(), 0.0),
-        CoreEventSpace::NoteExpression(e) => Event {
-            expression: e.expression_type()?.into_raw() as u16,
-            ..note(kind::NOTE_EXPRESSION, e.pckn(), e.value())
-        },
-        CoreEventSpace::ParamValue(e) => {
-            Event { param: e.param_id()?.get(), ..note(kind::PARAM_VALUE, e.pckn(), e.value()) }
-        }
-        CoreEventSpace::ParamMod(e) => {
-            Event { param: e.param_id()?.get(), ..note(kind::PARAM_MOD, e.pckn(), e.amount()) }
-        }
-        CoreEventSpace::ParamGestureBegin(e) => {
-            Event { param: e.param_id()?.get(), ..Event::new(kind::GESTURE_BEGIN, time) }
-        }
-        CoreEventSpace::ParamGestureEnd(e) => {
-            Event { param: e.param_id()?.get(), ..Event::new(kind::GESTURE_END, time) }
-        }
-        CoreEventSpace::Midi(e) => {
-            let [a, b, c] = e.data();
-            Event {
-                port: e.port_index() as i16,
-                midi: [a, b, c, 0],
-                ..Event::new(kind::MIDI, time)
-            }
-        }
-        _ => return None,
-    })
+    let (port, channel) = (event.port.max(0), i16::from(status & 0x0f));
+    Some(Event { expression, port, channel, key, value, ..Event::new(kind, event.time) })
 }
 
 pub(super) fn transport_event(transport: &Transport) -> TransportEvent {
-    let mut flags = TransportFlags::HAS_TEMPO
-        | TransportFlags::HAS_BEATS_TIMELINE
-        | TransportFlags::HAS_SECONDS_TIMELINE
-        | TransportFlags::HAS_TIME_SIGNATURE;
+    // What is not known is not claimed: a plugin takes it for true.
+    let has_tempo = transport.tempo.is_finite() && transport.tempo > 0.0;
+    let has_signature = transport.signature_numerator > 0 && transport.signature_denominator > 0;
+    let loops = transport.flags & transport_flags::LOOPING != 0
+        && transport.loop_end_beats > transport.loop_start_beats;
+    let mut flags = TransportFlags::HAS_SECONDS_TIMELINE;
+    flags.set(TransportFlags::HAS_TEMPO | TransportFlags::HAS_BEATS_TIMELINE, has_tempo);
+    flags.set(TransportFlags::HAS_TIME_SIGNATURE, has_signature);
     flags.set(TransportFlags::IS_PLAYING, transport.flags & transport_flags::PLAYING != 0);
     flags.set(TransportFlags::IS_RECORDING, transport.flags & transport_flags::RECORDING != 0);
-    flags.set(TransportFlags::IS_LOOP_ACTIVE, transport.flags & transport_flags::LOOPING != 0);
+    flags.set(TransportFlags::IS_LOOP_ACTIVE, loops);
     let seconds = |beats: f64| SecondsTime::from_float(beats * 60.0 / transport.tempo.max(1.0));
     TransportEvent {
         header: EventHeader::new_core(0, EventFlags::empty()),
@@ -270,18 +269,22 @@ pub(super) fn transport_event(transport: &Transport) -> TransportEvent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lists::Converted;
     use super::*;
 
-    const CLAP: Dialect = Dialect { clap: true, midi: false };
-    const MIDI: Dialect = Dialect { clap: false, midi: true };
-    const BOTH: Dialect = Dialect { clap: true, midi: true };
+    const CLAP: Dialect = Dialect { clap: true, midi: false, prefers_midi: false };
+    const MIDI: Dialect = Dialect { clap: false, midi: true, prefers_midi: true };
+    const BOTH: Dialect = Dialect { clap: true, midi: true, prefers_midi: false };
+    const RATHER_MIDI: Dialect = Dialect { prefers_midi: true, ..BOTH };
 
     /// What a plugin with these ports gets of an event.
     fn given(event: Event, ports: &[Dialect]) -> Option<Event> {
-        let mut buffer = EventBuffer::with_capacity(4);
-        push_event(&mut buffer, &event, ports);
-        assert!(buffer.len() <= 1);
-        buffer.iter().next().and_then(convert)
+        let mut events = InEvents::with_capacity(4);
+        push_event(&mut events, &event, ports);
+        match events.first()? {
+            Converted::Event(event) => Some(event),
+            Converted::SysEx { .. } => panic!("not sent"),
+        }
     }
 
     fn note(kind: u16, port: i16, key: i16, value: f64) -> Event {
@@ -336,7 +339,57 @@ mod tests {
         assert_eq!(given([0xb2, 120, 0]), note(kind::NOTE_CHOKE, -1, 0.0));
         let pressure = Event { expression: 6, ..note(kind::NOTE_EXPRESSION, 60, 1.0).unwrap() };
         assert_eq!(given([0xa2, 60, 127]), Some(pressure));
-        assert_eq!(given([0xe2, 0, 64]), None);
+        // What holds for a channel holds for all its notes.
+        let all = |expression, value| {
+            let event = note(kind::NOTE_EXPRESSION, -1, value).unwrap();
+            Some(Event { expression, ..event })
+        };
+        assert_eq!(given([0xd2, 127, 0]), all(6, 1.0));
+        assert_eq!(given([0xe2, 0, 64]), all(2, 0.0));
+        assert_eq!(given([0xe2, 0, 0]), all(2, -2.0));
+        assert_eq!(given([0xb2, 7, 127]), all(0, 1.0));
+        assert_eq!(given([0xb2, 10, 64]), all(1, 0.5));
+        assert_eq!(given([0xb2, 10, 0]), all(1, 0.0));
+        assert_eq!(given([0xb2, 10, 127]), all(1, 1.0));
+        assert_eq!(given([0xb2, 11, 0]), all(4, 0.0));
+        assert_eq!(given([0xb2, 74, 127]), all(5, 1.0));
+        assert_eq!(given([0xb2, 1, 127]), None);
+        assert_eq!(given([0xc2, 1, 0]), None);
+    }
+
+    #[test]
+    fn a_port_that_prefers_midi_is_spoken_to_in_midi_where_that_suffices() {
+        let given = |event| given(event, &[RATHER_MIDI]);
+        assert_eq!(given(note(kind::NOTE_ON, 0, 60, 1.0)), Some(midi([0x92, 60, 127])));
+        assert_eq!(given(note(kind::NOTE_OFF, 0, 60, 0.0)), Some(midi([0x82, 60, 0])));
+        let tuning = Event { expression: 2, ..note(kind::NOTE_EXPRESSION, 0, 60, 0.25) };
+        assert_eq!(given(tuning), Some(tuning));
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_transport_is_not_claimed() {
+        let flags = |transport: &Transport| transport_event(transport).flags;
+        let none = Transport::default();
+        assert_eq!(flags(&none), TransportFlags::HAS_SECONDS_TIMELINE);
+        let all = Transport {
+            flags: transport_flags::PLAYING | transport_flags::LOOPING,
+            tempo: 120.0,
+            loop_end_beats: 4.0,
+            signature_numerator: 3,
+            signature_denominator: 4,
+            ..none
+        };
+        let known = TransportFlags::HAS_SECONDS_TIMELINE
+            | TransportFlags::HAS_TEMPO
+            | TransportFlags::HAS_BEATS_TIMELINE
+            | TransportFlags::HAS_TIME_SIGNATURE
+            | TransportFlags::IS_PLAYING;
+        assert_eq!(flags(&all), known | TransportFlags::IS_LOOP_ACTIVE);
+        // A loop without length repeats nothing.
+        assert_eq!(flags(&Transport { loop_end_beats: 0.0, ..all }), known);
+        let event = transport_event(&all);
+        assert_eq!(event.loop_end_seconds.to_float(), 2.0);
+        assert_eq!((event.time_signature_numerator, event.time_signature_denominator), (3, 4));
     }
 
     #[test]

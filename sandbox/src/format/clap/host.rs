@@ -6,6 +6,7 @@
 use super::super::wish::Wish;
 use super::Notice;
 use super::editor::EditorShared;
+use super::{Notice, more_host};
 use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAudioPortsImpl};
 use clack_extensions::gui::HostGui;
 use clack_extensions::latency::{HostLatency, HostLatencyImpl};
@@ -25,6 +26,9 @@ use clack_host::prelude::*;
 use crossbeam_queue::ArrayQueue;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::ffi::CStr;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -52,6 +56,56 @@ const LINE: usize = 240;
 const LINES: usize = 64;
 /// A plugin that logs without end must not keep its main thread, nor its host, busy with that.
 const WINDOW: Duration = Duration::from_millis(100);
+
+/// Most timers of a plugin.
+const TIMERS: usize = 256;
+
+/// A call of the host that is tied to a thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    LatencyChanged,
+    StateMarkDirty,
+    ParamsRescan,
+    ParamsClear,
+    ParamsRequestFlush,
+    AudioPortsRescan,
+    AudioPortsConfigRescan,
+    NotePortsRescan,
+    NoteNameChanged,
+    VoiceInfoChanged,
+    TimerRegister,
+    TimerUnregister,
+    PresetLoaded,
+    PresetOnError,
+    TailChanged,
+    ThreadPoolExec,
+}
+
+impl Call {
+    /// Its name, and where it may be called.
+    fn rule(self) -> (&'static str, &'static str) {
+        const MAIN: &str = "on the main thread";
+        const AUDIO: &str = "on the audio thread";
+        match self {
+            Self::LatencyChanged => ("latency.changed", MAIN),
+            Self::StateMarkDirty => ("state.mark_dirty", MAIN),
+            Self::ParamsRescan => ("params.rescan", MAIN),
+            Self::ParamsClear => ("params.clear", MAIN),
+            Self::ParamsRequestFlush => ("params.request_flush", "outside the audio thread"),
+            Self::AudioPortsRescan => ("audio_ports.rescan", MAIN),
+            Self::AudioPortsConfigRescan => ("audio_ports_config.rescan", MAIN),
+            Self::NotePortsRescan => ("note_ports.rescan", MAIN),
+            Self::NoteNameChanged => ("note_name.changed", MAIN),
+            Self::VoiceInfoChanged => ("voice_info.changed", MAIN),
+            Self::TimerRegister => ("timer_support.register_timer", MAIN),
+            Self::TimerUnregister => ("timer_support.unregister_timer", MAIN),
+            Self::PresetLoaded => ("preset_load.loaded", MAIN),
+            Self::PresetOnError => ("preset_load.on_error", MAIN),
+            Self::TailChanged => ("tail.changed", AUDIO),
+            Self::ThreadPoolExec => ("thread_pool.request_exec", AUDIO),
+        }
+    }
+}
 
 struct Line {
     severity: i32,
@@ -99,9 +153,14 @@ pub(super) struct Shared {
     lines: ArrayQueue<Line>,
     lost_lines: AtomicU64,
     dropped_events: AtomicU64,
+    /// Never grows: a plugin may ask for one on the wrong thread.
     timers: Mutex<Vec<Timer>>,
     next_timer: AtomicU32,
     pub(super) editor: EditorShared,
+    /// Calls that have been made on the wrong thread, a bit each.
+    misplaced: AtomicU32,
+    /// Why the plugin could not load a preset, as it said.
+    preset_error: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -117,7 +176,7 @@ impl Shared {
             lines: ArrayQueue::new(LINES),
             lost_lines: AtomicU64::new(0),
             dropped_events: AtomicU64::new(0),
-            timers: Mutex::new(Vec::new()),
+            timers: Mutex::new(Vec::with_capacity(TIMERS)),
             next_timer: AtomicU32::new(0),
             editor: EditorShared::new(),
         }
@@ -125,6 +184,59 @@ impl Shared {
 
     pub(super) fn wake(&self) {
         (self.wake_main)();
+            misplaced: AtomicU32::new(0),
+            preset_error: Mutex::new(None),
+        }
+    }
+
+    fn is_main_thread(&self) -> bool {
+        // Hosted in-process and offline, one thread may be both, one after the other.
+        !IN_AUDIO.get() && thread::current().id() == self.main_thread
+    }
+
+    /// Whether a call comes from where it may. What a debug build says of one that does not, it
+    /// says once; a user has no use for it.
+    pub(super) fn is_right_thread(&self, call: Call) -> bool {
+        let (name, rule) = call.rule();
+        let right = match call {
+            Call::TailChanged | Call::ThreadPoolExec => IN_AUDIO.get(),
+            Call::ParamsRequestFlush => !IN_AUDIO.get(),
+            _ => self.is_main_thread(),
+        };
+        let bit = 1 << call as u32;
+        if cfg!(debug_assertions)
+            && !right
+            && self.misplaced.fetch_or(bit, Ordering::Relaxed) & bit == 0
+        {
+            let thread = match (IN_AUDIO.get(), self.is_main_thread()) {
+                (true, _) => "the audio thread",
+                (_, true) => "the main thread",
+                _ => "a thread of its own",
+            };
+            let mut text = [0_u8; LINE];
+            let mut rest = &mut text[..];
+            let _ = write!(rest, "{name} was called on {thread}; it may be called {rule} only");
+            let len = LINE - rest.len();
+            self.log_line(6, std::str::from_utf8(&text[..len]).unwrap_or(name));
+        }
+        right
+    }
+
+    /// Keeps why a preset could not be loaded, for whoever asked for it.
+    pub(super) fn preset_failed(&self, os_error: i32, message: Option<&CStr>) {
+        if !self.is_right_thread(Call::PresetOnError) {
+            return;
+        }
+        let mut text = message.map(|m| m.to_string_lossy().into_owned()).unwrap_or_default();
+        if os_error != 0 {
+            let error = std::io::Error::from_raw_os_error(os_error);
+            text = if text.is_empty() { error.to_string() } else { format!("{text}: {error}") };
+        }
+        *self.preset_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    pub(super) fn take_preset_error(&self) -> Option<String> {
+        self.preset_error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn raise(&self, wish: &Wish) {
@@ -245,7 +357,7 @@ impl Shared {
 
 pub(super) struct HostShared(pub(super) Arc<Shared>);
 pub(super) struct HostMain<'a>(pub(super) &'a Shared);
-pub(super) struct HostAudio;
+pub(super) struct HostAudio(pub(super) Arc<Shared>);
 pub(super) struct SandrackHost;
 
 impl HostHandlers for SandrackHost {
@@ -265,7 +377,12 @@ impl HostHandlers for SandrackHost {
             .register::<HostState>()
             .register::<HostTail>()
             .register::<HostThreadCheck>()
-            .register::<HostTimer>();
+            .register::<HostTimer>()
+            .register::<more_host::AudioPortsConfig>()
+            .register::<more_host::NoteNames>()
+            .register::<more_host::PresetLoad>()
+            .register::<more_host::ThreadPool>()
+            .register::<more_host::VoiceInfo>();
     }
 }
 
@@ -291,8 +408,7 @@ impl HostLogImpl for HostShared {
 
 impl HostThreadCheckImpl for HostShared {
     fn is_main_thread(&self) -> bool {
-        // Hosted in-process and offline, one thread may be both, one after the other.
-        !IN_AUDIO.get() && thread::current().id() == self.0.main_thread
+        self.0.is_main_thread()
     }
     fn is_audio_thread(&self) -> bool {
         IN_AUDIO.get()
@@ -303,25 +419,33 @@ impl HostParamsImplShared for HostShared {
     // Means something to an inactive plugin only: blocks follow each other as long as it is active,
     // and each flushes.
     fn request_flush(&self) {
+        self.0.is_right_thread(Call::ParamsRequestFlush);
         self.0.set(&self.0.flush);
     }
 }
 
 impl HostParamsImplMainThread for HostMain<'_> {
+    // Whatever has changed, values, texts or the list: the answer is to read it all anew.
     fn rescan(&self, _flags: ParamRescanFlags) {
+        self.0.is_right_thread(Call::ParamsRescan);
         self.0.raise(&self.0.wishes.params);
     }
-    fn clear(&self, _param_id: ClapId, _flags: ParamClearFlags) {}
+    // What a host keeps of a parameter, automation for one, is not kept here.
+    fn clear(&self, _param_id: ClapId, _flags: ParamClearFlags) {
+        self.0.is_right_thread(Call::ParamsClear);
+    }
 }
 
 impl HostLatencyImpl for HostMain<'_> {
     fn changed(&self) {
+        self.0.is_right_thread(Call::LatencyChanged);
         self.0.raise(&self.0.wishes.latency);
     }
 }
 
 impl HostStateImpl for HostMain<'_> {
     fn mark_dirty(&self) {
+        self.0.is_right_thread(Call::StateMarkDirty);
         self.0.raise(&self.0.wishes.dirty);
     }
 }
@@ -330,7 +454,9 @@ impl AudioProcessorHandler<'_> for HostAudio {}
 
 impl HostTailImpl for HostAudio {
     // Every active node runs in every block: a tail is never cut short.
-    fn changed(&mut self) {}
+    fn changed(&mut self) {
+        self.0.is_right_thread(Call::TailChanged);
+    }
 }
 
 impl HostAudioPortsImpl for HostMain<'_> {
@@ -338,6 +464,7 @@ impl HostAudioPortsImpl for HostMain<'_> {
         false
     }
     fn rescan(&self, _flags: AudioPortRescanFlags) {
+        self.0.is_right_thread(Call::AudioPortsRescan);
         self.0.raise(&self.0.wishes.restart);
     }
 }
@@ -346,14 +473,20 @@ impl HostNotePortsImpl for HostMain<'_> {
     fn supported_dialects(&self) -> NoteDialects {
         NoteDialects::CLAP | NoteDialects::MIDI
     }
-    fn rescan(&self, _flags: NotePortRescanFlags) {}
+    fn rescan(&self, flags: NotePortRescanFlags) {
+        self.0.is_right_thread(Call::NotePortsRescan);
+        // Which ports there are is asked when it is activated.
+        if flags.contains(NotePortRescanFlags::ALL) {
+            self.0.raise(&self.0.wishes.restart);
+        }
+    }
 }
 
 impl HostTimerImpl for HostMain<'_> {
     fn register_timer(&self, period_ms: u32) -> Result<TimerId, HostError> {
-        const MOST: usize = 256;
+        self.0.is_right_thread(Call::TimerRegister);
         let mut timers = self.0.timers.lock().unwrap_or_else(PoisonError::into_inner);
-        if timers.len() >= MOST {
+        if timers.len() >= TIMERS {
             return Err(HostError::Message("too many timers"));
         }
         let id = self.0.next_timer.fetch_add(1, Ordering::Relaxed);
@@ -365,6 +498,7 @@ impl HostTimerImpl for HostMain<'_> {
     }
 
     fn unregister_timer(&self, timer_id: TimerId) -> Result<(), HostError> {
+        self.0.is_right_thread(Call::TimerUnregister);
         let mut timers = self.0.timers.lock().unwrap_or_else(PoisonError::into_inner);
         let before = timers.len();
         timers.retain(|timer| timer.id != timer_id.0);
@@ -423,6 +557,43 @@ mod tests {
         shared.before_activate();
         shared.after_activate();
         assert_eq!(activate(), [Notice::RestartRequested]);
+    }
+
+    #[test]
+    fn a_call_on_the_wrong_thread_is_told_once() {
+        let shared = shared();
+        assert!(shared.is_right_thread(Call::ParamsRescan));
+        assert!(shared.is_right_thread(Call::ParamsRequestFlush));
+        {
+            let _audio = enter_audio_thread();
+            assert!(shared.is_right_thread(Call::TailChanged));
+            assert_eq!(notices(&shared), []);
+            for _ in 0..3 {
+                assert!(!shared.is_right_thread(Call::ParamsRescan));
+                assert!(!shared.is_right_thread(Call::ParamsRequestFlush));
+            }
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| assert!(!shared.is_right_thread(Call::TimerRegister)));
+        });
+        assert!(!shared.is_right_thread(Call::ThreadPoolExec));
+        let told = if cfg!(debug_assertions) {
+            vec![
+                "params.rescan was called on the audio thread; it may be called on the main \
+                 thread only",
+                "params.request_flush was called on the audio thread; it may be called outside \
+                 the audio thread only",
+                "timer_support.register_timer was called on a thread of its own; it may be called \
+                 on the main thread only",
+                "thread_pool.request_exec was called on the main thread; it may be called on the \
+                 audio thread only",
+            ]
+        } else {
+            vec![]
+        };
+        let told: Vec<Notice> =
+            told.into_iter().map(|text| Notice::Log(6, text.to_owned())).collect();
+        assert_eq!(notices(&shared), told);
     }
 
     #[test]

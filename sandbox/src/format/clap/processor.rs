@@ -1,19 +1,21 @@
 //! An active CLAP plugin, on its audio thread.
 //!
 //! # Safety
-//! `unsafe` here hands clack the channel addresses of [`Buffers`], whose validity is the contract
-//! of [`Processor::bind`].
+//! `unsafe` here hands the plugin the channel addresses of [`Buffers`], whose validity is the
+//! contract of [`Processor::bind`], and calls its process() with a description of the block that
+//! outlives the call.
 #![allow(unsafe_code)]
 
 use super::super::{Buffers, ProcessBlock, Processor, Transport};
-use super::events::{Dialect, OutEvents, push_event, transport_event};
+use super::events::{Dialect, push_event, transport_event};
 use super::host::{self, SandrackHost, Shared};
+use super::lists::{InEvents, OutEvents};
+use super::pool::Pool;
 use crate::shm::layout::{EVENTS, stride};
 use clack_host::events::event_types::TransportEvent;
-use clack_host::events::io::EventBuffer;
-use clack_host::prelude::*;
 use clack_host::process::PluginAudioProcessor;
 use clap_sys::audio_buffer::clap_audio_buffer;
+use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_SLEEP, clap_process};
 use std::sync::Arc;
 
 /// An active CLAP plugin.
@@ -21,13 +23,14 @@ pub(super) struct ClapProcessor {
     plugin: PluginAudioProcessor<SandrackHost>,
     shared: Arc<Shared>,
     note_ports: Vec<Dialect>,
+    pool: Option<Pool>,
     /// The last block's, and the same for the plugin: it changes only while playing, and rounding
     /// its times is a call into the maths library each.
     transport: (Transport, TransportEvent),
     steady_time: SteadyTime,
     inputs: Buses,
     outputs: Buses,
-    in_events: EventBuffer,
+    in_events: InEvents,
     out_events: OutEvents,
 }
 
@@ -36,16 +39,18 @@ impl ClapProcessor {
         plugin: PluginAudioProcessor<SandrackHost>,
         shared: Arc<Shared>,
         note_ports: Vec<Dialect>,
+        pool: Option<Pool>,
     ) -> Self {
         Self {
             plugin,
             shared,
             note_ports,
+            pool,
             transport: (Transport::default(), transport_event(&Transport::default())),
             steady_time: SteadyTime::default(),
             inputs: Buses::new(&[], std::ptr::null_mut()),
             outputs: Buses::new(&[], std::ptr::null_mut()),
-            in_events: EventBuffer::with_capacity(2 * EVENTS),
+            in_events: InEvents::with_capacity(2 * EVENTS),
             out_events: OutEvents::new(),
         }
     }
@@ -118,9 +123,35 @@ impl Buses {
     }
 }
 
+impl Buses {
+    /// Says which channels hold one value throughout: a plugin may save itself work on these. (What
+    /// a plugin says so of its outputs is not looked at: it has to fill them all the same.)
+    fn mark_constant(&mut self, frames: u32) {
+        let floats = stride(frames) / size_of::<f32>();
+        let mut index = 0;
+        for buffer in &mut self.buffers {
+            for channel in 0..buffer.channel_count as usize {
+                if channel < u64::BITS as usize {
+                    // SAFETY: all channels of the greatest block lie behind `first` (contract of
+                    // `bind`), and the plugin does not run.
+                    let samples = unsafe {
+                        let start = self.first.add((index + channel) * floats);
+                        std::slice::from_raw_parts(start, frames as usize)
+                    };
+                    buffer.constant_mask |= u64::from(is_constant(samples)) << channel;
+                }
+            }
+            index += buffer.channel_count as usize;
+        }
+    }
+}
+
 impl Processor for ClapProcessor {
     fn start(&mut self) -> bool {
         let _audio = host::enter_audio_thread();
+        if let Some(pool) = &self.pool {
+            pool.take_priority();
+        }
         self.plugin.ensure_processing_started().is_ok()
     }
 
@@ -141,7 +172,9 @@ impl Processor for ClapProcessor {
 
     fn process(&mut self, block: ProcessBlock<'_>) -> bool {
         let _audio = host::enter_audio_thread();
-        let Ok(plugin) = self.plugin.as_started_mut() else { return false };
+        if !self.plugin.is_started() {
+            return false;
+        }
         self.in_events.clear();
         for event in block.events {
             push_event(&mut self.in_events, event, &self.note_ports);
@@ -149,29 +182,44 @@ impl Processor for ClapProcessor {
         self.out_events.begin(block.frames);
         self.inputs.pack(block.frames);
         self.outputs.pack(block.frames);
+        self.inputs.mark_constant(block.frames);
         if self.transport.0 != *block.transport {
             self.transport = (*block.transport, transport_event(block.transport));
         }
-        // SAFETY: the buffers are good for the greatest block (contract of `bind`), and a block
-        // is never greater: the worker checks `frames` against what it was activated for.
-        let (inputs, mut outputs) = unsafe {
-            (
-                InputAudioBuffers::from_raw_buffers(&self.inputs.buffers, block.frames),
-                OutputAudioBuffers::from_raw_buffers(&mut self.outputs.buffers, block.frames),
-            )
+        let steady_time = self.steady_time.of_block(block.steady_time, block.frames);
+        let (in_events, out_events) = (self.in_events.list(), self.out_events.list());
+        let process = clap_process {
+            steady_time: steady_time as i64 & i64::MAX,
+            frames_count: block.frames,
+            transport: self.transport.1.as_raw(),
+            audio_inputs: self.inputs.buffers.as_ptr(),
+            audio_outputs: self.outputs.buffers.as_mut_ptr(),
+            audio_inputs_count: self.inputs.buffers.len() as u32,
+            audio_outputs_count: self.outputs.buffers.len() as u32,
+            in_events: in_events.as_ptr(),
+            out_events: out_events.as_ptr(),
         };
-        let result = plugin.process(
-            &inputs,
-            &mut outputs,
-            &self.in_events.as_input(),
-            &mut OutputEvents::from_buffer(&mut self.out_events),
-            Some(self.steady_time.of_block(block.steady_time, block.frames)),
-            Some(&self.transport.1),
-        );
+        let _pool = self.pool.as_ref().map(Pool::enter);
+        let plugin = self.plugin.plugin_handle();
+        let Some(call) = plugin.as_raw().process else { return false };
+        // SAFETY: the plugin is active and started, and this is its audio thread. The buffers are
+        // good for the greatest block (contract of `bind`), and a block is never greater: the
+        // worker checks `frames` against what it was activated for. All lists live until after.
+        let status = unsafe { call(plugin.as_raw_ptr(), &process) };
         self.out_events.take(block.out_events);
-        self.shared.count_dropped(self.out_events.dropped());
-        result.is_ok()
+        self.shared.count_dropped(self.out_events.dropped() + self.in_events.lost());
+        // All that isn't an error means the same here: every active node runs in every block.
+        (CLAP_PROCESS_CONTINUE..=CLAP_PROCESS_SLEEP).contains(&status)
     }
+}
+
+/// Whether all samples have the same bits. Of a signal, this reads the first two.
+fn is_constant(samples: &[f32]) -> bool {
+    let [first, rest @ ..] = samples else { return true };
+    let first = first.to_bits();
+    // In runs, so that a silent channel costs next to nothing.
+    rest.first().is_none_or(|next| next.to_bits() == first)
+        && rest.chunks(16).all(|run| run.iter().fold(true, |same, s| same & (s.to_bits() == first)))
 }
 
 #[cfg(test)]
@@ -184,6 +232,20 @@ mod tests {
         // Blocks that the node took no part in are counted; an engine that begins anew goes on.
         let times = [0, 64, 192, 0, 64, 1000].map(|t| time.of_block(t, 64));
         assert_eq!(times, [0, 64, 192, 256, 320, 1256]);
+    }
+
+    #[test]
+    fn channels_of_one_value_are_marked() {
+        let floats = stride(40) / size_of::<f32>();
+        let mut audio = vec![0.0_f32; 4 * floats];
+        audio[floats + 39] = -0.0;
+        audio[2 * floats..2 * floats + 40].fill(0.25);
+        // What lies behind the block's end does not count.
+        audio[3 * floats + 40..].fill(1.0);
+        let mut buses = Buses::new(&[2, 2], audio.as_mut_ptr());
+        buses.pack(40);
+        buses.mark_constant(40);
+        assert_eq!(buses.buffers.iter().map(|b| b.constant_mask).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]

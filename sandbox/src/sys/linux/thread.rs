@@ -50,6 +50,16 @@ pub fn promote(thread: ThreadId, priority: i32) -> io::Result<()> {
     schedule(thread.0 as i32, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, priority)
 }
 
+/// The calling thread's priority in the realtime class; `None`: it is in another.
+pub fn realtime_priority() -> Option<i32> {
+    let mut parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a local that outlives the call.
+    let (class, known) =
+        unsafe { (libc::sched_getscheduler(0), libc::sched_getparam(0, &mut parameter)) };
+    let class = class & !libc::SCHED_RESET_ON_FORK;
+    (known == 0 && class == libc::SCHED_FIFO).then_some(parameter.sched_priority)
+}
+
 #[inline]
 fn schedule(thread: i32, policy: i32, priority: i32) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: priority };
