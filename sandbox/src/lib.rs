@@ -28,13 +28,9 @@
 //!
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
-//! `sys::{fpu, linux::{library, memory, poll, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::{editor, processor}`, `format::vst3` apart from those of its modules
-//! `sys::{fpu, linux::{library, memory, process, thread}}`, `shm::view`, `format::clap`,
-//! `format::clap::processor`, `format::vst3` apart from those of its modules
-//! that touch no plugin; and in single
-//! `sys::{fpu, linux::{memory, process, thread}}`, `shm::view`, `format::clap` and its
-//! `extensions`, `lists`, `more_host`, `pool`, `presets` and `processor`; and in single
+//! `sys::{fpu, linux::{library, memory, poll, process, thread}}`, `shm::view`, `format::clap` and
+//! its `editor`, `extensions`, `lists`, `more_host`, `pool`, `presets` and `processor`,
+//! `format::vst3` apart from those of its modules that touch no plugin; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
 
 mod audio;

@@ -6,7 +6,6 @@
 
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
-use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, Preset, StateContext};
 use crate::format::{
     Descriptor, ListedPreset, Notice, PluginInfo, PluginRef, Preset, StateContext,
 };

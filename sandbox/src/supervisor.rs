@@ -19,8 +19,6 @@ pub use worker::Worker;
 pub(crate) use worker::hand_over;
 
 use crate::error::Error;
-use crate::format::Descriptor;
-use crate::protocol::{Hello, VERSION, WORKER_ARGUMENT};
 use crate::format::{Descriptor, ListedPreset};
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
 use crate::shm::{BlockView, DoorbellView};

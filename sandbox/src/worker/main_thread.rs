@@ -228,6 +228,8 @@ impl Worker {
             }
             Request::CloseEditor(number) => {
                 self.close_editor(number);
+                Ok(Answer::Done)
+            }
             Request::SetParams(number, values) => {
                 self.plugin(number)?.instance.set_params(&values)?;
                 Ok(Answer::Done)

@@ -4,7 +4,6 @@
 //! an atomic, a lock-free queue, or (timers) a lock that only main threads take.
 
 use super::super::wish::Wish;
-use super::Notice;
 use super::editor::EditorShared;
 use super::{Notice, more_host};
 use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAudioPortsImpl};
@@ -25,10 +24,9 @@ use clack_extensions::timer::{HostTimer, HostTimerImpl, TimerId};
 use clack_host::prelude::*;
 use crossbeam_queue::ArrayQueue;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::ffi::CStr;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -179,14 +177,13 @@ impl Shared {
             timers: Mutex::new(Vec::with_capacity(TIMERS)),
             next_timer: AtomicU32::new(0),
             editor: EditorShared::new(),
+            misplaced: AtomicU32::new(0),
+            preset_error: Mutex::new(None),
         }
     }
 
     pub(super) fn wake(&self) {
         (self.wake_main)();
-            misplaced: AtomicU32::new(0),
-            preset_error: Mutex::new(None),
-        }
     }
 
     fn is_main_thread(&self) -> bool {

@@ -278,6 +278,7 @@ impl Instance for Vst3Instance {
             has_state: true,
             has_editor: self.has_editor == Some(true),
             presets: self.units.as_ref().map(programs::list).unwrap_or_default(),
+            ..PluginInfo::default()
         }
     }
 
