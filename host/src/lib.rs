@@ -7,6 +7,7 @@
 //! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`midi_file`], [`automation`] | what is played offline |
 //! | [`cli`] | the command line |
 //!
 //! # Threads
@@ -15,12 +16,14 @@
 //! | control (the one that made the [`Session`](session::Session)) | everything but the next line |
 //! | the driver's realtime thread | [`EngineCallback`](session::EngineCallback), between a driver's start and stop |
 
+pub mod automation;
 pub mod bench;
 pub mod cli;
 pub mod drivers;
 pub mod error;
 pub mod join;
 pub mod measure;
+pub mod midi_file;
 pub mod plugins;
 pub mod render;
 pub mod report;
