@@ -155,6 +155,11 @@ impl Song {
 
     /// Reads the bytes of a file. The error says what is wrong with them.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        // midly 0.5 negates this frame rate, which overflows.
+        let rate_at = bytes.windows(4).position(|name| name == b"MThd").map(|at| at + 12);
+        if rate_at.and_then(|at| bytes.get(at)) == Some(&0x80) {
+            return Err("its header's time code has an impossible frame rate".into());
+        }
         let (header, tracks) =
             midly::parse(bytes).map_err(|e| format!("it is not a standard MIDI file ({e})"))?;
         let declared = tracks.size_hint().0;
@@ -391,6 +396,7 @@ mod tests {
         assert!(Song::parse(b"").is_err());
         assert!(Song::parse(&file(0, [0, 0], &[&END])).is_err());
         assert!(Song::parse(&file(0, [0, 96], &[])).is_err());
+        assert!(Song::parse(&file(0, [0x80, 0], &[&END])).is_err());
         let song = Song::parse(&file(0, [0, 96], &[&[0, 0x90, 60, 100]])).unwrap();
         assert_eq!((song.messages.len(), song.warnings.len()), (1, 1));
         let mut cut = file(1, [0, 96], &[&END, &END]);
