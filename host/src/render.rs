@@ -192,9 +192,14 @@ struct Render<'a> {
 }
 
 impl Render<'_> {
-    fn connect(&self, chain: &mut Chain, score: &Score) -> Result<(Connected, Source), Error> {
+    fn connect(
+        &self,
+        chain: &mut Chain,
+        score: &Score,
+        again: bool,
+    ) -> Result<(Connected, Source), Error> {
         let mut connected = chain.connect(self.rate, self.supervisor.timeout)?;
-        let events = score.timed(&connected.arrivals);
+        let events = score.timed(&connected.arrivals, again);
         let source = Source::new(SourceParts {
             reader: self.options.input.as_deref().map(WavReader::open).transpose()?,
             channels: self.channels,
@@ -215,7 +220,7 @@ impl Render<'_> {
         score: &Score,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Rendered, Error> {
-        let (mut connected, mut source) = self.connect(chain, score)?;
+        let (mut connected, mut source) = self.connect(chain, score, false)?;
         let mut sink = Sink::new(self, &connected, chain.tail())?;
         let mut first = None;
         let mut once = |batch| {
@@ -229,7 +234,7 @@ impl Render<'_> {
         // costs nothing: begin again, once.
         if chain.wants_restart()? {
             drop(connected);
-            (connected, source) = self.connect(chain, score)?;
+            (connected, source) = self.connect(chain, score, true)?;
             sink.latency(connected.latency, chain.tail());
             first = None;
         }

@@ -13,6 +13,8 @@ use std::collections::HashMap;
 pub(super) struct Score {
     /// By place in the chain, in time order.
     events: Vec<Vec<Entry>>,
+    /// What automated parameters were before: place, parameter, value.
+    before: Vec<(usize, u32, f64)>,
     /// Tempo and time signatures.
     pub(super) meter: Meter,
     /// Length of the MIDI file in frames.
@@ -29,6 +31,9 @@ struct Entry {
     /// Before all audio, not with it.
     at_start: bool,
 }
+
+/// Points of one parameter: frame, value, whether in a straight line from the one before.
+type Line = Vec<(u64, f64, bool)>;
 
 /// Frames between two points of a ramp.
 const RAMP_STEP: u64 = 64;
@@ -52,6 +57,7 @@ impl Score {
         let places = options.chain.len();
         let mut score = Self {
             events: vec![Vec::new(); places],
+            before: Vec::new(),
             meter: Meter::default(),
             frames: 0,
             notes: Vec::new(),
@@ -144,7 +150,7 @@ impl Score {
         chain: &mut Chain,
         rate: u32,
     ) -> Result<(), Error> {
-        let mut lines: HashMap<(usize, u32), (Param, Vec<(u64, f64, bool)>)> = HashMap::new();
+        let mut lines: HashMap<(usize, u32), (Param, Line)> = HashMap::new();
         for point in &automation.points {
             let Point { line, time, param, value, plugin, linear } = point;
             let say = |column: &str, reason: String| Error::Automation {
@@ -175,6 +181,7 @@ impl Score {
         lines.sort_by_key(|(key, _)| *key);
         for ((place, id), (param, mut points)) in lines {
             points.sort_by_key(|(frame, ..)| *frame);
+            self.before.push((place, id, param.value));
             let mut before = (0, param.value);
             for (frame, number, linear) in points {
                 let mut send = |frame, number| {
@@ -211,17 +218,24 @@ impl Score {
 
     /// When each event reaches its plugin, by place: audio comes to plugins behind others late by
     /// their delay, and what belongs to it with it. Never more than [`MOST_AT_ONCE`] at a frame.
-    pub(super) fn timed(&self, arrivals: &[u64]) -> Vec<Vec<(u64, EventKind)>> {
-        let timed = |(events, arrival): (&Vec<Entry>, &u64)| {
+    ///
+    /// `again`: the plugins have heard a part of it, so their parameters are put back first.
+    pub(super) fn timed(&self, arrivals: &[u64], again: bool) -> Vec<Vec<(u64, EventKind)>> {
+        let back = |place: usize| {
+            let mine = self.before.iter().filter(move |(at, ..)| again && *at == place);
+            mine.map(|(_, param, number)| (0, value(*param, *number)))
+        };
+        let timed = |(place, (events, arrival)): (usize, (&Vec<Entry>, &u64))| {
             let time = |e: &Entry| if e.at_start { 0 } else { e.frame.saturating_add(*arrival) };
-            let mut all: Vec<_> = events.iter().map(|e| (time(e), e.kind)).collect();
+            let mut all: Vec<_> = back(place).collect();
+            all.extend(events.iter().map(|e| (time(e), e.kind)));
             all.sort_by_key(|(frame, _)| *frame);
             for at in MOST_AT_ONCE..all.len() {
                 all[at].0 = all[at].0.max(all[at - MOST_AT_ONCE].0 + 1).max(all[at - 1].0);
             }
             all
         };
-        self.events.iter().zip(arrivals).map(timed).collect()
+        self.events.iter().zip(arrivals).enumerate().map(timed).collect()
     }
 }
 
