@@ -29,6 +29,32 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A MIDI file can't be read.
+    #[error("{path}: {reason}", path = path.display())]
+    Midi {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A line of an automation file makes no sense.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Automation {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// Why, with the column, and what to do.
+        reason: String,
+    },
+    /// A file with a plugin's state or parameters can't be used.
+    #[error("{path}: {reason}", path = path.display())]
+    State {
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A file is not a report of `bench`, or of another version of it.
     #[error("{path}: {reason}", path = path.display())]
     Report {

@@ -8,6 +8,7 @@
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`midi_file`], [`automation`] | what is played offline |
 //! | [`cli`] | the command line |
 //!
 //! # Threads
@@ -16,6 +17,7 @@
 //! | control (the one that made the [`Session`](session::Session)) | everything but the next line |
 //! | the driver's realtime thread | [`EngineCallback`](session::EngineCallback), between a driver's start and stop |
 
+pub mod automation;
 pub mod bench;
 pub mod catalog;
 pub mod check;
@@ -24,6 +26,7 @@ pub mod drivers;
 pub mod error;
 pub mod join;
 pub mod measure;
+pub mod midi_file;
 pub mod plugins;
 pub mod render;
 pub mod report;

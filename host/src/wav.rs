@@ -264,6 +264,7 @@ impl WavWriter {
                 _ => hound::SampleFormat::Int,
             },
         };
+        unfinished().push(temporary.clone());
         let file = File::create_new(&temporary).map_err(|e| io(path, e))?;
         let file = match hound::WavWriter::new(BufWriter::with_capacity(1 << 16, file), spec) {
             Ok(file) => file,
@@ -364,8 +365,22 @@ impl WavWriter {
     }
 }
 
+/// Files that are being written, under their temporary names.
+fn unfinished() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    static UNFINISHED: std::sync::Mutex<Vec<PathBuf>> = std::sync::Mutex::new(Vec::new());
+    UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Removes all files that are being written: this process is about to end.
+pub(crate) fn remove_unfinished() {
+    for temporary in unfinished().drain(..) {
+        let _ = fs::remove_file(temporary);
+    }
+}
+
 impl Drop for WavWriter {
     fn drop(&mut self) {
+        unfinished().retain(|temporary| *temporary != self.temporary);
         if self.file.take().is_some() {
             // Nobody can act on a failure here: the file has a temporary name.
             let _ = fs::remove_file(&self.temporary);

@@ -36,7 +36,7 @@ impl LocalPlugin {
         if std::mem::take(&mut self.active) {
             self.instance.deactivate()?;
         }
-        let mut processor = self.instance.activate(activation)?;
+        let mut processor = format::batch::activate(self.instance.as_mut(), activation)?;
         let latency = self.instance.latency();
         self.active = true;
         if !processor.start() {
@@ -50,7 +50,8 @@ impl LocalPlugin {
             ports.iter().map(|port| port.channels).collect()
         };
         let (inputs, outputs) = (buses(&self.info.inputs), buses(&self.info.outputs));
-        let packed = |buses: &[u32]| Packed::new(buses.iter().sum(), activation.max_frames);
+        let longest = activation.max_frames.max(activation.batch_frames);
+        let packed = |buses: &[u32]| Packed::new(buses.iter().sum(), longest);
         let mut local = LocalProcessor {
             processor,
             input: packed(&inputs),
@@ -63,9 +64,15 @@ impl LocalPlugin {
         Ok((local, latency))
     }
 
-    /// The plugin itself: its state, its texts. What activates it is [`activate`](Self::activate).
+    /// The plugin itself, for all that has nothing to do with blocks.
     pub fn instance(&mut self) -> &mut dyn Instance {
-        &mut *self.instance
+        self.instance.as_mut()
+    }
+
+    /// Asks the plugin to describe itself anew.
+    pub fn refresh_info(&mut self) -> &PluginInfo {
+        self.info = self.instance.info();
+        &self.info
     }
 
     /// Does what the plugin asked to be done on its main thread.

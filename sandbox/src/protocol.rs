@@ -132,8 +132,11 @@ pub struct Activation {
     pub rate: f64,
     /// Fewest frames of a block.
     pub min_frames: u32,
-    /// Most frames of a block.
+    /// Most frames of a block, as the plugin sees it.
     pub max_frames: u32,
+    /// Most frames that are handed over at once. More than `max_frames`: the plugin gets them in
+    /// blocks of `max_frames`, one after the other. For offline work: fewer wakes.
+    pub batch_frames: u32,
     /// Whether blocks are rendered to a file, as fast or slow as it goes.
     pub offline: bool,
     /// Input buses that something is connected to, a bit each, from the lowest.
@@ -149,6 +152,7 @@ impl Activation {
             rate,
             min_frames: 1,
             max_frames,
+            batch_frames: max_frames,
             offline: false,
             connected_inputs: 1,
             connected_outputs: 1,

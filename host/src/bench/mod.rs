@@ -143,7 +143,7 @@ pub fn bench(
             tracks: vec![vec![options.plugin.clone(); most as usize]; options.tracks as usize],
             isolation,
             cores: cores.clone(),
-            separate: false,
+            ..SessionConfig::default()
         };
         let session = Session::load(supervisor, &config, &|| {})?;
         let mut rig = Rig::new(session, options, isolation, calibration);

@@ -7,6 +7,7 @@
 
 pub(crate) mod offline;
 pub(crate) mod program;
+pub(crate) mod render;
 
 use sandrack_host::plugins::test_library;
 use sandrack_sandbox::format::PluginRef;

@@ -8,6 +8,7 @@
 //! Loaders run inside workers. (In-process hosting uses them too, for one purpose: to be compared
 //! with.)
 
+pub(crate) mod batch;
 pub mod clap;
 mod describe;
 pub mod editor;

@@ -80,10 +80,11 @@ impl Node {
     /// The plugin's refusal; the node can be tried again with another activation.
     pub fn activate(&mut self, activation: Activation) -> Result<u32, Error> {
         self.deactivate()?;
-        if !(1..=MAX_FRAMES).contains(&activation.max_frames) {
+        let longest = activation.max_frames.max(activation.batch_frames);
+        if activation.max_frames == 0 || longest > MAX_FRAMES {
             return Err(Error::Plugin(PluginError::Absurd {
                 plugin: self.plugin.to_string(),
-                what: format!("blocks of {} frames: 1..={MAX_FRAMES}", activation.max_frames),
+                what: format!("blocks of {longest} frames: 1..={MAX_FRAMES}"),
             }));
         }
         let activate = Request::Activate(self.number, activation);
@@ -93,7 +94,7 @@ impl Node {
         let name = &self.plugin;
         let shape = OutboxShape {
             buses: self.info.outputs.iter().map(|port| port.channels).collect(),
-            max_frames: activation.max_frames,
+            max_frames: longest,
         };
         let memory = || Error::system(format!("{name}: making shared memory"));
         let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;

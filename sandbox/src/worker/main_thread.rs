@@ -192,8 +192,9 @@ impl Worker {
             Request::Activate(number, activation) => {
                 let plugin = self.plugin(number)?;
                 plugin.input_channels = plugin.instance.input_channels();
-                plugin.max_frames = activation.max_frames;
-                plugin.idle_processor = Some(plugin.instance.activate(activation)?);
+                plugin.max_frames = activation.max_frames.max(activation.batch_frames);
+                let processor = format::batch::activate(plugin.instance.as_mut(), activation)?;
+                plugin.idle_processor = Some(processor);
                 let (latency, tail) = (plugin.instance.latency(), plugin.instance.tail());
                 Ok(Answer::Activated { latency, tail })
             }

@@ -1,0 +1,309 @@
+//! What happens to the plugins while rendering: parameters, automation and notes, frame by frame.
+
+use super::chain::Chain;
+use super::{ParamSetting, RenderOptions};
+use crate::automation::{Automation, Point, Time, nearest};
+use crate::error::Error;
+use crate::midi_file::{Bytes, Meter, Song};
+use sandrack_engine::event::{EventKind, NoteAddress};
+use sandrack_sandbox::format::{Param, PluginInfo};
+use std::collections::HashMap;
+
+/// Everything that happens, by plugin.
+pub(super) struct Score {
+    /// By place in the chain, in time order.
+    events: Vec<Vec<Entry>>,
+    /// What automated parameters were before: place, parameter, value.
+    before: Vec<(usize, u32, f64)>,
+    /// Tempo and time signatures.
+    pub(super) meter: Meter,
+    /// Length of the MIDI file in frames.
+    pub(super) frames: u64,
+    /// What the user should know.
+    pub(super) notes: Vec<String>,
+}
+
+/// An event, at a frame of the file.
+#[derive(Clone, Copy)]
+struct Entry {
+    frame: u64,
+    kind: EventKind,
+    /// Before all audio, not with it.
+    at_start: bool,
+}
+
+/// Points of one parameter: frame, value, whether in a straight line from the one before.
+type Line = Vec<(u64, f64, bool)>;
+
+/// Frames between two points of a ramp.
+const RAMP_STEP: u64 = 64;
+/// Most events of a plugin: what a ramp over hours makes.
+const MAX_EVENTS: usize = 4_000_000;
+
+/// A parameter's value, from the start.
+fn value(param: u32, value: f64) -> EventKind {
+    EventKind::ParamValue { param, note: NoteAddress::ALL, value }
+}
+
+impl Score {
+    /// Reads all files, and asks the plugins what names and texts mean. `restored`: values from
+    /// state files, by place.
+    pub(super) fn new(
+        options: &RenderOptions,
+        chain: &mut Chain,
+        rate: u32,
+        restored: &[(usize, u32, f64)],
+    ) -> Result<Self, Error> {
+        let places = options.chain.len();
+        let mut score = Self {
+            events: vec![Vec::new(); places],
+            before: Vec::new(),
+            meter: Meter::default(),
+            frames: 0,
+            notes: Vec::new(),
+        };
+        for &(place, param, number) in restored {
+            let kind = value(param, number);
+            score.events[place].push(Entry { frame: 0, kind, at_start: true });
+        }
+        for ParamSetting { place, param, value: text } in &options.params {
+            let say = |reason| Error::Usage(format!("--param {param}={text}: {reason}"));
+            let (place, found) = find_param(chain, *place, "", param).map_err(say)?;
+            let number = number_of(chain, place, &found, text)?.map_err(say)?;
+            let kind = value(found.id, number);
+            score.events[place].push(Entry { frame: 0, kind, at_start: true });
+        }
+        if let Some(path) = &options.midi {
+            let song = Song::read(path)?;
+            let shown = path.display();
+            score.notes.extend(song.warnings.iter().map(|w| format!("{shown}: {w}")));
+            score.play(song, chain, rate, &shown.to_string())?;
+        }
+        if let Some(path) = &options.automation {
+            score.automate(&Automation::read(path)?, chain, rate)?;
+        }
+        for events in &mut score.events {
+            events.sort_by_key(|entry| entry.frame);
+        }
+        Ok(score)
+    }
+
+    /// Sends a song to the first plugin that takes notes.
+    fn play(&mut self, song: Song, chain: &Chain, rate: u32, path: &str) -> Result<(), Error> {
+        let takes_notes = |place: &usize| !chain.info(*place).note_inputs.is_empty();
+        let Some(place) = (0..self.events.len()).find(takes_notes) else {
+            return Err(Error::Usage(format!("--midi {path}: no plugin of the chain takes notes")));
+        };
+        let frame = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
+        let mut sounding = [[0u32; 128]; 16];
+        let mut sustained = [false; 16];
+        let mut exclusive = 0;
+        for message in &song.messages {
+            let Bytes::Channel(bytes) = message.bytes else {
+                exclusive += 1;
+                continue;
+            };
+            let channel = usize::from(bytes[0] & 15);
+            let key = usize::from(bytes[1] & 127);
+            match bytes[0] & 0xf0 {
+                0x90 => sounding[channel][key] += 1,
+                0x80 => sounding[channel][key] = sounding[channel][key].saturating_sub(1),
+                0xb0 if key == 64 => sustained[channel] = bytes[2] >= 64,
+                _ => {}
+            }
+            self.send(place, frame(message.seconds), bytes);
+        }
+        if exclusive > 0 {
+            self.notes.push(format!("{path}: {exclusive} system-exclusive messages are left out"));
+        }
+        self.frames = frame(song.seconds);
+        for channel in 0..16u8 {
+            if sustained[usize::from(channel)] {
+                self.send(place, self.frames, [0xb0 | channel, 64, 0]);
+            }
+            for key in 0..128u8 {
+                for _ in 0..sounding[usize::from(channel)][usize::from(key)] {
+                    self.send(place, self.frames, [0x80 | channel, key, 64]);
+                }
+            }
+        }
+        self.meter = song.meter;
+        Ok(())
+    }
+
+    /// Notes as notes, which every port that takes any understands; the rest as it is.
+    fn send(&mut self, place: usize, frame: u64, [status, a, b]: [u8; 3]) {
+        let channel = i16::from(status & 15);
+        let note = NoteAddress { note_id: -1, port: 0, channel, key: i16::from(a) };
+        let velocity = f64::from(b) / 127.0;
+        let kind = match status & 0xf0 {
+            0x90 => EventKind::NoteOn { note, velocity },
+            0x80 => EventKind::NoteOff { note, velocity },
+            _ => EventKind::Midi { port: 0, data: [status, a, b] },
+        };
+        self.events[place].push(Entry { frame, kind, at_start: false });
+    }
+
+    fn automate(
+        &mut self,
+        automation: &Automation,
+        chain: &mut Chain,
+        rate: u32,
+    ) -> Result<(), Error> {
+        let mut lines: HashMap<(usize, u32), (Param, Line)> = HashMap::new();
+        for point in &automation.points {
+            let Point { line, time, param, value, plugin, linear } = point;
+            let say = |column: &str, reason: String| Error::Automation {
+                path: automation.path.clone(),
+                line: *line,
+                reason: format!("column '{column}': {reason}"),
+            };
+            let place = match plugin.as_str() {
+                "" => None,
+                name => Some(chain.place(name).map_err(|e| say("plugin", e))?),
+            };
+            let (place, found) =
+                find_param(chain, place, plugin, param).map_err(|e| say("param", e))?;
+            if found.read_only {
+                return Err(say("param", format!("'{}' is shown, not set", found.name)));
+            }
+            let number = number_of(chain, place, &found, value)?.map_err(|e| say("value", e))?;
+            let frames = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
+            let frame = match *time {
+                Time::Seconds(seconds) => frames(seconds),
+                Time::Frames(frame) => frame,
+                Time::Beats(beats) => frames(self.meter.seconds_at(beats)),
+            };
+            let of_param = lines.entry((place, found.id)).or_insert_with(|| (found, Vec::new()));
+            of_param.1.push((frame, number, *linear));
+        }
+        let mut lines: Vec<_> = lines.into_iter().collect();
+        lines.sort_by_key(|(key, _)| *key);
+        for ((place, id), (param, mut points)) in lines {
+            points.sort_by_key(|(frame, ..)| *frame);
+            self.before.push((place, id, param.value));
+            let mut before = (0, param.value);
+            for (frame, number, linear) in points {
+                let mut send = |frame, number| {
+                    let kind = value(id, number);
+                    self.events[place].push(Entry { frame, kind, at_start: false });
+                };
+                if linear && number != before.1 {
+                    let length = frame - before.0;
+                    if length / RAMP_STEP > MAX_EVENTS as u64 {
+                        return Err(Error::Automation {
+                            path: automation.path.clone(),
+                            line: 1,
+                            reason: format!("a ramp of '{}' is too long", param.name),
+                        });
+                    }
+                    for at in (RAMP_STEP..length).step_by(RAMP_STEP as usize) {
+                        let part = at as f64 / length as f64;
+                        send(before.0 + at, before.1 + (number - before.1) * part);
+                    }
+                }
+                send(frame, number);
+                before = (frame, number);
+                if self.events[place].len() > MAX_EVENTS {
+                    return Err(Error::Automation {
+                        path: automation.path.clone(),
+                        line: 1,
+                        reason: format!("it makes more than {MAX_EVENTS} events"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When each event reaches its plugin, by place: audio comes to plugins behind others late by
+    /// their delay, and what belongs to it with it. Never more than [`MOST_AT_ONCE`] at a frame.
+    ///
+    /// `again`: the plugins have heard a part of it, so their parameters are put back first.
+    pub(super) fn timed(&self, arrivals: &[u64], again: bool) -> Vec<Vec<(u64, EventKind)>> {
+        let back = |place: usize| {
+            let mine = self.before.iter().filter(move |(at, ..)| again && *at == place);
+            mine.map(|(_, param, number)| (0, value(*param, *number)))
+        };
+        let timed = |(place, (events, arrival)): (usize, (&Vec<Entry>, &u64))| {
+            let time = |e: &Entry| if e.at_start { 0 } else { e.frame.saturating_add(*arrival) };
+            let mut all: Vec<_> = back(place).collect();
+            all.extend(events.iter().map(|e| (time(e), e.kind)));
+            all.sort_by_key(|(frame, _)| *frame);
+            for at in MOST_AT_ONCE..all.len() {
+                all[at].0 = all[at].0.max(all[at - MOST_AT_ONCE].0 + 1).max(all[at - 1].0);
+            }
+            all
+        };
+        self.events.iter().zip(arrivals).enumerate().map(timed).collect()
+    }
+}
+
+/// Events that a plugin is sent in one block: leaves room for what other plugins send it.
+pub(super) const MOST_AT_ONCE: usize = 192;
+
+fn find_param(
+    chain: &Chain,
+    place: Option<usize>,
+    plugin: &str,
+    name: &str,
+) -> Result<(usize, Param), String> {
+    let places: Vec<usize> = match place {
+        Some(place) if place >= chain.places() => {
+            return Err(format!("there are {} plugins in the chain", chain.places()));
+        }
+        Some(place) => vec![place],
+        None => (0..chain.places()).collect(),
+    };
+    let found: Vec<(usize, &Param)> = places
+        .iter()
+        .filter_map(|&place| Some((place, param_of(chain.info(place), name)?)))
+        .collect();
+    match found.as_slice() {
+        [(place, param)] => Ok((*place, (*param).clone())),
+        [] => {
+            let all = places.iter().flat_map(|&place| &chain.info(place).params);
+            let near = nearest(name, all.map(|param| param.name.as_str()));
+            let near = near.map(|near| format!("; do you mean '{near}'?")).unwrap_or_default();
+            let whose = if plugin.is_empty() { "" } else { " of this plugin" };
+            Err(format!("there is no parameter '{name}'{whose}{near}"))
+        }
+        [(first, _), .., (last, _)] => Err(format!(
+            "plugins {} and {} both have a parameter '{name}': say which one's",
+            first + 1,
+            last + 1
+        )),
+    }
+}
+
+/// By name, by name without regard to case, by `group/name`, or by `#number`.
+fn param_of<'a>(info: &'a PluginInfo, name: &str) -> Option<&'a Param> {
+    let by = |test: &dyn Fn(&&Param) -> bool| info.params.iter().find(test);
+    let number = name.strip_prefix('#').and_then(|digits| digits.parse::<u32>().ok());
+    by(&|param| param.name == name)
+        .or_else(|| by(&|param| number == Some(param.id)))
+        .or_else(|| by(&|param| param.name.eq_ignore_ascii_case(name)))
+        .or_else(|| by(&|param| format!("{}/{}", param.module, param.name) == name))
+}
+
+fn number_of(
+    chain: &mut Chain,
+    place: usize,
+    param: &Param,
+    text: &str,
+) -> Result<Result<f64, String>, Error> {
+    let (min, max, name) = (param.min, param.max, &param.name);
+    let number = match text.trim().parse::<f64>() {
+        Ok(number) => Some(number),
+        Err(_) => chain.text_to_value(place, param.id, text.trim())?,
+    };
+    Ok(match number {
+        Some(number) if number >= min && number <= max => Ok(number),
+        Some(number) => Err(format!("{number} is not in the range of '{name}', {min} to {max}")),
+        None => Err(format!(
+            "'{text}' means nothing to '{name}', whose value is {} now and whose range is {min} \
+             to {max}",
+            param.text
+        )),
+    })
+}

@@ -1,0 +1,106 @@
+//! One plugin of a session, wherever it runs: what it is asked outside the blocks.
+
+use super::{Place, Plugin, Session};
+use crate::error::Error;
+use sandrack_sandbox::format::{PluginInfo, Preset, StateContext};
+
+impl Plugin {
+    pub(super) fn info(&self) -> &PluginInfo {
+        match &self.place {
+            Place::Worker(node) => node.info(),
+            Place::Here(local, _) => local.info(),
+        }
+    }
+}
+
+/// Plugins are named by track and place in it, both from 0; others than there are panic.
+impl Session {
+    /// The plugin's name, with its number in the session.
+    pub fn name(&self, track: usize, plugin: usize) -> &str {
+        &self.tracks[track][plugin].name
+    }
+
+    /// Its delay in frames, as of the last [`connect`](Self::connect).
+    pub fn latency(&self, track: usize, plugin: usize) -> u32 {
+        self.tracks[track][plugin].latency
+    }
+
+    /// How long it sounds on behind its input, in frames, as of the last
+    /// [`connect`](Self::connect); `u32::MAX`: without end.
+    pub fn tail(&self, track: usize, plugin: usize) -> u32 {
+        self.tracks[track][plugin].tail
+    }
+
+    /// Asks a plugin to describe itself anew: its parameters' values are those of now.
+    pub fn refresh_info(&mut self, track: usize, plugin: usize) -> Result<&PluginInfo, Error> {
+        match &mut self.tracks[track][plugin].place {
+            Place::Worker(node) => Ok(node.refresh_info()?),
+            Place::Here(local, _) => Ok(local.refresh_info()),
+        }
+    }
+
+    /// The value that a text means to a plugin; `None`: nothing.
+    pub fn text_to_value(
+        &mut self,
+        track: usize,
+        plugin: usize,
+        param: u32,
+        text: &str,
+    ) -> Result<Option<f64>, Error> {
+        match &mut self.tracks[track][plugin].place {
+            Place::Worker(node) => Ok(node.text_to_value(param, text)?),
+            Place::Here(local, _) => Ok(local.instance().text_to_value(param, text)),
+        }
+    }
+
+    /// A plugin's state.
+    pub fn save_state(
+        &mut self,
+        track: usize,
+        plugin: usize,
+        context: StateContext,
+    ) -> Result<Vec<u8>, Error> {
+        match &mut self.tracks[track][plugin].place {
+            Place::Worker(node) => Ok(node.save_state(context)?),
+            Place::Here(local, _) => {
+                local.instance().save_state(context).map_err(|e| Error::Sandbox(e.into()))
+            }
+        }
+    }
+
+    /// Gives a plugin a state.
+    pub fn load_state(
+        &mut self,
+        track: usize,
+        plugin: usize,
+        state: &[u8],
+        context: StateContext,
+    ) -> Result<(), Error> {
+        match &mut self.tracks[track][plugin].place {
+            Place::Worker(node) => Ok(node.load_state(state.to_vec(), context)?),
+            Place::Here(local, _) => {
+                local.instance().load_state(state, context).map_err(|e| Error::Sandbox(e.into()))
+            }
+        }
+    }
+
+    /// Gives a plugin a preset.
+    pub fn load_preset(
+        &mut self,
+        track: usize,
+        plugin: usize,
+        preset: &Preset,
+    ) -> Result<(), Error> {
+        match &mut self.tracks[track][plugin].place {
+            Place::Worker(node) => Ok(node.load_preset(preset.clone())?),
+            Place::Here(local, _) => {
+                local.instance().load_preset(preset).map_err(|e| Error::Sandbox(e.into()))
+            }
+        }
+    }
+
+    /// Lets the next [`connect`](Self::connect) activate all plugins anew: what sounds is forgotten.
+    pub fn restart(&mut self) {
+        self.tracks.iter_mut().flatten().for_each(|plugin| plugin.activation = None);
+    }
+}
