@@ -7,9 +7,6 @@ use super::{Notice, more_host};
 use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAudioPortsImpl};
 use clack_extensions::latency::{HostLatency, HostLatencyImpl};
 use clack_extensions::log::{HostLog, HostLogImpl, LogSeverity};
-use clack_extensions::note_ports::{
-    HostNotePorts, HostNotePortsImpl, NoteDialects, NotePortRescanFlags,
-};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamRescanFlags,
 };
@@ -151,7 +148,7 @@ impl Wish {
 #[derive(Default)]
 pub(super) struct Wishes {
     /// Activation.
-    restart: Wish,
+    pub(super) restart: Wish,
     /// Reading the latency, as activation does.
     pub(super) latency: Wish,
     /// Activation: from then on, every block is processed.
@@ -391,7 +388,7 @@ impl HostHandlers for SandrackHost {
             .register::<HostAudioPorts>()
             .register::<HostLatency>()
             .register::<HostLog>()
-            .register::<HostNotePorts>()
+            .register::<more_host::NotePorts>()
             .register::<HostParams>()
             .register::<HostState>()
             .register::<HostTail>()
@@ -485,19 +482,6 @@ impl HostAudioPortsImpl for HostMain<'_> {
     fn rescan(&self, _flags: AudioPortRescanFlags) {
         self.0.is_right_thread(Call::AudioPortsRescan);
         self.0.raise(&self.0.wishes.restart);
-    }
-}
-
-impl HostNotePortsImpl for HostMain<'_> {
-    fn supported_dialects(&self) -> NoteDialects {
-        NoteDialects::CLAP | NoteDialects::MIDI
-    }
-    fn rescan(&self, flags: NotePortRescanFlags) {
-        self.0.is_right_thread(Call::NotePortsRescan);
-        // Which ports there are is asked when it is activated.
-        if flags.contains(NotePortRescanFlags::ALL) {
-            self.0.raise(&self.0.wishes.restart);
-        }
     }
 }
 
