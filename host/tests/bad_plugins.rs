@@ -240,6 +240,29 @@ fn a_plugin_that_lies_about_its_parameters_is_described_all_the_same() {
 }
 
 #[test]
+fn plugins_that_break_the_rules_in_every_block_are_rendered_all_the_same() {
+    for what in ["params-change", "wrong-threads", "refuses-all", "bad-events", "event-flood"] {
+        let plugin = hostile(what).to_string();
+        patiently(Use::Info, &plugin).assert_success();
+        let finished = patiently(Use::Render, &plugin);
+        finished.assert_success();
+        assert!(finished.file("out.wav").exists(), "{what}");
+    }
+}
+
+#[test]
+fn a_plugin_that_counts_its_ports_anew_each_time_harms_nobody() {
+    // What it says differs from call to call: there is nothing right to do with it, but it ends in
+    // an output or in one line.
+    let plugin = hostile("lies-port-counts").to_string();
+    patiently(Use::Info, &plugin).assert_success();
+    let finished = patiently(Use::Render, &plugin);
+    if !finished.status.success() {
+        finished.assert_error(&["lies-port-counts"]);
+    }
+}
+
+#[test]
 fn plugins_that_hang_at_the_end_are_used_all_the_same() {
     for what in ["destroy-hangs", "state-save-hangs"] {
         let plugin = hostile(what).to_string();

@@ -295,6 +295,44 @@ fn timers_run_and_calls_on_the_wrong_thread_are_told_in_debug_builds() {
 }
 
 #[test]
+fn each_call_on_the_wrong_thread_is_told_once_with_its_name() {
+    let plugin = common::hostile("wrong-threads");
+    let mut offline = common::offline::Offline::tracks(
+        &[vec![plugin]],
+        sandrack_host::report::Isolation::Plugin,
+        FRAMES,
+    );
+    for _ in 0..120 {
+        offline.step(&vec![vec![0.25; FRAMES as usize]; 2], common::offline::PATIENT);
+    }
+    offline.assert_all_well();
+    let worker = offline.session.workers()[0].clone();
+    worker.sync().unwrap();
+    let told: Vec<String> = worker
+        .take_notices()
+        .into_iter()
+        .filter_map(|(_, notice)| match notice {
+            Notice::Log(6, text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    for call in [
+        "latency.changed",
+        "state.mark_dirty",
+        "params.rescan",
+        "params.clear",
+        "params.request_flush",
+        "audio_ports.rescan",
+        "note_ports.rescan",
+        "preset_load.loaded",
+        "timer_support.register_timer",
+    ] {
+        let count = told.iter().filter(|text| text.starts_with(call)).count();
+        assert_eq!(count, usize::from(cfg!(debug_assertions)), "{call}: {told:?}");
+    }
+}
+
+#[test]
 fn presets_are_listed_without_a_plugin_and_loaded_into_one() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("contract.clap");

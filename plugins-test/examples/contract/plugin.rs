@@ -2,6 +2,9 @@
 
 use crate::{extensions, registers};
 use clap_sys::events::*;
+use clap_sys::ext::note_ports::{
+    CLAP_EXT_NOTE_PORTS, CLAP_NOTE_DIALECT_CLAP, CLAP_NOTE_DIALECT_MIDI, clap_host_note_ports,
+};
 use clap_sys::ext::thread_pool::{CLAP_EXT_THREAD_POOL, clap_host_thread_pool};
 use clap_sys::host::clap_host;
 use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
@@ -113,8 +116,11 @@ unsafe extern "C" fn init(plugin: *const clap_plugin) -> bool {
     unsafe {
         let contract = contract(plugin);
         extensions::register_timer(contract);
+        let ports = host_functions::<clap_host_note_ports>(contract.host, CLAP_EXT_NOTE_PORTS);
+        let dialects = ports.and_then(|ports| Some(ports.supported_dialects?(contract.host)));
         // Outside of process(), this has to be refused.
         request_exec(contract.host, 1) == Some(false)
+            && dialects == Some(CLAP_NOTE_DIALECT_CLAP | CLAP_NOTE_DIALECT_MIDI)
     }
 }
 

@@ -79,7 +79,12 @@ fn copy_name(text: &CStr, to: &mut [c_char]) {
 
 unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, _is_input: bool) -> u32 {
     // SAFETY: the plugin is alive.
-    if unsafe { is(plugin, What::LiesAudioPorts) } { 1_000_000 } else { 1 }
+    let hostile = unsafe { hostile(plugin) };
+    match hostile.what {
+        What::LiesAudioPorts => 1_000_000,
+        What::LiesPortCounts => 1 + hostile.asked.load(Relaxed) % 7,
+        _ => 1,
+    }
 }
 
 unsafe extern "C" fn audio_ports_get(
@@ -89,9 +94,15 @@ unsafe extern "C" fn audio_ports_get(
     info: *mut clap_audio_port_info,
 ) -> bool {
     // SAFETY: the plugin is alive.
-    let lies = unsafe { is(plugin, What::LiesAudioPorts) };
+    let (lies, what) = unsafe { (is(plugin, What::LiesAudioPorts), hostile(plugin).what) };
+    if what == What::RefusesAll {
+        return false;
+    }
+    // SAFETY: the plugin is alive.
+    let asked = unsafe { hostile(plugin) }.asked.fetch_add(1, Relaxed);
     // Lies alternate between ports that are far too large and ports that aren't there.
-    let absent = if lies { index % 2 == 1 } else { index > 0 };
+    let counts = what == What::LiesPortCounts;
+    let absent = if lies { index % 2 == 1 } else { index > 0 && !counts };
     if absent {
         return false;
     }
@@ -99,7 +110,11 @@ unsafe extern "C" fn audio_ports_get(
         id: 0,
         name: [0; _],
         flags: CLAP_AUDIO_PORT_IS_MAIN,
-        channel_count: if lies { u32::MAX } else { 2 },
+        channel_count: match what {
+            What::LiesAudioPorts => u32::MAX,
+            What::LiesPortCounts => 8u32.saturating_sub(asked),
+            _ => 2,
+        },
         port_type: CLAP_PORT_STEREO.as_ptr(),
         in_place_pair: if lies { u32::MAX - 1 } else { CLAP_INVALID_ID },
     };
@@ -136,7 +151,12 @@ unsafe extern "C" fn note_ports_get(
 
 unsafe extern "C" fn params_count(plugin: *const clap_plugin) -> u32 {
     // SAFETY: the plugin is alive.
-    if unsafe { is(plugin, What::LiesParams) } { 4_000_000_000 } else { 1 }
+    let hostile = unsafe { hostile(plugin) };
+    match hostile.what {
+        What::LiesParams => 4_000_000_000,
+        What::ParamsChange => 1 + (hostile.processed.load(Relaxed) % 2) as u32,
+        _ => 1,
+    }
 }
 
 unsafe extern "C" fn params_get_info(
@@ -145,13 +165,14 @@ unsafe extern "C" fn params_get_info(
     info: *mut clap_param_info,
 ) -> bool {
     // SAFETY: the plugin is alive.
-    let lies = unsafe { is(plugin, What::LiesParams) };
-    let absent = if lies { index % 2 == 1 } else { index > 0 };
-    if absent {
+    let (lies, what) = unsafe { (is(plugin, What::LiesParams), hostile(plugin).what) };
+    let more = what == What::ParamsChange;
+    let absent = if lies { index % 2 == 1 } else { index > 0 && !more };
+    if absent || what == What::RefusesAll {
         return false;
     }
     let mut param = clap_param_info {
-        id: BLOCK,
+        id: if more { BLOCK + index } else { BLOCK },
         flags: CLAP_PARAM_IS_STEPPED | CLAP_PARAM_IS_AUTOMATABLE,
         cookie: ptr::null_mut(),
         name: [0; _],
@@ -181,7 +202,8 @@ unsafe extern "C" fn params_get_value(
     id: u32,
     value: *mut f64,
 ) -> bool {
-    if id != BLOCK {
+    // SAFETY: the plugin is alive.
+    if id != BLOCK || unsafe { is(plugin, What::RefusesAll) } {
         return false;
     }
     // SAFETY: the plugin is alive and the host passes valid memory.
@@ -202,7 +224,8 @@ unsafe extern "C" fn params_value_to_text(
     text: *mut c_char,
     capacity: u32,
 ) -> bool {
-    if id != BLOCK || capacity == 0 {
+    // SAFETY: the plugin is alive.
+    if id != BLOCK || capacity == 0 || unsafe { is(plugin, What::RefusesAll) } {
         return false;
     }
     let capacity = capacity as usize;
@@ -252,6 +275,9 @@ unsafe extern "C" fn save(plugin: *const clap_plugin, stream: *const clap_ostrea
     let hostile = unsafe { hostile(plugin) };
     if hostile.what == What::StateSaveHangs {
         sleep_forever();
+    }
+    if hostile.what == What::RefusesAll {
+        return false;
     }
     let state = hostile.block.load(Relaxed).to_le_bytes();
     let mut rest = &state[..];

@@ -13,7 +13,8 @@
 //! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `CLAP_PROCESS_ERROR`), `bad-events` (outputs events of absurd size, time, type, order and content, and a null pointer), `event-flood` (outputs 65536 notes) |
 //! | `destroy` | `destroy-hangs` |
 //! | `state.save` | `state-save-hangs` |
-//! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names) |
+//! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names), `lies-port-counts` (as many ports as were asked for before, with fewer channels each time), `refuses-all` (returns false from every call but `init`, `activate` and `start_processing`) |
+//! | every block | `params-change` (has one parameter more or less and says so from there), `wrong-threads` (calls what the host has for the main thread, asks for a restart, and does so from a thread of its own too) |
 //!
 //! What hangs outside of `process` sleeps, so that it costs test machines nothing.
 //!
@@ -32,6 +33,7 @@
 //! do so on purpose; nobody should load this into a process that has more to lose.
 #![allow(unsafe_code, reason = "implements and breaks a C interface, see above")]
 
+mod calls;
 mod extensions;
 mod plugin;
 mod strike;
@@ -93,7 +95,7 @@ extern "C" fn get_plugin_descriptor(
 
 unsafe extern "C" fn create_plugin(
     _factory: *const clap_plugin_factory,
-    _host: *const clap_host,
+    host: *const clap_host,
     id: *const c_char,
 ) -> *const clap_plugin {
     // SAFETY: the host passes a string, and the descriptors' ids are strings.
@@ -101,6 +103,6 @@ unsafe extern "C" fn create_plugin(
     let Some(index) = DESCRIPTORS.iter().position(|d| same(&d)) else { return ptr::null() };
     match What::ALL[index] {
         What::CreateNull => ptr::null(),
-        what => plugin::create(what, &DESCRIPTORS[index]),
+        what => plugin::create(what, &DESCRIPTORS[index], host),
     }
 }

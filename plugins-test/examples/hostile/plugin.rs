@@ -12,11 +12,12 @@ use clap_sys::audio_buffer::clap_audio_buffer;
 use clap_sys::events::{
     CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_PARAM_VALUE, clap_event_param_value, clap_input_events,
 };
+use clap_sys::host::clap_host;
 use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
 use crate::what::What;
-use crate::{extensions, strike, sys};
+use crate::{calls, extensions, strike, sys};
 
 /// The id of the parameter `block`.
 pub(crate) const BLOCK: u32 = 0;
@@ -34,14 +35,21 @@ pub(crate) struct Hostile {
     pub(crate) block: AtomicU32,
     /// The environment variable.
     block_override: Option<u32>,
+    pub(crate) host: *const clap_host,
     /// Blocks processed since activation.
-    processed: AtomicU64,
+    pub(crate) processed: AtomicU64,
+    /// Ports that were asked about.
+    pub(crate) asked: AtomicU32,
     /// What `scribble` may write to, as of `init`: later it may be unable to look.
     pub(crate) mappings: sys::Mappings,
 }
 
 /// A new plugin, which [`destroy`] frees.
-pub(crate) fn create(what: What, desc: &'static clap_plugin_descriptor) -> *const clap_plugin {
+pub(crate) fn create(
+    what: What,
+    desc: &'static clap_plugin_descriptor,
+    host: *const clap_host,
+) -> *const clap_plugin {
     let hostile = Box::into_raw(Box::new(Hostile {
         clap: clap_plugin {
             desc,
@@ -60,7 +68,9 @@ pub(crate) fn create(what: What, desc: &'static clap_plugin_descriptor) -> *cons
         what,
         block: AtomicU32::new(BLOCK_DEFAULT),
         block_override: std::env::var(BLOCK_VARIABLE).ok().and_then(|text| text.parse().ok()),
+        host,
         processed: AtomicU64::new(0),
+        asked: AtomicU32::new(0),
         mappings: sys::Mappings::default(),
     }));
     // SAFETY: `hostile` was just allocated and nobody else knows it.
@@ -160,6 +170,13 @@ unsafe extern "C" fn process(plugin: *const clap_plugin, process: *const clap_pr
 
     let block = hostile.block_override.unwrap_or_else(|| hostile.block.load(Relaxed)).into();
     let now = hostile.processed.fetch_add(1, Relaxed);
+    match hostile.what {
+        // SAFETY: the host outlives the plugin. The thread is the wrong one: that is the fault.
+        What::ParamsChange => unsafe { calls::rescan_params(hostile.host) },
+        // SAFETY: as above.
+        What::WrongThreads => unsafe { calls::from_here_and_elsewhere(hostile.host, now) },
+        _ => {}
+    }
     if now < block {
         return CLAP_PROCESS_CONTINUE;
     }

@@ -59,6 +59,10 @@ faults! {
     StateSaveHangs = "state-save-hangs",
     LiesAudioPorts = "lies-audio-ports",
     LiesParams = "lies-params",
+    LiesPortCounts = "lies-port-counts",
+    ParamsChange = "params-change",
+    RefusesAll = "refuses-all",
+    WrongThreads = "wrong-threads",
 }
 
 struct Features([*const c_char; 3]);

@@ -10,9 +10,6 @@ use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAu
 use clack_extensions::gui::HostGui;
 use clack_extensions::latency::{HostLatency, HostLatencyImpl};
 use clack_extensions::log::{HostLog, HostLogImpl, LogSeverity};
-use clack_extensions::note_ports::{
-    HostNotePorts, HostNotePortsImpl, NoteDialects, NotePortRescanFlags,
-};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamRescanFlags,
 };
@@ -121,7 +118,7 @@ struct Timer {
 #[derive(Default)]
 pub(super) struct Wishes {
     /// Activation.
-    restart: Wish,
+    pub(super) restart: Wish,
     /// Reading the latency, as activation does.
     pub(super) latency: Wish,
     /// Activation: from then on, every block is processed.
@@ -368,7 +365,7 @@ impl HostHandlers for SandrackHost {
             .register::<HostGui>()
             .register::<HostLatency>()
             .register::<HostLog>()
-            .register::<HostNotePorts>()
+            .register::<more_host::NotePorts>()
             .register::<HostParams>()
             .register::<HostPosixFd>()
             .register::<HostState>()
@@ -463,19 +460,6 @@ impl HostAudioPortsImpl for HostMain<'_> {
     fn rescan(&self, _flags: AudioPortRescanFlags) {
         self.0.is_right_thread(Call::AudioPortsRescan);
         self.0.raise(&self.0.wishes.restart);
-    }
-}
-
-impl HostNotePortsImpl for HostMain<'_> {
-    fn supported_dialects(&self) -> NoteDialects {
-        NoteDialects::CLAP | NoteDialects::MIDI
-    }
-    fn rescan(&self, flags: NotePortRescanFlags) {
-        self.0.is_right_thread(Call::NotePortsRescan);
-        // Which ports there are is asked when it is activated.
-        if flags.contains(NotePortRescanFlags::ALL) {
-            self.0.raise(&self.0.wishes.restart);
-        }
     }
 }
 

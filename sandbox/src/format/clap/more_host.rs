@@ -11,6 +11,7 @@ use super::pool;
 use clack_host::extensions::prelude::*;
 use clap_sys::ext::audio_ports_config::*;
 use clap_sys::ext::note_name::*;
+use clap_sys::ext::note_ports::*;
 use clap_sys::ext::preset_load::*;
 use clap_sys::ext::thread_pool::*;
 use clap_sys::ext::voice_info::*;
@@ -62,6 +63,15 @@ extension!(
     NoteNames,
     &[CLAP_EXT_NOTE_NAME],
     clap_host_note_name = clap_host_note_name { changed: Some(note_names_changed) }
+);
+// clack 0.2 hands out the address of a pointer to the functions: a plugin that calls one crashes.
+extension!(
+    NotePorts,
+    &[CLAP_EXT_NOTE_PORTS],
+    clap_host_note_ports = clap_host_note_ports {
+        supported_dialects: Some(supported_dialects),
+        rescan: Some(note_ports_rescan),
+    }
 );
 extension!(
     AudioPortsConfig,
@@ -139,6 +149,23 @@ unsafe extern "C" fn note_names_changed(host: *const clap_host) {
         with(host, |shared| {
             shared.is_right_thread(Call::NoteNameChanged);
             shared.raise(&shared.wishes.params);
+        });
+    }
+}
+
+extern "C" fn supported_dialects(_host: *const clap_host) -> clap_note_dialect {
+    CLAP_NOTE_DIALECT_CLAP | CLAP_NOTE_DIALECT_MIDI
+}
+
+unsafe extern "C" fn note_ports_rescan(host: *const clap_host, flags: u32) {
+    // SAFETY: the plugin passes what it was given.
+    unsafe {
+        with(host, |shared| {
+            shared.is_right_thread(Call::NotePortsRescan);
+            // Which ports there are is asked when it is activated.
+            if flags & CLAP_NOTE_PORTS_RESCAN_ALL != 0 {
+                shared.raise(&shared.wishes.restart);
+            }
         });
     }
 }
