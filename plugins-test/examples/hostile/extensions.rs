@@ -77,28 +77,35 @@ fn copy_name(text: &CStr, to: &mut [c_char]) {
     }
 }
 
-unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, _is_input: bool) -> u32 {
+unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, is_input: bool) -> u32 {
     // SAFETY: the plugin is alive.
-    if unsafe { is(plugin, What::LiesAudioPorts) } { 1_000_000 } else { 1 }
+    let hostile = unsafe { hostile(plugin) };
+    match hostile.what {
+        What::LiesAudioPorts => 1_000_000,
+        What::Grows if !is_input && hostile.rested.load(Relaxed) => 2,
+        _ => 1,
+    }
 }
 
 unsafe extern "C" fn audio_ports_get(
     plugin: *const clap_plugin,
     index: u32,
-    _is_input: bool,
+    is_input: bool,
     info: *mut clap_audio_port_info,
 ) -> bool {
     // SAFETY: the plugin is alive.
     let lies = unsafe { is(plugin, What::LiesAudioPorts) };
     // Lies alternate between ports that are far too large and ports that aren't there.
-    let absent = if lies { index % 2 == 1 } else { index > 0 };
+    // SAFETY: the plugin is alive.
+    let count = unsafe { audio_ports_count(plugin, is_input) };
+    let absent = if lies { index % 2 == 1 } else { index >= count };
     if absent {
         return false;
     }
     let mut port = clap_audio_port_info {
-        id: 0,
+        id: if lies { 0 } else { index },
         name: [0; _],
-        flags: CLAP_AUDIO_PORT_IS_MAIN,
+        flags: if lies || index == 0 { CLAP_AUDIO_PORT_IS_MAIN } else { 0 },
         channel_count: if lies { u32::MAX } else { 2 },
         port_type: CLAP_PORT_STEREO.as_ptr(),
         in_place_pair: if lies { u32::MAX - 1 } else { CLAP_INVALID_ID },

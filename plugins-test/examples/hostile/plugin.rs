@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::process;
 use std::ptr;
 use std::slice;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use clap_sys::audio_buffer::clap_audio_buffer;
 use clap_sys::events::{
     CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_PARAM_VALUE, clap_event_param_value, clap_input_events,
 };
+use clap_sys::host::clap_host;
 use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
@@ -29,6 +30,9 @@ const BLOCK_VARIABLE: &str = "SANDRACK_HOSTILE_BLOCK";
 /// What `clap_plugin::plugin_data` points to.
 pub(crate) struct Hostile {
     clap: clap_plugin,
+    pub(crate) host: *const clap_host,
+    /// Whether it was deactivated.
+    pub(crate) rested: AtomicBool,
     pub(crate) what: What,
     /// The parameter.
     pub(crate) block: AtomicU32,
@@ -41,7 +45,11 @@ pub(crate) struct Hostile {
 }
 
 /// A new plugin, which [`destroy`] frees.
-pub(crate) fn create(what: What, desc: &'static clap_plugin_descriptor) -> *const clap_plugin {
+pub(crate) fn create(
+    what: What,
+    desc: &'static clap_plugin_descriptor,
+    host: *const clap_host,
+) -> *const clap_plugin {
     let hostile = Box::into_raw(Box::new(Hostile {
         clap: clap_plugin {
             desc,
@@ -57,6 +65,8 @@ pub(crate) fn create(what: What, desc: &'static clap_plugin_descriptor) -> *cons
             get_extension: Some(get_extension),
             on_main_thread: Some(on_main_thread),
         },
+        host,
+        rested: AtomicBool::new(false),
         what,
         block: AtomicU32::new(BLOCK_DEFAULT),
         block_override: std::env::var(BLOCK_VARIABLE).ok().and_then(|text| text.parse().ok()),
@@ -128,7 +138,10 @@ unsafe extern "C" fn activate(
     true
 }
 
-extern "C" fn deactivate(_plugin: *const clap_plugin) {}
+unsafe extern "C" fn deactivate(plugin: *const clap_plugin) {
+    // SAFETY: the plugin is alive.
+    unsafe { hostile(plugin) }.rested.store(true, Relaxed);
+}
 
 unsafe extern "C" fn start_processing(plugin: *const clap_plugin) -> bool {
     // SAFETY: the plugin is alive.
@@ -164,7 +177,7 @@ unsafe extern "C" fn process(plugin: *const clap_plugin, process: *const clap_pr
         return CLAP_PROCESS_CONTINUE;
     }
     // SAFETY: as above.
-    unsafe { strike::strike(hostile, now == block, process) }
+    unsafe { strike::strike(hostile, now, now == block, process) }
 }
 
 impl Hostile {
