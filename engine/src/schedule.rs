@@ -485,6 +485,8 @@ impl Run<'_> {
                 // It may take longer: no note is to begin long after it was played, but what
                 // ends one must not be lost.
                 NodeOutcome::Busy => events.hold(|kind| !kind.starts_note()),
+                // It will be back, and is to be as it was set meanwhile.
+                NodeOutcome::Gone if node.out => events.hold(|kind| !kind.starts_note()),
                 _ => events.clear(),
             }
             late_nodes += u32::from(node.outcome.is_late());

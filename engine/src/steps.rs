@@ -46,7 +46,12 @@ impl Run<'_> {
                 }
             }
         }
-        self.rt.events_in[at].clear();
+        let events = &mut self.rt.events_in[at];
+        match self.rt.locals[at].is_absent() {
+            // Taken out: it will be back, and is to be as it was set meanwhile.
+            true => events.hold(|kind| !kind.starts_note()),
+            false => events.clear(),
+        }
     }
 
     fn read_driver(&mut self, at: usize, first: usize) {
