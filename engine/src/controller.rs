@@ -167,8 +167,8 @@ impl Controller {
         self.plans <= 1
     }
 
-    /// Takes a plugin out of the present plan: from the next block on its fallback is heard, as if
-    /// its process were gone, and nobody waits for it. As soon as [`taken_out`](Self::taken_out)
+    /// Takes a plugin out of the present plan: in the next block its fallback is faded in, after
+    /// that it takes no part, as if its process were gone, and nobody waits for it. As soon as [`taken_out`](Self::taken_out)
     /// has told so it may be deactivated. It is back with the next plan that has it: when it has
     /// been processing for as long as its latency it is heard again, with a ramp.
     pub fn take_out(&mut self, node: NodeId) -> Result<(), QueueFull> {

@@ -89,7 +89,7 @@ impl DelayLine {
     }
 
     /// Begins as a line that took the place of one without delay.
-    pub(crate) fn from_no_delay(mut self) -> Self {
+    pub(crate) fn after_no_delay(mut self) -> Self {
         self.left = self.ring.frames + CROSSING;
         self
     }

@@ -55,6 +55,8 @@ struct EngineRt {
     plan: Option<Box<Plan>>,
     /// A plan for which the queue of retired plans had no room.
     retiring: Option<Box<Plan>>,
+    /// Nodes that have this call's blocks to fade out, and are taken out at the next.
+    fading: Vec<NodeId>,
     /// A node for which the queue of those taken out had no room.
     leaving: Option<TakenOut>,
     /// Events that came, until their block.
@@ -78,6 +80,7 @@ impl Engine {
         let rt = EngineRt {
             plan: None,
             retiring: None,
+            fading: Vec::with_capacity(64),
             leaving: None,
             events: Vec::with_capacity(config.commands.max(1)),
             transport: Transport::default(),
@@ -119,6 +122,11 @@ impl Engine {
         if let Some(node) = self.rt.leaving.take() {
             self.give_back(node);
         }
+        while self.rt.leaving.is_none()
+            && let Some(node) = self.rt.fading.pop()
+        {
+            self.take_out(node);
+        }
         // While a plan or node is stuck, nothing is taken: a second could not be kept.
         while self.rt.retiring.is_none() && self.rt.leaving.is_none() {
             match self.commands.pop() {
@@ -134,11 +142,13 @@ impl Engine {
                         plan.reset();
                     }
                 }
-                Ok(Command::TakeOut(node)) => {
-                    let plan = self.rt.plan.as_mut();
-                    let processor = plan.and_then(|plan| plan.take_out(node));
-                    self.give_back(TakenOut { node, processor });
-                }
+                Ok(Command::TakeOut(node)) => match &mut self.rt.plan {
+                    Some(plan) if self.rt.fading.len() < self.rt.fading.capacity() => {
+                        plan.fade_out(node);
+                        self.rt.fading.push(node);
+                    }
+                    _ => self.take_out(node),
+                },
                 Ok(Command::Bypass(node, on)) => {
                     if let Some(plan) = &mut self.rt.plan {
                         plan.bypass(node, on);
@@ -147,6 +157,11 @@ impl Engine {
                 Err(_) => return,
             }
         }
+    }
+
+    fn take_out(&mut self, node: NodeId) {
+        let processor = self.rt.plan.as_mut().and_then(|plan| plan.take_out(node));
+        self.give_back(TakenOut { node, processor });
     }
 
     fn give_back(&mut self, node: TakenOut) {

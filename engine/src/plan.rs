@@ -54,13 +54,15 @@ pub(crate) struct Rt {
 pub(crate) struct Mute {
     /// The controller wants its fallback.
     pub(crate) bypassed: bool,
+    /// It is about to be taken out: while it still delivers, its fallback fades in.
+    pub(crate) leaving: bool,
     /// It is new: for so many frames to come, its latency, it has nothing to put out.
     pub(crate) warm_up: u32,
 }
 
 impl Mute {
     pub(crate) fn is_on(self) -> bool {
-        self.bypassed || self.warm_up > 0
+        self.bypassed || self.leaving || self.warm_up > 0
     }
 }
 
@@ -151,7 +153,7 @@ impl Plan {
                 .iter()
                 .map(|line| {
                     let new = DelayLine::new(line.channels, line.frames as usize);
-                    if line.was_none { new.from_no_delay() } else { new }
+                    if line.was_none { new.after_no_delay() } else { new }
                 })
                 .collect(),
             event_lines: layout
@@ -218,10 +220,18 @@ impl Plan {
     /// From the next block on the node takes no part. Returns a local plugin's processor.
     pub(crate) fn take_out(&mut self, node: NodeId) -> Option<Box<dyn Processor>> {
         let at = self.layout.find(node)?;
+        self.rt.mutes[at].leaving = false;
         if let Some(remote) = self.layout.nodes[at].remote {
             self.rt.remotes[remote as usize].out = true;
         }
         self.rt.locals[at].take_plugin()
+    }
+
+    /// From the next block on its fallback is heard.
+    pub(crate) fn fade_out(&mut self, node: NodeId) {
+        if let Some(at) = self.layout.find(node) {
+            self.rt.mutes[at].leaving = true;
+        }
     }
 
     pub(crate) fn bypass(&mut self, node: NodeId, on: bool) {

@@ -145,9 +145,10 @@ impl Run<'_> {
             set.clear_all();
         }
         for (at, node) in self.rt.remotes.iter_mut().enumerate() {
-            let state = match node.out {
-                true => RemoteState::Gone,
-                false => self.remote.state(RemoteIndex(at as u32)),
+            // All are asked, as the trait promises.
+            let state = match self.remote.state(RemoteIndex(at as u32)) {
+                _ if node.out => RemoteState::Gone,
+                state => state,
             };
             let present = state == RemoteState::Ready;
             let muted = self.rt.mutes[layout.remotes[at].node as usize].is_on();

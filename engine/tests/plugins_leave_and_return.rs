@@ -59,8 +59,9 @@ fn a_transparent_plugin_that_leaves_and_returns_is_not_heard_to() {
             got.iter_mut().zip(out).for_each(|(got, out)| got.extend(out));
         }
         assert!(player.controller.is_settled());
-        // The fade holds the last sample for a moment.
-        let most = 64.0 / 4096.0;
+        // In the block in which it leaves both are there; in that in which its connections change
+        // and the one in which it returns, a fade holds the last sample for a moment.
+        let most = 65.0 / 4096.0;
         for (wet, dry) in got[0].iter().zip(&got[1]) {
             assert!((wet - dry).abs() <= most, "{isolation:?}: {wet} beside {dry}");
         }
@@ -91,12 +92,13 @@ fn a_bypassed_plugin_runs_on_and_hears_its_events() {
             got.iter_mut().zip(out).for_each(|(got, out)| got.extend(out));
         }
         let late = |at: usize| input[0][at - 100];
-        for at in 64 * 7..64 * 20 {
-            assert_eq!(got[0][at], late(at), "{isolation:?}: dry, delayed, frame {at}");
+        let wet = || got[0].iter().enumerate();
+        for (at, wet) in wet().take(64 * 20).skip(64 * 7) {
+            assert_eq!(*wet, late(at), "{isolation:?}: dry, delayed, frame {at}");
         }
-        for at in 64 * 22..64 * 30 {
+        for (at, wet) in wet().skip(64 * 22) {
             // The plugin is followed by one that passes the note on, too.
-            let more = got[0][at] - late(at);
+            let more = wet - late(at);
             assert!(more > 0.4, "{isolation:?}: it heard the note, frame {at}: {more}");
         }
         assert!(player.records().iter().all(|record| match record {
@@ -116,8 +118,7 @@ fn what_plugins_tell_their_host_comes_back_and_nothing_else() {
         // These machines put out each parameter value that they receive, and lower notes.
         let note = EventKind::NoteOn { note: NoteAddress::ALL, velocity: 0.5 };
         let value = |value| EventKind::ParamValue { param: 7, note: NoteAddress::ALL, value };
-        let sent =
-            vec![(70, first, note), (75, second, value(0.25)), (130, first, value(0.5))];
+        let sent = vec![(70, first, note), (75, second, value(0.25)), (130, first, value(0.5))];
         player.play(2, &noise(1, 64 * 4, 3), &sent, |_| 64);
         let told: Vec<_> =
             std::iter::from_fn(|| player.controller.plugin_events().pop().ok()).collect();
