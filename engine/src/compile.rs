@@ -18,7 +18,8 @@ use crate::graph::{BusSpec, Graph, MAX_CHANNELS, NodeId, NodeKind, NodeSpec};
 use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::remote::{Remote, RemoteNodeTopology};
-use layout::Layout;
+use layout::{Layout, LineKey};
+use std::collections::HashMap;
 
 /// The longest block, in frames.
 pub const MAX_FRAMES: u32 = 8192;
@@ -107,8 +108,23 @@ pub struct Compiled {
     layout: Layout,
 }
 
+/// How much a plan delays what, for the plan that is to follow it.
+#[derive(Clone, Debug, Default)]
+pub struct Delays(HashMap<LineKey, u32>);
+
 /// Compiles a graph.
 pub fn compile(graph: &Graph, config: CompileConfig) -> Result<Compiled, CompileError> {
+    compile_after(graph, config, &Delays::default())
+}
+
+/// Compiles a graph whose plan will follow another one. Where the delay of a connection changes,
+/// the old delay is heard until the new one's line is full; then one turns into the other within
+/// 256 frames. (With [`compile`], a delay that appears or vanishes altogether does so at once.)
+pub fn compile_after(
+    graph: &Graph,
+    config: CompileConfig,
+    before: &Delays,
+) -> Result<Compiled, CompileError> {
     check_config(config)?;
     for (_, spec) in graph.nodes() {
         check_node(spec)?;
@@ -116,7 +132,7 @@ pub fn compile(graph: &Graph, config: CompileConfig) -> Result<Compiled, Compile
     let order = order::order(graph)?;
     let timed = latency::compensate(graph, &order)?;
     let routes = routes::route(graph, &order, &timed);
-    let mut layout = layout::lay_out(graph, config, &order, &timed, routes);
+    let mut layout = layout::lay_out(graph, config, &order, &timed, routes, &before.0);
     buffers::allocate(&mut layout);
     buffers::verify(&layout).map_err(CompileError::Unsound)?;
     Ok(Compiled { layout })
@@ -126,6 +142,11 @@ impl Compiled {
     /// Latency from the driver's inputs to its outputs, in frames. All outputs share it.
     pub fn latency(&self) -> u32 {
         self.layout.latency
+    }
+
+    /// What [`compile_after`] has to know of this plan.
+    pub fn delays(&self) -> Delays {
+        Delays(self.layout.delays.clone())
     }
 
     /// For each output node the latency that it has by itself, before it was delayed to match

@@ -11,6 +11,7 @@ use crate::event::{Event, EventKind, NoteAddress};
 use crate::graph::NodeId;
 use crate::nodes::{Level, MeterCell, PARAM_GAIN, PARAM_PAN};
 use crate::plan::Plan;
+use crate::processor::Processor;
 use crate::timing::Record;
 
 /// What the engine is told. Large only where it is rare: a plan comes as a pointer.
@@ -19,6 +20,37 @@ pub(crate) enum Command {
     Event(NodeId, Event),
     Transport(Transport),
     Reset,
+    TakeOut(NodeId),
+    Bypass(NodeId, bool),
+}
+
+/// What a plugin told its host in a block: a parameter it moved, a gesture, the end of a note.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PluginEvent {
+    /// The plugin's node.
+    pub node: NodeId,
+    /// Number of the block, as in timing records.
+    pub block: u64,
+    /// [`ParamValue`](EventKind::ParamValue), [`ParamGesture`](EventKind::ParamGesture) or
+    /// [`NoteEnd`](EventKind::NoteEnd); its time counts from the start of the block.
+    pub event: Event,
+}
+
+/// A node that takes part in no block any more; see [`Controller::take_out`].
+pub struct TakenOut {
+    /// The node.
+    pub node: NodeId,
+    /// Of a local plugin: its processor.
+    pub processor: Option<Box<dyn Processor>>,
+}
+
+/// The engine's ends of the queues, but for those of records.
+pub(crate) struct Queues {
+    pub(crate) commands: Producer<Command>,
+    pub(crate) retired: Consumer<Box<Plan>>,
+    pub(crate) taken_out: Consumer<TakenOut>,
+    pub(crate) plugin_events: Consumer<PluginEvent>,
+    pub(crate) lost_plugin_events: Arc<AtomicU64>,
 }
 
 /// The queue to the engine is full: it is not running, or not fast enough. Try again later.
@@ -44,10 +76,11 @@ pub enum SwapError {
 
 /// The control half of an [`Engine`](crate::engine::Engine). Lives on any other thread.
 pub struct Controller {
-    commands: Producer<Command>,
-    retired: Consumer<Box<Plan>>,
+    queues: Queues,
     records: Consumer<Record>,
     lost_records: Arc<AtomicU64>,
+    /// Plans that were sent and have not come back.
+    plans: usize,
     meters: HashMap<NodeId, Arc<MeterCell>>,
     /// Local plugins of the plan that was sent last.
     plugins: HashSet<NodeId>,
@@ -55,17 +88,16 @@ pub struct Controller {
 
 impl Controller {
     pub(crate) fn new(
-        commands: Producer<Command>,
-        retired: Consumer<Box<Plan>>,
+        queues: Queues,
         records: Consumer<Record>,
         lost_records: Arc<AtomicU64>,
     ) -> Self {
         let (meters, plugins) = (HashMap::new(), HashSet::new());
-        Self { commands, retired, records, lost_records, meters, plugins }
+        Self { queues, records, lost_records, plans: 0, meters, plugins }
     }
 
     fn send(&mut self, command: Command) -> Result<(), QueueFull> {
-        self.commands.push(command).map_err(|_| QueueFull)
+        self.queues.commands.push(command).map_err(|_| QueueFull)
     }
 
     /// Replaces the plan at the next block. Nodes and edges that both plans have go on where they
@@ -78,9 +110,10 @@ impl Controller {
             return Err(SwapError::NoProcessor { node, plan });
         }
         let meters = plan.meters(&self.meters);
-        match self.commands.push(Command::Swap(plan)) {
+        match self.queues.commands.push(Command::Swap(plan)) {
             Ok(()) => {
                 (self.meters, self.plugins) = (meters, plugins);
+                self.plans += 1;
                 Ok(())
             }
             Err(rtrb::PushError::Full(Command::Swap(plan))) => Err(SwapError::QueueFull(plan)),
@@ -122,7 +155,46 @@ impl Controller {
     /// Drops the plans that the engine no longer uses; returns how many. To be called now and
     /// then: plans hold memory, and what their `Remote` holds.
     pub fn take_retired(&mut self) -> usize {
-        std::iter::from_fn(|| self.retired.pop().ok()).map(drop).count()
+        let count = std::iter::from_fn(|| self.queues.retired.pop().ok()).map(drop).count();
+        self.plans -= count;
+        count
+    }
+
+    /// Whether the engine runs the plan that was sent last, and every earlier one has come back.
+    /// (Of the very first it can't be told whether it runs.)
+    pub fn is_settled(&mut self) -> bool {
+        self.take_retired();
+        self.plans <= 1
+    }
+
+    /// Takes a plugin out of the present plan: in the next block its fallback is faded in, after
+    /// that it takes no part, as if its process were gone, and nobody waits for it. As soon as [`taken_out`](Self::taken_out)
+    /// has told so it may be deactivated. It is back with the next plan that has it: when it has
+    /// been processing for as long as its latency it is heard again, with a ramp.
+    pub fn take_out(&mut self, node: NodeId) -> Result<(), QueueFull> {
+        self.send(Command::TakeOut(node))
+    }
+
+    /// The next node that takes part in no block any more.
+    pub fn taken_out(&mut self) -> Option<TakenOut> {
+        self.queues.taken_out.pop().ok()
+    }
+
+    /// Lets a plugin's fallback be heard (an effect's input, as late as it itself would be; an
+    /// instrument's silence) or the plugin again, with a ramp. It runs all the while. Later plans
+    /// keep to it.
+    pub fn set_bypass(&mut self, node: NodeId, on: bool) -> Result<(), QueueFull> {
+        self.send(Command::Bypass(node, on))
+    }
+
+    /// The queue of what plugins tell their host while they run.
+    pub fn plugin_events(&mut self) -> &mut Consumer<PluginEvent> {
+        &mut self.queues.plugin_events
+    }
+
+    /// How many of these were lost because the queue was full.
+    pub fn lost_plugin_events(&self) -> u64 {
+        self.queues.lost_plugin_events.load(Ordering::Relaxed)
     }
 
     /// The queue of timing records.

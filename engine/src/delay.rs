@@ -4,43 +4,44 @@ use std::collections::VecDeque;
 
 use crate::event::{Event, EventBuffer};
 
-/// Delays a bus by a fixed number of frames.
+/// Frames over which one delay turns into another.
+const CROSSING: usize = 256;
+
+/// The last `frames` samples of each channel, each a ring that begins at `at`.
 #[derive(Debug, Default)]
-pub(crate) struct DelayLine {
-    /// The last `frames` samples of each channel, each a ring that begins at `at`.
+struct Ring {
     samples: Box<[f32]>,
-    channels: usize,
     frames: usize,
     at: usize,
 }
 
-impl DelayLine {
-    pub(crate) fn new(channels: usize, frames: usize) -> Self {
-        Self { samples: vec![0.0; channels * frames].into(), channels, frames, at: 0 }
+impl Ring {
+    fn channel(&mut self, channel: usize) -> &mut [f32] {
+        &mut self.samples[channel * self.frames..][..self.frames]
     }
 
-    /// Delays one block of one channel. To be called once for each channel, then `advance`.
-    pub(crate) fn run(&mut self, channel: usize, input: &[f32], output: &mut [f32]) {
+    fn run(&mut self, channel: usize, input: &[f32], output: &mut [f32]) {
         if self.frames == 0 {
             output.copy_from_slice(input);
             return;
         }
-        let ring = &mut self.samples[channel * self.frames..][..self.frames];
+        let at = self.at;
+        let ring = self.channel(channel);
         let held = ring.len();
         if input.len() > held {
             // Nothing of the ring survives.
-            let (late, early) = ring.split_at(self.at);
+            let (late, early) = ring.split_at(at);
             output[..early.len()].copy_from_slice(early);
             output[early.len()..held].copy_from_slice(late);
             let through = input.len() - held;
             output[held..].copy_from_slice(&input[..through]);
-            let (late, early) = ring.split_at_mut((self.at + input.len()) % held);
+            let (late, early) = ring.split_at_mut((at + input.len()) % held);
             early.copy_from_slice(&input[through..][..early.len()]);
             late.copy_from_slice(&input[through + early.len()..]);
             return;
         }
-        let first = input.len().min(held - self.at);
-        for (from, to) in [(0, self.at), (first, 0)] {
+        let first = input.len().min(held - at);
+        for (from, to) in [(0, at), (first, 0)] {
             let count = if from == 0 { first } else { input.len() - first };
             output[from..from + count].copy_from_slice(&ring[to..to + count]);
             ring[to..to + count].copy_from_slice(&input[from..from + count]);
@@ -50,32 +51,93 @@ impl DelayLine {
         }
     }
 
-    pub(crate) fn advance(&mut self, frames: usize) {
+    /// Sample by sample, for when two have to be mixed.
+    fn step(&mut self, channel: usize, offset: usize, sample: f32) -> f32 {
+        if self.frames == 0 {
+            return sample;
+        }
+        let at = (self.at + offset) % self.frames;
+        std::mem::replace(&mut self.channel(channel)[at], sample)
+    }
+
+    fn advance(&mut self, frames: usize) {
         if self.frames > 0 {
             self.at = (self.at + frames) % self.frames;
         }
     }
+}
 
-    pub(crate) fn reset(&mut self) {
-        self.samples.fill(0.0);
+/// Delays a bus by a fixed number of frames.
+///
+/// When a plan is swapped in whose line is longer or shorter, the old delay is heard until the new
+/// line is full, then one turns into the other: no gap, no jump, and nothing to be copied on the
+/// realtime thread.
+#[derive(Debug, Default)]
+pub(crate) struct DelayLine {
+    ring: Ring,
+    channels: usize,
+    /// The line before, while it is heard.
+    before: Ring,
+    /// Frames until only the present line is heard.
+    left: usize,
+}
+
+impl DelayLine {
+    pub(crate) fn new(channels: usize, frames: usize) -> Self {
+        let ring = Ring { samples: vec![0.0; channels * frames].into(), frames, at: 0 };
+        Self { ring, channels, before: Ring::default(), left: 0 }
     }
 
-    /// Takes over what `old` holds; if it holds more or less, the latest of it.
+    /// Begins as a line that took the place of one without delay.
+    pub(crate) fn after_no_delay(mut self) -> Self {
+        self.left = self.ring.frames + CROSSING;
+        self
+    }
+
+    /// Delays one block of one channel. To be called once for each channel, then `advance`.
+    pub(crate) fn run(&mut self, channel: usize, input: &[f32], output: &mut [f32]) {
+        if self.left == 0 {
+            return self.ring.run(channel, input, output);
+        }
+        for (offset, (input, output)) in input.iter().zip(output).enumerate() {
+            let new = self.ring.step(channel, offset, *input);
+            let old = self.before.step(channel, offset, *input);
+            *output = match self.left.saturating_sub(offset) {
+                0 => new,
+                left if left > CROSSING => old,
+                left => {
+                    let weight = left as f32 / CROSSING as f32;
+                    old * weight + new * (1.0 - weight)
+                }
+            };
+        }
+    }
+
+    pub(crate) fn advance(&mut self, frames: usize) {
+        self.ring.advance(frames);
+        if self.left > 0 {
+            self.before.advance(frames);
+            self.left = self.left.saturating_sub(frames);
+        }
+    }
+
+    /// Empty, and nothing of an earlier line is heard.
+    pub(crate) fn reset(&mut self) {
+        self.ring.samples.fill(0.0);
+        self.left = 0;
+    }
+
+    /// Goes on where `old` was.
     pub(crate) fn take_over(&mut self, old: &mut Self) {
-        if self.channels == old.channels && self.frames == old.frames {
+        if self.channels != old.channels {
+            return;
+        }
+        if self.ring.frames == old.ring.frames {
             std::mem::swap(self, old);
             return;
         }
-        self.reset();
-        self.at = 0;
-        let count = self.frames.min(old.frames);
-        for channel in 0..self.channels.min(old.channels) {
-            for back in 1..=count {
-                let from = (old.at + old.frames - back) % old.frames;
-                self.samples[channel * self.frames + self.frames - back] =
-                    old.samples[channel * old.frames + from];
-            }
-        }
+        std::mem::swap(&mut self.before, &mut old.ring);
+        self.left = self.ring.frames + CROSSING;
     }
 }
 
@@ -136,7 +198,30 @@ impl EventLine {
 
 #[cfg(test)]
 mod tests {
-    use super::DelayLine;
+    use super::{CROSSING, DelayLine};
+
+    #[test]
+    fn another_delay_is_heard_without_a_gap_or_a_jump_and_is_exact_in_the_end() {
+        for (before, after) in [(0usize, 300usize), (300, 0), (64, 65), (1000, 10)] {
+            let mut old = DelayLine::new(1, before);
+            let input: Vec<f32> = (1..=4000).map(|i| i as f32).collect();
+            let mut output = vec![0.0; 4000];
+            old.run(0, &input[..1500], &mut output[..1500]);
+            old.advance(1500);
+            let mut line = DelayLine::new(1, after);
+            line.take_over(&mut old);
+            for at in (1500..4000).step_by(100) {
+                line.run(0, &input[at..at + 100], &mut output[at..at + 100]);
+                line.advance(100);
+            }
+            // A ramp that rises by one a frame: the difference of the delays is made up for.
+            let most = 1.0 + (before.abs_diff(after) as f32) / CROSSING as f32 + 0.01;
+            let jump = output[before..].windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+            assert!(jump <= most, "{before} to {after}: a step of {jump}");
+            let exact = 1500 + after + CROSSING;
+            assert_eq!(output[exact..], input[exact - after..4000 - after], "{before} to {after}");
+        }
+    }
 
     #[test]
     fn delays_exactly_whatever_the_block_sizes() {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::block::{Block, Transport};
-use crate::controller::Command;
+use crate::controller::{Command, Queues, TakenOut};
 use crate::event::Event;
 use crate::graph::NodeId;
 use crate::plan::Plan;
@@ -27,15 +27,18 @@ pub struct EngineConfig {
     pub commands: usize,
     /// Timing records on their way from it: one per plugin and block, and one per block.
     pub records: usize,
+    /// What plugins tell, on its way from it.
+    pub plugin_events: usize,
     /// The longest ramp between a plugin and its fallback, in frames, 64 ..= 256. No ramp is
     /// longer than a block.
     pub ramp_frames: u32,
 }
 
 impl EngineConfig {
-    /// Usual sizes: 4096 commands, 65536 records, ramps of 128 frames.
+    /// Usual sizes: 4096 commands, 65536 records, 4096 plugins' events, ramps of 128 frames.
     pub fn new(clock: fn() -> u64) -> Self {
-        Self { clock, commands: 4096, records: 65536, ramp_frames: 128 }
+        let (commands, plugin_events) = (4096, 4096);
+        Self { clock, commands, records: 65536, plugin_events, ramp_frames: 128 }
     }
 }
 
@@ -45,12 +48,17 @@ pub struct Engine {
     rt: EngineRt,
     commands: Consumer<Command>,
     retired: Producer<Box<Plan>>,
+    taken_out: Producer<TakenOut>,
 }
 
 struct EngineRt {
     plan: Option<Box<Plan>>,
     /// A plan for which the queue of retired plans had no room.
     retiring: Option<Box<Plan>>,
+    /// Nodes that have this call's blocks to fade out, and are taken out at the next.
+    fading: Vec<NodeId>,
+    /// A node for which the queue of those taken out had no room.
+    leaving: Option<TakenOut>,
     /// Events that came, until their block.
     events: Vec<(NodeId, Event)>,
     transport: Transport,
@@ -65,10 +73,15 @@ impl Engine {
         let (command_producer, commands) = RingBuffer::new(config.commands.max(1));
         // Plans are few, and fetched whenever another is sent.
         let (retired, retired_consumer) = RingBuffer::new(64);
+        let (taken_out, taken_out_consumer) = RingBuffer::new(64);
+        let (told, plugin_events) = RingBuffer::new(config.plugin_events.max(1));
+        let lost_plugin_events = Arc::new(AtomicU64::new(0));
         let (recorder, records, lost): (_, _, Arc<AtomicU64>) = Recorder::new(config.records);
         let rt = EngineRt {
             plan: None,
             retiring: None,
+            fading: Vec::with_capacity(64),
+            leaving: None,
             events: Vec::with_capacity(config.commands.max(1)),
             transport: Transport::default(),
             number: 0,
@@ -78,10 +91,19 @@ impl Engine {
                 ramp: config.ramp_frames.clamp(64, 256) as usize,
                 recorder,
                 lost_events: 0,
+                told,
+                lost_told: Arc::clone(&lost_plugin_events),
             },
         };
-        let engine = Self { rt, commands, retired };
-        (engine, Controller::new(command_producer, retired_consumer, records, lost))
+        let engine = Self { rt, commands, retired, taken_out };
+        let queues = Queues {
+            commands: command_producer,
+            retired: retired_consumer,
+            taken_out: taken_out_consumer,
+            plugin_events,
+            lost_plugin_events,
+        };
+        (engine, Controller::new(queues, records, lost))
     }
 
     /// Processes what the driver asks for: as many frames as the longest channel has. Channels
@@ -97,8 +119,16 @@ impl Engine {
         if let Some(plan) = self.rt.retiring.take() {
             self.retire(plan);
         }
-        // While a plan is stuck, nothing is taken: a second could not be kept.
-        while self.rt.retiring.is_none() {
+        if let Some(node) = self.rt.leaving.take() {
+            self.give_back(node);
+        }
+        while self.rt.leaving.is_none()
+            && let Some(node) = self.rt.fading.pop()
+        {
+            self.take_out(node);
+        }
+        // While a plan or node is stuck, nothing is taken: a second could not be kept.
+        while self.rt.retiring.is_none() && self.rt.leaving.is_none() {
             match self.commands.pop() {
                 Ok(Command::Swap(plan)) => {
                     if let Some(old) = self.rt.swap(plan) {
@@ -112,8 +142,31 @@ impl Engine {
                         plan.reset();
                     }
                 }
+                Ok(Command::TakeOut(node)) => match &mut self.rt.plan {
+                    Some(plan) if self.rt.fading.len() < self.rt.fading.capacity() => {
+                        plan.fade_out(node);
+                        self.rt.fading.push(node);
+                    }
+                    _ => self.take_out(node),
+                },
+                Ok(Command::Bypass(node, on)) => {
+                    if let Some(plan) = &mut self.rt.plan {
+                        plan.bypass(node, on);
+                    }
+                }
                 Err(_) => return,
             }
+        }
+    }
+
+    fn take_out(&mut self, node: NodeId) {
+        let processor = self.rt.plan.as_mut().and_then(|plan| plan.take_out(node));
+        self.give_back(TakenOut { node, processor });
+    }
+
+    fn give_back(&mut self, node: TakenOut) {
+        if let Err(rtrb::PushError::Full(node)) = self.taken_out.push(node) {
+            self.rt.leaving = Some(node);
         }
     }
 

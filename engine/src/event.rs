@@ -147,6 +147,12 @@ impl EventKind {
         }
     }
 
+    /// Whether a plugin puts it out for its host.
+    pub(crate) fn is_told(&self) -> bool {
+        use EventKind::{NoteEnd, ParamGesture, ParamValue};
+        matches!(self, NoteEnd { .. } | ParamValue { .. } | ParamGesture { .. })
+    }
+
     /// Whether it lets a note sound.
     pub fn starts_note(&self) -> bool {
         match self {

@@ -90,6 +90,16 @@ pub(crate) fn cross_over(fallback: &mut [f32], plugin: &[f32], last: f32, ramp: 
     }
 }
 
+/// Goes from the plugin, which still delivers, to the fallback.
+pub(crate) fn cross_to(fallback: &mut [f32], plugin: &[f32], ramp: usize) {
+    let ramp = ramp.clamp(1, fallback.len());
+    let step = 1.0 / ramp as f32;
+    for (at, (sample, plugin)) in fallback[..ramp - 1].iter_mut().zip(plugin).enumerate() {
+        let weight = (at + 1) as f32 * step;
+        *sample = plugin * (1.0 - weight) + *sample * weight;
+    }
+}
+
 /// The dry signal: `source` as far as a bus of `channels` can carry it.
 pub(crate) fn dry(source: Channels<'_>, into: &mut [f32], channels: usize, frames: usize) {
     if source.channels == channels || source.channels == 1 || channels == 1 {

@@ -26,8 +26,8 @@
 //! | control (any number, one at a time) | [`Graph`](graph::Graph), [`Controller`] | edits, compiles, sends, reads records, drops retired plans |
 //! | realtime (the driver's) | [`Engine`], the present [`Plan`](plan::Plan) | [`process`](engine::Engine::process): no allocation, lock, log, drop or system call but what `Remote` needs to wake and wait |
 //!
-//! The two share one queue of commands, two queues back (records, retired plans), the meters'
-//! atomics and one counter; nothing else.
+//! The two share one queue of commands, four queues back (records, retired plans, plugins taken
+//! out, what plugins tell), the meters' atomics and two counters; nothing else.
 //!
 //! # Where to look
 //!
@@ -55,6 +55,6 @@ mod steps;
 pub mod timing;
 mod transport;
 
-pub use controller::{Controller, QueueFull, SwapError};
+pub use controller::{Controller, PluginEvent, QueueFull, SwapError, TakenOut};
 pub use engine::{Engine, EngineConfig};
 pub use schedule::Deadlines;

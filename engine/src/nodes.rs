@@ -42,6 +42,23 @@ impl LocalNode {
         }
     }
 
+    pub(crate) fn is_plugin(&self) -> bool {
+        matches!(self, Self::Plugin(Some(_)))
+    }
+
+    /// Whether it is a plugin without processor.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Plugin(None))
+    }
+
+    /// A plugin's processor; from then on there is none.
+    pub(crate) fn take_plugin(&mut self) -> Option<Box<dyn Processor>> {
+        match self {
+            Self::Plugin(plugin) => plugin.take(),
+            _ => None,
+        }
+    }
+
     /// Takes over from the same node in the plan before. What is left in `old` is retired.
     pub(crate) fn take_over(&mut self, old: &mut Self) {
         match (self, old) {

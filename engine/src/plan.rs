@@ -36,6 +36,8 @@ pub(crate) struct Rt {
     /// Of each output bus of each plugin.
     pub(crate) declick: Vec<Vec<Declick>>,
     pub(crate) remotes: Vec<RemoteRt>,
+    /// Of each node: why its fallback is heard though it runs.
+    pub(crate) mutes: Vec<Mute>,
     /// For each value of a remote node's output the last block in which it was read.
     pub(crate) filled: Vec<u64>,
     /// Room for one bus: behind a delay line; a plugin's dry input; its dry output.
@@ -47,6 +49,23 @@ pub(crate) struct Rt {
     pub(crate) agenda: Agenda,
 }
 
+/// Why a plugin that runs is not heard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mute {
+    /// The controller wants its fallback.
+    pub(crate) bypassed: bool,
+    /// It is about to be taken out: while it still delivers, its fallback fades in.
+    pub(crate) leaving: bool,
+    /// It is new: for so many frames to come, its latency, it has nothing to put out.
+    pub(crate) warm_up: u32,
+}
+
+impl Mute {
+    pub(crate) fn is_on(self) -> bool {
+        self.bypassed || self.leaving || self.warm_up > 0
+    }
+}
+
 /// A remote node in the present block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteRt {
@@ -54,6 +73,10 @@ pub(crate) struct RemoteRt {
     pub(crate) present: bool,
     /// It takes part, and did not in the block before.
     pub(crate) returns: bool,
+    /// Whether it runs, but its fallback is heard.
+    pub(crate) muted: bool,
+    /// The controller has taken it out of this plan.
+    pub(crate) out: bool,
     /// Its input may have jumped at the start of the block, where the engine does not see it.
     pub(crate) jolted: bool,
     /// It failed in the block before.
@@ -128,7 +151,10 @@ impl Plan {
             lines: layout
                 .lines
                 .iter()
-                .map(|line| DelayLine::new(line.channels, line.frames as usize))
+                .map(|line| {
+                    let new = DelayLine::new(line.channels, line.frames as usize);
+                    if line.was_none { new.after_no_delay() } else { new }
+                })
                 .collect(),
             event_lines: layout
                 .event_lines
@@ -147,6 +173,8 @@ impl Plan {
                 RemoteRt {
                     present: true,
                     returns: false,
+                    muted: false,
+                    out: false,
                     jolted: false,
                     failed: false,
                     replaced: 0,
@@ -155,6 +183,7 @@ impl Plan {
                 };
                 layout.remotes.len()
             ],
+            mutes: vec![Mute::default(); layout.nodes.len()],
             filled: vec![0; layout.values.len()],
             delayed: bus(widest),
             dry_in: bus(widest),
@@ -188,6 +217,29 @@ impl Plan {
         }
     }
 
+    /// From the next block on the node takes no part. Returns a local plugin's processor.
+    pub(crate) fn take_out(&mut self, node: NodeId) -> Option<Box<dyn Processor>> {
+        let at = self.layout.find(node)?;
+        self.rt.mutes[at].leaving = false;
+        if let Some(remote) = self.layout.nodes[at].remote {
+            self.rt.remotes[remote as usize].out = true;
+        }
+        self.rt.locals[at].take_plugin()
+    }
+
+    /// From the next block on its fallback is heard.
+    pub(crate) fn fade_out(&mut self, node: NodeId) {
+        if let Some(at) = self.layout.find(node) {
+            self.rt.mutes[at].leaving = true;
+        }
+    }
+
+    pub(crate) fn bypass(&mut self, node: NodeId, on: bool) {
+        if let Some(at) = self.layout.find(node) {
+            self.rt.mutes[at].bypassed = on;
+        }
+    }
+
     pub(crate) fn reset(&mut self) {
         self.rt.lines.iter_mut().for_each(DelayLine::reset);
         self.rt.event_lines.iter_mut().for_each(EventLine::reset);
@@ -208,6 +260,7 @@ impl Plan {
             |new, before| {
                 let (new, before) =
                     (layout.by_id[new].1 as usize, old.layout.by_id[before].1 as usize);
+                let was_absent = old.rt.locals[before].is_absent();
                 rt.locals[new].take_over(&mut old.rt.locals[before]);
                 for event in old.rt.events_in[before].as_slice() {
                     rt.events_in[new].push(*event);
@@ -215,9 +268,19 @@ impl Plan {
                 for (new, old) in rt.declick[new].iter_mut().zip(&mut old.rt.declick[before]) {
                     new.take_over(old);
                 }
-                let (new, before) = (&layout.nodes[new], &old.layout.nodes[before]);
-                if let (Some(new), Some(before)) = (new.remote, before.remote) {
-                    rt.remotes[new as usize] = old.rt.remotes[before as usize];
+                rt.mutes[new] = old.rt.mutes[before];
+                let latency = layout.nodes[new].latency;
+                let is_new = match (layout.nodes[new].remote, old.layout.nodes[before].remote) {
+                    (Some(to), Some(from)) => {
+                        let (to, from) =
+                            (&mut rt.remotes[to as usize], old.rt.remotes[from as usize]);
+                        *to = RemoteRt { out: false, ..from };
+                        from.out || from.outcome == NodeOutcome::Gone
+                    }
+                    _ => was_absent && rt.locals[new].is_plugin(),
+                };
+                if is_new {
+                    rt.mutes[new].warm_up = latency;
                 }
             },
         );

@@ -10,8 +10,16 @@
 //! up, what it would have put out becomes its fallback, and the remaining steps run without
 //! waiting.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rtrb::Producer;
+
 use crate::block::Block;
 use crate::compile::layout::{Layout, Step};
+use crate::controller::PluginEvent;
+use crate::event::Event;
+use crate::graph::NodeId;
 use crate::plan::{Agenda, Plan, Rt};
 use crate::remote::{Remote, RemoteIndex, RemoteOutcome, RemoteState, RemoteTimes};
 use crate::timing::{BlockRecord, NodeOutcome, NodeRecord, Record, Recorder};
@@ -37,6 +45,21 @@ pub(crate) struct Context {
     pub(crate) ramp: usize,
     pub(crate) recorder: Recorder,
     pub(crate) lost_events: u64,
+    /// What plugins tell their host.
+    pub(crate) told: Producer<PluginEvent>,
+    pub(crate) lost_told: Arc<AtomicU64>,
+}
+
+impl Context {
+    /// Passes on what a plugin tells its host.
+    #[inline]
+    pub(crate) fn tell(&mut self, node: NodeId, block: u64, events: &[Event]) {
+        for &event in events.iter().filter(|event| event.kind.is_told()) {
+            if self.told.push(PluginEvent { node, block, event }).is_err() {
+                self.lost_told.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 /// When several remote nodes wait for different things, one that hangs must not hold up what the
@@ -122,10 +145,16 @@ impl Run<'_> {
             set.clear_all();
         }
         for (at, node) in self.rt.remotes.iter_mut().enumerate() {
-            let state = self.remote.state(RemoteIndex(at as u32));
+            // All are asked, as the trait promises.
+            let state = match self.remote.state(RemoteIndex(at as u32)) {
+                _ if node.out => RemoteState::Gone,
+                state => state,
+            };
             let present = state == RemoteState::Ready;
-            node.returns = present && !node.present;
+            let muted = self.rt.mutes[layout.remotes[at].node as usize].is_on();
+            node.returns = present && !muted && (!node.present || node.muted);
             node.present = present;
+            node.muted = muted;
             node.jolted = false;
             node.failed = node.outcome == NodeOutcome::Failed;
             node.replaced = 0;
@@ -138,7 +167,7 @@ impl Run<'_> {
             if present {
                 self.rt.agenda.open.set(at);
             }
-            self.normal &= present && !node.returns;
+            self.normal &= present && !node.returns && !muted;
         }
         if !self.normal {
             self.bypass();
@@ -161,14 +190,15 @@ impl Run<'_> {
         }
     }
 
-    /// Some remote nodes do not take part, or do so again. The engine carries what they would
-    /// have handed on, and, in the block in which they return, the way back from the fallback.
+    /// Some remote nodes do not take part, or are not to be heard, or return. The engine carries
+    /// what they would have handed on, and, in the block in which they return, the way back from
+    /// the fallback.
     fn bypass(&mut self) {
         let (layout, agenda, remotes) = (self.layout, &mut self.rt.agenda, &mut self.rt.remotes);
         agenda.carried.clear_all();
         for (at, link) in layout.links.iter().enumerate() {
             let (from, to) = (remotes[link.from as usize], &mut remotes[link.to as usize]);
-            let carries = link.sources != 0 && (!from.present || from.returns);
+            let carries = link.sources != 0 && (!from.present || from.returns || from.muted);
             if !to.present || (from.present && !carries) {
                 continue;
             }
@@ -456,6 +486,8 @@ impl Run<'_> {
                 // It may take longer: no note is to begin long after it was played, but what
                 // ends one must not be lost.
                 NodeOutcome::Busy => events.hold(|kind| !kind.starts_note()),
+                // It will be back, and is to be as it was set meanwhile.
+                NodeOutcome::Gone if node.out => events.hold(|kind| !kind.starts_note()),
                 _ => events.clear(),
             }
             late_nodes += u32::from(node.outcome.is_late());
@@ -469,6 +501,9 @@ impl Run<'_> {
                 end,
                 outcome: node.outcome,
             }));
+        }
+        for mute in &mut self.rt.mutes {
+            mute.warm_up = mute.warm_up.saturating_sub(self.block.frames);
         }
         let end = (self.context.clock)();
         self.context.recorder.record(Record::Block(BlockRecord {

@@ -46,7 +46,12 @@ impl Run<'_> {
                 }
             }
         }
-        self.rt.events_in[at].clear();
+        let events = &mut self.rt.events_in[at];
+        match self.rt.locals[at].is_absent() {
+            // Taken out: it will be back, and is to be as it was set meanwhile.
+            true => events.hold(|kind| !kind.starts_note()),
+            false => events.clear(),
+        }
     }
 
     fn read_driver(&mut self, at: usize, first: usize) {
@@ -131,10 +136,12 @@ impl Run<'_> {
         if !usable {
             self.rt.events_out[at].clear();
         }
+        let plays = usable && !self.rt.mutes[at].is_on();
         let number = self.block.number;
+        self.context.tell(node.id, number, self.rt.events_out[at].as_slice());
         let back = |heard: Option<Heard>| heard == Some(Heard::Fallback);
         let crosses = back(self.rt.declick[at].first().map(|d| d.heard(number)));
-        let dry = node.fallback == Fallback::Dry && (node.history || !usable || crosses);
+        let dry = node.fallback == Fallback::Dry && (node.history || !plays || crosses);
         if dry {
             let source = Inputs::new(&self.rt.buffers, &node.in_buses, stride, frames).bus(0);
             let channels = source.channels;
@@ -149,7 +156,7 @@ impl Run<'_> {
                 if usable && !mix::scrub(audio) {
                     outcome = NodeOutcome::NotFinite;
                 }
-                if usable && heard == Heard::Plugin {
+                if plays && heard == Heard::Plugin {
                     continue;
                 }
                 let plugin = &mut self.rt.channel[..frames];
@@ -160,13 +167,15 @@ impl Run<'_> {
                     audio.fill(0.0);
                 }
                 let last = self.rt.declick[at][bus].last(number, channel);
-                if usable {
+                if plays {
                     fallback::cross_over(audio, plugin, last, self.context.ramp);
+                } else if heard == Heard::Plugin && usable {
+                    fallback::cross_to(audio, plugin, self.context.ramp);
                 } else if heard == Heard::Plugin {
                     fallback::fade_in(audio, last, self.context.ramp);
                 }
             }
-            let heard = if usable { Heard::Plugin } else { Heard::Fallback };
+            let heard = if plays { Heard::Plugin } else { Heard::Fallback };
             let stride = Stride { stride, frames };
             self.rt.declick[at][bus].remember(number, heard, &audio, stride);
             self.rt.buffers[place.buffer] = audio;
@@ -299,23 +308,23 @@ impl Run<'_> {
         if usable || outcome == NodeOutcome::Failed {
             self.rt.remotes[remote].times = self.remote.times(index);
         }
-        if node.events_read {
-            let events = &mut self.rt.events_out[at];
-            events.clear();
-            if usable {
-                let lost = events.dropped();
-                self.remote.events(index, events);
-                self.context.lost_events += events.dropped() - lost;
-            }
-        }
         let number = self.block.number;
+        let events = &mut self.rt.events_out[at];
+        events.clear();
+        if usable {
+            let lost = events.dropped();
+            self.remote.events(index, events);
+            self.context.lost_events += events.dropped() - lost;
+            self.context.tell(node.id, number, events.as_slice());
+        }
+        let plays = usable && !self.rt.remotes[remote].muted;
         // Whether the engine hands the output on to a remote node that else would read it itself.
         let carried = !self.normal
             && layout.links_from.of(remote).iter().any(|l| self.rt.agenda.carried.has(*l as usize));
         let read = |bus: usize| carried || node.read[bus];
         let heard = |run: &Self, bus: usize| run.rt.declick[at][bus].heard(number);
         let dry = node.fallback == Fallback::Dry
-            && (node.history || !usable || (read(0) && heard(self, 0) == Heard::Fallback));
+            && (node.history || !plays || (read(0) && heard(self, 0) == Heard::Fallback));
         if dry {
             self.dry_input(at);
             self.finish_dry(at);
@@ -323,7 +332,7 @@ impl Run<'_> {
         let state = self.rt.remotes[remote];
         let mut jolts = state.jolted || state.failed || outcome == NodeOutcome::Failed;
         for (bus, place) in node.out_buses.iter().enumerate() {
-            if usable && !read(bus) {
+            if plays && !read(bus) {
                 // Read if somebody wants it, see `fill`.
                 continue;
             }
@@ -334,7 +343,7 @@ impl Run<'_> {
             for channel in 0..place.channels {
                 let last = rt.declick[at][bus].last(number, channel);
                 let audio = &mut audio[channel * stride..][..frames];
-                if usable && heard == Heard::Plugin {
+                if plays && heard == Heard::Plugin {
                     finite &= self.remote.output(index, bus as u32, channel as u32, audio);
                     if state.jolted && knows {
                         fallback::fade_in(audio, last, self.context.ramp);
@@ -349,14 +358,18 @@ impl Run<'_> {
                 if usable {
                     let plugin = &mut rt.channel[..frames];
                     finite &= self.remote.output(index, bus as u32, channel as u32, plugin);
-                    fallback::cross_over(audio, plugin, last, self.context.ramp);
+                    if plays {
+                        fallback::cross_over(audio, plugin, last, self.context.ramp);
+                    } else if heard == Heard::Plugin {
+                        fallback::cross_to(audio, plugin, self.context.ramp);
+                    }
                 } else if heard == Heard::Plugin && (knows || read(bus)) {
                     fallback::fade_in(audio, last, self.context.ramp);
                 }
             }
             // Who reads it by way of the engine now read it directly before.
             jolts |= carried && !usable && !knows;
-            let heard = if usable { Heard::Plugin } else { Heard::Fallback };
+            let heard = if plays { Heard::Plugin } else { Heard::Fallback };
             rt.declick[at][bus].remember(number, heard, &audio, Stride { stride, frames });
             rt.buffers[place.buffer] = audio;
             rt.filled[node.outputs[bus] as usize] = number;

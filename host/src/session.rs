@@ -12,22 +12,22 @@
 
 mod callback;
 mod editors;
+mod live;
 mod load;
+mod plan;
 mod plugin;
 
 pub use callback::{EngineCallback, realtime_setup};
 pub use editors::PluginIndex;
+pub use live::{Live, PluginAt, SessionEvent};
 
 use crate::error::Error;
-use crate::join::{LocalPluginNode, Workers};
 use crate::report::Isolation;
 use load::{load_all, load_apart};
 use sandrack_engine::Controller;
-use sandrack_engine::compile::{CompileConfig, compile};
+use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::engine::{Engine, EngineConfig};
 use sandrack_engine::graph::{self, Graph, NodeId, NodeSpec};
-use sandrack_engine::processor::Processor;
-use sandrack_engine::remote::{NoRemote, Remote};
 use sandrack_sandbox::format::{AudioPort, Notice, PluginInfo, PluginRef};
 use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
 use sandrack_sandbox::protocol::Activation;
@@ -109,6 +109,8 @@ pub struct Running {
     pub nodes: NamedNodes,
     /// Delay from driver input to driver output, frames.
     pub latency: u32,
+    /// For the control thread: sees to what plugins ask for while they run.
+    pub live: Live,
 }
 
 impl Session {
@@ -218,42 +220,24 @@ impl Session {
         channels: (u32, u32),
     ) -> Result<Running, Error> {
         self.activate(rate, max_frames, plugins)?;
+        // A running session goes on without one; it does not begin so.
+        if let Some((plugin, exit)) = self.gone_plugin() {
+            return Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") });
+        }
         let (graph, nodes) = self.graph(plugins, channels)?;
         let max_frames = max_frames.max(self.config.batch_frames);
         let config =
             CompileConfig { rate: f64::from(rate), max_frames, event_capacity: EVENT_CAPACITY };
-        let compiled = compile(&graph, config)?;
-        let latency = compiled.latency();
-        let mut by_id: HashMap<NodeId, &mut Plugin> = HashMap::new();
-        for (track, ids) in self.tracks.iter_mut().zip(&nodes) {
-            for (plugin, (id, _)) in track.iter_mut().zip(ids) {
-                by_id.insert(*id, plugin);
-            }
-        }
-        let remote: Box<dyn Remote> = if compiled.topology().is_empty() {
-            Box::new(NoRemote)
-        } else {
-            let node = |id: NodeId| match &by_id[&id].place {
-                Place::Worker(node) => node,
-                Place::Here(..) => unreachable!("the compiler gives remote nodes only"),
-            };
-            let topology = compiled.topology();
-            Box::new(Workers::connect(&self.supervisor, topology, node, max_frames)?)
-        };
-        let processor = |id: NodeId| match &mut by_id.get_mut(&id)?.place {
-            Place::Here(_, processor) => processor
-                .take()
-                .map(|processor| Box::new(LocalPluginNode::new(processor)) as Box<dyn Processor>),
-            Place::Worker(_) => None,
-        };
-        let plan = compiled.into_plan(processor, remote)?;
+        let built = self.build(&graph, &nodes, config, &Delays::default())?;
         let (engine, mut controller) = Engine::new(EngineConfig {
             // A quarter of a second of records even for 300 plugins in blocks of 64 frames.
             records: 1 << 16,
             ..EngineConfig::new(now_ns)
         });
-        controller.swap(plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
-        Ok(Running { callback: EngineCallback { engine }, controller, nodes, latency })
+        controller.swap(built.plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
+        let latency = built.latency;
+        let live = Live::new(config, channels, nodes.clone(), built.delays, latency);
+        Ok(Running { callback: EngineCallback { engine }, controller, nodes, latency, live })
     }
 
     /// Channels of the last plugin's main output, or of all its outputs if they are asked for, if

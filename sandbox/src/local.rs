@@ -31,11 +31,26 @@ impl LocalPlugin {
         &self.info
     }
 
-    /// Prepares it for blocks; an earlier audio-thread half must have been dropped. Returns the audio-thread half, and the latency in frames.
-    pub fn activate(&mut self, activation: Activation) -> Result<(LocalProcessor, u32), Error> {
-        if std::mem::take(&mut self.active) {
-            self.instance.deactivate()?;
+    /// Asks the plugin to describe itself anew. While it is active its buses and ports stay those
+    /// that it was activated with.
+    pub fn refresh_info(&mut self) -> &PluginInfo {
+        let info = self.instance.info();
+        self.info = if self.active { info.with_ports_of(&self.info) } else { info };
+        &self.info
+    }
+
+    /// Undoes [`activate`](Self::activate); the audio-thread half must have been dropped.
+    pub fn deactivate(&mut self) -> Result<(), Error> {
+        match std::mem::take(&mut self.active) {
+            true => Ok(self.instance.deactivate()?),
+            false => Ok(()),
         }
+    }
+
+    /// Prepares it for blocks; an earlier audio-thread half must have been dropped. Returns the
+    /// audio-thread half, and the latency in frames.
+    pub fn activate(&mut self, activation: Activation) -> Result<(LocalProcessor, u32), Error> {
+        self.deactivate()?;
         let mut processor = format::batch::activate(self.instance.as_mut(), activation)?;
         let latency = self.instance.latency();
         self.active = true;
@@ -67,12 +82,6 @@ impl LocalPlugin {
     /// The plugin itself, for all that has nothing to do with blocks.
     pub fn instance(&mut self) -> &mut dyn Instance {
         self.instance.as_mut()
-    }
-
-    /// Asks the plugin to describe itself anew.
-    pub fn refresh_info(&mut self) -> &PluginInfo {
-        self.info = self.instance.info();
-        &self.info
     }
 
     /// Does what the plugin asked to be done on its main thread.

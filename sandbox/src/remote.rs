@@ -99,14 +99,18 @@ struct RtNode {
     is_idle: bool,
     /// Longest run of late, ns: what is usual for it.
     usual_ns: u64,
-    demoted: bool,
+    /// Whether its worker's thread is off the realtime class; outlives this plan.
+    demoted: Arc<AtomicBool>,
     /// It did not start though it could have; until it answers a wake it is not counted on.
     suspect: Option<u32>,
 }
 
 impl RemoteSet {
     /// Wires the workers of a new plan: makes the inboxes and sends each worker its connections.
-    /// The workers use them from the first block that this set begins.
+    /// The workers use them from the first block that this set begins; until then the set of the
+    /// plan before goes on. Both read the same outboxes, and only one of the two may begin blocks:
+    /// once this one has begun its first, the other must not be used again, only dropped. A set
+    /// that is followed by another before it has begun a block is forgotten by the workers.
     pub fn connect(
         supervisor: &Supervisor,
         wirings: &[NodeWiring<'_>],
@@ -137,7 +141,10 @@ impl RemoteSet {
                 slots: layout.slots[index],
                 predecessors: wiring.predecessors.iter().map(|&p| p as u32).collect(),
                 worker: workers.partition_point(|&id| id < worker.id()),
-                gone: worker.gone_flag(),
+                gone: match layout.is_absent(index) {
+                    true => Arc::new(AtomicBool::new(true)),
+                    false => worker.gone_flag(),
+                },
                 thread: worker.thread(),
                 takes_part: false,
                 host_rings: false,
@@ -145,7 +152,7 @@ impl RemoteSet {
                 rung_ns: 0,
                 is_idle: false,
                 usual_ns: 0,
-                demoted: false,
+                demoted: worker.demoted_flag(),
                 suspect: None,
             });
         }
@@ -202,8 +209,8 @@ impl RemoteSet {
                 return State::Busy;
             }
         }
-        if node.demoted {
-            node.demoted = false;
+        if node.demoted.load(Ordering::Relaxed) {
+            node.demoted.store(false, Ordering::Relaxed);
             if let Some(thread) = node.thread {
                 let _ = thread::promote(thread, thread::priority::WORKER);
             }
@@ -425,7 +432,7 @@ impl RemoteSet {
             && running > LEAST_NS.max(4 * node.usual_ns)
         {
             thread::demote(thread);
-            node.demoted = true;
+            node.demoted.store(true, Ordering::Relaxed);
         }
     }
 

@@ -200,6 +200,7 @@ impl Supervisor {
             supervisor: self.clone(),
             id,
             gone,
+            demoted: Arc::new(AtomicBool::new(false)),
             bell_memory,
             bell,
             thread: Mutex::new(None),

@@ -1,5 +1,6 @@
 //! What the block loop reads and never writes: nodes, steps, and where everything lies.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::bits::Bits;
@@ -113,6 +114,8 @@ pub(crate) struct NodePlan {
     pub(crate) fallback: Fallback,
     /// Delays the dry signal by the node's latency.
     pub(crate) dry_line: Option<u32>,
+    /// In frames.
+    pub(crate) latency: u32,
     /// Whether the dry signal needs what came in earlier blocks.
     pub(crate) history: bool,
     pub(crate) remote: Option<u32>,
@@ -149,7 +152,7 @@ pub(crate) struct ValuePlan {
 }
 
 /// What a delay line is for: finds its successor in the next plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum LineKey {
     Edge {
         from: NodeId,
@@ -172,6 +175,8 @@ pub(crate) struct LinePlan {
     pub(crate) key: LineKey,
     pub(crate) channels: usize,
     pub(crate) frames: u32,
+    /// It takes the place of no delay: the plan before had no line here, but the connection.
+    pub(crate) was_none: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +214,8 @@ pub(crate) struct Layout {
     pub(crate) buffers: Vec<usize>,
     /// Sorted by key.
     pub(crate) lines: Vec<LinePlan>,
+    /// Every delay, those of 0 frames too.
+    pub(crate) delays: HashMap<LineKey, u32>,
     /// Sorted by key.
     pub(crate) event_lines: Vec<EventLinePlan>,
     /// First those that lead to a remote node, then the rest, each in compiled order.
@@ -245,6 +252,7 @@ pub(super) fn lay_out(
     order: &[NodeId],
     timed: &Timed,
     routes: Vec<NodeRoutes>,
+    before: &HashMap<LineKey, u32>,
 ) -> Layout {
     let mut layout = Layout {
         rate: config.rate,
@@ -275,6 +283,7 @@ pub(super) fn lay_out(
             events_read: false,
             fallback: spec.fallback,
             dry_line: None,
+            latency: spec.latency,
             history: false,
             remote,
         });
@@ -284,5 +293,5 @@ pub(super) fn lay_out(
     }
     layout.by_id = order.iter().enumerate().map(|(at, id)| (*id, at as u32)).collect();
     layout.by_id.sort_unstable();
-    Builder::new(layout, specs, routes).build()
+    Builder::new(layout, specs, routes, before).build()
 }

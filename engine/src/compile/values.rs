@@ -25,6 +25,8 @@ pub(super) struct Builder<'a> {
     /// For each step, those before it.
     before: Vec<Vec<u32>>,
     links: BTreeMap<(u32, u32), u64>,
+    /// Delays of the plan before.
+    delays_before: &'a HashMap<LineKey, u32>,
 }
 
 impl<'a> Builder<'a> {
@@ -32,9 +34,11 @@ impl<'a> Builder<'a> {
         layout: Layout,
         specs: Vec<(NodeId, &'a NodeSpec)>,
         routes: Vec<NodeRoutes>,
+        delays_before: &'a HashMap<LineKey, u32>,
     ) -> Self {
         let (enters, leaves, before) = (Vec::new(), Vec::new(), Vec::new());
-        Self { layout, specs, routes, enters, leaves, before, links: BTreeMap::new() }
+        let links = BTreeMap::new();
+        Self { layout, specs, routes, enters, leaves, before, links, delays_before }
     }
 
     pub(super) fn build(mut self) -> Layout {
@@ -215,10 +219,14 @@ impl<'a> Builder<'a> {
     }
 
     fn line_of(&mut self, key: LineKey, channels: usize, frames: u32) -> Option<u32> {
-        if frames == 0 {
+        self.layout.delays.insert(key, frames);
+        let before = self.delays_before.get(&key).copied();
+        // A line of no frames lets the end of a longer one be heard.
+        if frames == 0 && before.unwrap_or(0) == 0 {
             return None;
         }
-        self.layout.lines.push(LinePlan { key, channels, frames });
+        let was_none = before == Some(0);
+        self.layout.lines.push(LinePlan { key, channels, frames, was_none });
         Some(self.layout.lines.len() as u32 - 1)
     }
 

@@ -40,6 +40,11 @@ impl Rig {
     }
 
     pub fn plan(&self) -> (Plan, Log) {
+        self.plan_starting_at(1)
+    }
+
+    /// A plan that is swapped in before this block, counted from 1.
+    pub fn plan_starting_at(&self, block: u64) -> (Plan, Log) {
         let compiled = self.compile();
         let (remote, log) = FakeRemote::new(
             compiled.topology(),
@@ -49,7 +54,7 @@ impl Rig {
             self.seed,
         );
         let local = |id| Some(Box::new(Self::machine(&self.graph, id)) as _);
-        (compiled.into_plan(local, Box::new(remote)).unwrap(), log)
+        (compiled.into_plan(local, Box::new(remote.starting_at(block))).unwrap(), log)
     }
 
     pub fn reference(&self, channels: usize, inputs: &[Vec<f32>], sent: &Sent) -> Vec<Vec<f32>> {

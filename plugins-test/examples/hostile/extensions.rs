@@ -77,12 +77,13 @@ fn copy_name(text: &CStr, to: &mut [c_char]) {
     }
 }
 
-unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, _is_input: bool) -> u32 {
+unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, is_input: bool) -> u32 {
     // SAFETY: the plugin is alive.
     let hostile = unsafe { hostile(plugin) };
     match hostile.what {
         What::LiesAudioPorts => 1_000_000,
         What::LiesPortCounts => 1 + hostile.asked.load(Relaxed) % 7,
+        What::Grows if !is_input && hostile.rested.load(Relaxed) => 2,
         _ => 1,
     }
 }
@@ -90,7 +91,7 @@ unsafe extern "C" fn audio_ports_count(plugin: *const clap_plugin, _is_input: bo
 unsafe extern "C" fn audio_ports_get(
     plugin: *const clap_plugin,
     index: u32,
-    _is_input: bool,
+    is_input: bool,
     info: *mut clap_audio_port_info,
 ) -> bool {
     // SAFETY: the plugin is alive.
@@ -102,14 +103,20 @@ unsafe extern "C" fn audio_ports_get(
     let asked = unsafe { hostile(plugin) }.asked.fetch_add(1, Relaxed);
     // Lies alternate between ports that are far too large and ports that aren't there.
     let counts = what == What::LiesPortCounts;
-    let absent = if lies { index % 2 == 1 } else { index > 0 && !counts };
+    let count = if counts {
+        u32::MAX
+    } else {
+        // SAFETY: the plugin is alive.
+        unsafe { audio_ports_count(plugin, is_input) }
+    };
+    let absent = if lies { index % 2 == 1 } else { index >= count };
     if absent {
         return false;
     }
     let mut port = clap_audio_port_info {
-        id: 0,
+        id: if lies { 0 } else { index },
         name: [0; _],
-        flags: CLAP_AUDIO_PORT_IS_MAIN,
+        flags: if lies || counts || index == 0 { CLAP_AUDIO_PORT_IS_MAIN } else { 0 },
         channel_count: match what {
             What::LiesAudioPorts => u32::MAX,
             What::LiesPortCounts => 8u32.saturating_sub(asked),

@@ -11,6 +11,7 @@
 //! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process) |
 //! | block N, once | `late` (busy for 20 ms), `scribble` (random bytes over all writable shared memory it can find) |
 //! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `CLAP_PROCESS_ERROR`), `bad-events` (outputs events of absurd size, time, type, order and content, and a null pointer), `event-flood` (outputs 65536 notes) |
+//! | block N and after | `restarts` (asks to be restarted), `grows` (likewise, and has a second stereo output once it was deactivated), `tells` (takes hold of `block`, moves it to the number of the block, lets go of it) |
 //! | `destroy` | `destroy-hangs` |
 //! | `state.save` | `state-save-hangs` |
 //! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names), `lies-port-counts` (as many ports as were asked for before, with fewer channels each time), `refuses-all` (returns false from every call but `init`, `activate` and `start_processing`) |

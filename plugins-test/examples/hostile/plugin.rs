@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::process;
 use std::ptr;
 use std::slice;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -30,12 +30,14 @@ const BLOCK_VARIABLE: &str = "SANDRACK_HOSTILE_BLOCK";
 /// What `clap_plugin::plugin_data` points to.
 pub(crate) struct Hostile {
     clap: clap_plugin,
+    pub(crate) host: *const clap_host,
+    /// Whether it was deactivated.
+    pub(crate) rested: AtomicBool,
     pub(crate) what: What,
     /// The parameter.
     pub(crate) block: AtomicU32,
     /// The environment variable.
     block_override: Option<u32>,
-    pub(crate) host: *const clap_host,
     /// Blocks processed since activation.
     pub(crate) processed: AtomicU64,
     /// Ports that were asked about.
@@ -65,10 +67,11 @@ pub(crate) fn create(
             get_extension: Some(get_extension),
             on_main_thread: Some(on_main_thread),
         },
+        host,
+        rested: AtomicBool::new(false),
         what,
         block: AtomicU32::new(BLOCK_DEFAULT),
         block_override: std::env::var(BLOCK_VARIABLE).ok().and_then(|text| text.parse().ok()),
-        host,
         processed: AtomicU64::new(0),
         asked: AtomicU32::new(0),
         mappings: sys::Mappings::default(),
@@ -138,7 +141,10 @@ unsafe extern "C" fn activate(
     true
 }
 
-extern "C" fn deactivate(_plugin: *const clap_plugin) {}
+unsafe extern "C" fn deactivate(plugin: *const clap_plugin) {
+    // SAFETY: the plugin is alive.
+    unsafe { hostile(plugin) }.rested.store(true, Relaxed);
+}
 
 unsafe extern "C" fn start_processing(plugin: *const clap_plugin) -> bool {
     // SAFETY: the plugin is alive.
@@ -181,7 +187,7 @@ unsafe extern "C" fn process(plugin: *const clap_plugin, process: *const clap_pr
         return CLAP_PROCESS_CONTINUE;
     }
     // SAFETY: as above.
-    unsafe { strike::strike(hostile, now == block, process) }
+    unsafe { strike::strike(hostile, now, now == block, process) }
 }
 
 impl Hostile {

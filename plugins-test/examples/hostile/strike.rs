@@ -6,12 +6,13 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use clap_sys::events::{
-    CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_NOTE_ON, CLAP_EVENT_PARAM_VALUE, clap_event_header,
-    clap_event_note, clap_event_param_value, clap_output_events,
+    CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_NOTE_ON, CLAP_EVENT_PARAM_GESTURE_BEGIN,
+    CLAP_EVENT_PARAM_GESTURE_END, CLAP_EVENT_PARAM_VALUE, clap_event_header, clap_event_note,
+    clap_event_param_gesture, clap_event_param_value, clap_output_events,
 };
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
-use crate::plugin::{Hostile, channels, outputs, sleep_forever};
+use crate::plugin::{BLOCK, Hostile, channels, outputs, sleep_forever};
 use crate::sys;
 use crate::what::What;
 
@@ -24,7 +25,12 @@ const FLOOD: u32 = 65_536;
 /// # Safety
 ///
 /// `process` describes valid buffers and events.
-pub(crate) unsafe fn strike(hostile: &Hostile, first: bool, process: &clap_process) -> i32 {
+pub(crate) unsafe fn strike(
+    hostile: &Hostile,
+    block: u64,
+    first: bool,
+    process: &clap_process,
+) -> i32 {
     match hostile.what {
         What::Segfault => {
             let nowhere = ptr::without_provenance_mut::<u32>(64);
@@ -65,6 +71,16 @@ pub(crate) unsafe fn strike(hostile: &Hostile, first: bool, process: &clap_proce
                 push(process.out_events, &raw const event.header);
             }
         },
+        What::Restarts | What::Grows => {
+            // SAFETY: the host outlives its plugins, and lets any thread ask for a restart.
+            unsafe {
+                if let Some(ask) = (*hostile.host).request_restart {
+                    ask(hostile.host);
+                }
+            }
+        }
+        // SAFETY: as the caller promises.
+        What::Tells => unsafe { tell(block as f64, process) },
         _ => {}
     }
     CLAP_PROCESS_CONTINUE
@@ -93,6 +109,43 @@ unsafe fn push(list: *const clap_output_events, event: *const clap_event_header)
         if let Some(try_push) = list.as_ref().and_then(|list| list.try_push) {
             try_push(list, event);
         }
+    }
+}
+
+/// Takes hold of the parameter, moves it, lets go.
+///
+/// # Safety
+///
+/// `process` describes valid events.
+unsafe fn tell(value: f64, process: &clap_process) {
+    let header = |size: usize, type_: u16| clap_event_header {
+        size: size as u32,
+        time: 0,
+        space_id: CLAP_CORE_EVENT_SPACE_ID,
+        type_,
+        flags: 0,
+    };
+    let gesture = |type_| clap_event_param_gesture {
+        header: header(size_of::<clap_event_param_gesture>(), type_),
+        param_id: BLOCK,
+    };
+    let (begin, end) =
+        (gesture(CLAP_EVENT_PARAM_GESTURE_BEGIN), gesture(CLAP_EVENT_PARAM_GESTURE_END));
+    let moved = clap_event_param_value {
+        header: header(size_of::<clap_event_param_value>(), CLAP_EVENT_PARAM_VALUE),
+        param_id: BLOCK,
+        cookie: ptr::null_mut(),
+        note_id: -1,
+        port_index: -1,
+        channel: -1,
+        key: -1,
+        value,
+    };
+    // SAFETY: the list is valid, as the caller promises, and so are the events.
+    unsafe {
+        push(process.out_events, &raw const begin.header);
+        push(process.out_events, &raw const moved.header);
+        push(process.out_events, &raw const end.header);
     }
 }
 

@@ -221,6 +221,19 @@ pub struct ListedPreset {
     pub features: Vec<String>,
 }
 
+impl PluginInfo {
+    /// With another's buses and note ports.
+    pub(crate) fn with_ports_of(self, other: &Self) -> Self {
+        Self {
+            inputs: other.inputs.clone(),
+            outputs: other.outputs.clone(),
+            note_inputs: other.note_inputs.clone(),
+            note_outputs: other.note_outputs.clone(),
+            ..self
+        }
+    }
+}
+
 /// A preset: of a file, of something within a file, or within the plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Preset {

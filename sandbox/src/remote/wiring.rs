@@ -5,7 +5,7 @@ use crate::protocol::{
     Connections, DirectConnection, NodeConnections, Slots, SourceConnection, SuccessorConnection,
 };
 use crate::shm::OutboxReader;
-use crate::shm::layout::{DOORBELL_SLOTS, InboxShape, MAX_SOURCES};
+use crate::shm::layout::{DOORBELL_SLOTS, InboxShape, MAX_SOURCES, OutboxShape};
 use crate::supervisor::{Node, Supervisor, Worker, hand_over};
 use crate::sys::memory::{Access, SharedMemory};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// How one node is connected. Nodes are named by their place in the list.
 pub struct NodeWiring<'a> {
-    /// The node; active.
+    /// The node. One that is not active, or whose worker has ended, takes part in no block.
     pub node: &'a Node,
     /// Its sources, grouped by input bus, in bus order.
     pub sources: Vec<SourceWiring>,
@@ -51,7 +51,11 @@ pub(super) struct Layout<'a> {
     pub(super) generation: u32,
     pub(super) inboxes: Vec<(SharedMemory, InboxShape)>,
     pub(super) slots: Vec<Slots>,
+    /// For nodes that take no part an outbox that nobody writes, for those who would read it.
+    stand_ins: Vec<Option<StandIn>>,
 }
+
+type StandIn = (SharedMemory, OutboxReader, OutboxShape);
 
 pub(super) fn absurd(what: String) -> Error {
     Error::Protocol { name: "plan".into(), what }
@@ -81,6 +85,7 @@ impl<'a> Layout<'a> {
         let most: u32 = areas.iter().map(|area| area.1 - area.0).sum();
         let mut used: BTreeMap<u32, [(u32, u32); 2]> = BTreeMap::new();
         let mut slots = Vec::with_capacity(wirings.len());
+        let mut stand_ins = Vec::with_capacity(wirings.len());
         let mut inboxes = Vec::with_capacity(wirings.len());
         for wiring in wirings {
             if wiring.sources.len() > MAX_SOURCES {
@@ -107,29 +112,39 @@ impl<'a> Layout<'a> {
             let memory = SharedMemory::new("sandrack-inbox", shape.len())
                 .map_err(Error::system("making an inbox"))?;
             inboxes.push((memory, shape));
+            let stand_in = (!wiring.node.is_ready()).then(|| stand_in(wiring.node, max_frames));
+            stand_ins.push(stand_in.transpose()?);
         }
-        Ok(Self { wirings, generation, inboxes, slots })
+        Ok(Self { wirings, generation, inboxes, slots, stand_ins })
     }
 
     pub(super) fn outbox(
         &self,
         index: usize,
-    ) -> Result<(&'a SharedMemory, &'a OutboxReader, &'a crate::shm::layout::OutboxShape), Error>
-    {
+    ) -> Result<(&SharedMemory, &OutboxReader, &OutboxShape), Error> {
+        if let Some((memory, reader, shape)) = &self.stand_ins[index] {
+            return Ok((memory, reader, shape));
+        }
         let node = self.wirings[index].node;
         node.outbox().ok_or_else(|| absurd(format!("{} is not active", node.plugin())))
+    }
+
+    /// Whether the node takes part in no block of the plan.
+    pub(super) fn is_absent(&self, index: usize) -> bool {
+        self.stand_ins[index].is_some()
     }
 
     /// Tells each worker its part.
     pub(super) fn send(&self, supervisor: &Supervisor) -> Result<(), Error> {
         let mut successors: Vec<Vec<(usize, u32)>> = vec![vec![]; self.wirings.len()];
-        for (index, wiring) in self.wirings.iter().enumerate() {
+        let present = || self.wirings.iter().enumerate().filter(|(i, _)| !self.is_absent(*i));
+        for (index, wiring) in present() {
             for (slot, &predecessor) in wiring.predecessors.iter().enumerate() {
                 successors[predecessor].push((index, slot as u32 + 1));
             }
         }
         let mut by_worker: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (index, wiring) in self.wirings.iter().enumerate() {
+        for (index, wiring) in present() {
             by_worker.entry(wiring.node.worker().id()).or_default().push(index);
         }
         for members in by_worker.values() {
@@ -146,6 +161,18 @@ impl<'a> Layout<'a> {
         }
         Ok(())
     }
+}
+
+fn stand_in(node: &Node, max_frames: u32) -> Result<StandIn, Error> {
+    let buses = node.info().outputs.iter().map(|port| port.channels).collect();
+    let shape = OutboxShape { buses, max_frames };
+    let failed = || Error::system("making shared memory");
+    let memory = SharedMemory::new("sandrack-outbox", shape.len()).map_err(failed())?;
+    let reader = memory
+        .map(Access::Read)
+        .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
+        .map_err(failed())?;
+    Ok((memory, reader, shape))
 }
 
 /// Memory objects to hand over, each once.

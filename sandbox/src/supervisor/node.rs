@@ -63,6 +63,11 @@ impl Node {
         self.number
     }
 
+    /// Whether it can take part in a plan: it is active, and its worker lives.
+    pub fn is_ready(&self) -> bool {
+        self.active.is_some() && !self.worker.is_gone()
+    }
+
     /// Delay from input to output in frames; `None` while not active.
     pub fn latency(&self) -> Option<u32> {
         self.active.as_ref().map(|active| active.latency)
@@ -117,12 +122,16 @@ impl Node {
         }
     }
 
-    /// Asks the plugin to describe itself anew.
+    /// Asks the plugin to describe itself anew. While it is active its buses and ports stay those
+    /// that it was activated with.
     pub fn refresh_info(&mut self) -> Result<&PluginInfo, Error> {
         match self.worker.request(Request::Info(self.number), &[])? {
             Answer::Info(info) => {
                 check_info(&self.plugin, &info)?;
-                self.info = *info;
+                self.info = match self.active {
+                    Some(_) => info.with_ports_of(&self.info),
+                    None => *info,
+                };
                 Ok(&self.info)
             }
             _ => Err(self.worker.confused("answered something else")),

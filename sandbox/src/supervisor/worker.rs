@@ -23,6 +23,7 @@ pub struct Worker {
     pub(super) supervisor: Supervisor,
     pub(super) id: u32,
     pub(super) gone: Arc<AtomicBool>,
+    pub(super) demoted: Arc<AtomicBool>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
     pub(super) thread: Mutex<Option<ThreadId>>,
@@ -177,6 +178,10 @@ impl Worker {
 
     pub(crate) fn gone_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.gone)
+    }
+
+    pub(crate) fn demoted_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.demoted)
     }
 
     pub(crate) fn thread(&self) -> Option<ThreadId> {

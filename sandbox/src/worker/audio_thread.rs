@@ -162,6 +162,11 @@ impl Drop for AudioHandle {
     }
 }
 
+/// Generations are counted, and may wrap.
+fn is_older(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
 #[expect(clippy::vec_box, reason = "boxes pass through the queues, so that nothing is freed here")]
 struct AudioThread {
     page: BlockView,
@@ -203,7 +208,9 @@ impl AudioThread {
         if sequence == 0 {
             return;
         }
-        self.choose_topology();
+        if !self.choose_topology() {
+            return;
+        }
         let Some(topology) = &mut self.topology else { return };
         for links in &mut topology.nodes {
             let Some(node) = links.find(&mut self.nodes) else { continue };
@@ -214,13 +221,15 @@ impl AudioThread {
     }
 
     /// Takes the topology of the plan that is in force, with the delay lines of the one before.
-    fn choose_topology(&mut self) {
+    /// False: it is not there. Either it is still in the queue, whose flag then is set, or this
+    /// worker has no part in the plan; the slots of the one before mean something else now.
+    fn choose_topology(&mut self) -> bool {
         let generation = self.page.generation.load(Ordering::Relaxed);
         if self.topology.as_ref().is_some_and(|t| t.generation == generation) {
-            return;
+            return true;
         }
         let Some(at) = self.upcoming.iter().position(|t| t.generation == generation) else {
-            return;
+            return false;
         };
         let mut next = self.upcoming.swap_remove(at);
         if let Some(mut old) = self.topology.take() {
@@ -228,6 +237,17 @@ impl AudioThread {
             self.retire(old);
         }
         self.topology = Some(next);
+        // Plans that were followed by this one before they ever ran.
+        while let Some(at) = self.upcoming.iter().position(|t| is_older(t.generation, generation)) {
+            let stale = self.upcoming.swap_remove(at);
+            if let Err(rtrb::PushError::Full(Done::Retired(stale))) =
+                self.done.push(Done::Retired(stale))
+            {
+                self.upcoming.push(stale);
+                break;
+            }
+        }
+        true
     }
 
     fn retire(&mut self, topology: Box<Topology>) {

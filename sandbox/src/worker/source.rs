@@ -75,14 +75,14 @@ impl Source {
         self.bus
     }
 
-    /// Continues `old` if it is the same connection in an earlier plan.
+    /// Continues `old` if it is the same connection in an earlier plan, perhaps with another delay.
     pub(super) fn take_over(&mut self, old: &mut Self) {
         let (Some(new), Some(old)) = (&mut self.direct, &mut old.direct) else { return };
-        let same = new.key == old.key
-            && new.memory.len() == old.memory.len()
-            && new.memory.iter().zip(&old.memory).all(|(n, o)| n.line.delay() == o.line.delay());
-        if same {
-            std::mem::swap(&mut new.memory, &mut old.memory);
+        if new.key == old.key && new.memory.len() == old.memory.len() {
+            for (new, old) in new.memory.iter_mut().zip(&mut old.memory) {
+                new.line.take_over(&mut old.line);
+                new.last = old.last;
+            }
             new.was_replaced = old.was_replaced;
         }
     }
@@ -197,39 +197,77 @@ fn ramp_from(last: f32, out: &mut [f32]) {
     }
 }
 
-/// Delays a channel by a fixed number of frames.
-struct DelayLine {
-    ring: Box<[f32]>,
+/// The last samples of a channel.
+#[derive(Default)]
+struct Ring {
+    samples: Box<[f32]>,
     at: usize,
+}
+
+impl Ring {
+    #[inline]
+    fn step(&mut self, sample: f32) -> f32 {
+        let Some(slot) = self.samples.get_mut(self.at) else { return sample };
+        let late = std::mem::replace(slot, sample);
+        self.at += 1;
+        if self.at == self.samples.len() {
+            self.at = 0;
+        }
+        late
+    }
+}
+
+/// Delays a channel by a fixed number of frames. One that takes the place of a longer or shorter
+/// one lets that be heard until it is full itself, then turns into it (as the engine's lines do).
+#[derive(Default)]
+struct DelayLine {
+    ring: Ring,
+    before: Ring,
+    /// Frames until only the present line is heard.
+    left: usize,
 }
 
 impl DelayLine {
     fn new(frames: usize) -> Self {
-        Self { ring: vec![0.0; frames].into(), at: 0 }
+        let ring = Ring { samples: vec![0.0; frames].into(), at: 0 };
+        Self { ring, ..Self::default() }
     }
 
-    fn delay(&self) -> usize {
-        self.ring.len()
+    fn take_over(&mut self, old: &mut Self) {
+        if self.ring.samples.len() == old.ring.samples.len() {
+            std::mem::swap(self, old);
+        } else {
+            std::mem::swap(&mut self.before, &mut old.ring);
+            self.left = self.ring.samples.len() + RAMP;
+        }
     }
 
     #[inline]
     fn process(&mut self, samples: &mut [f32]) {
-        if self.ring.is_empty() {
+        if self.left == 0 {
+            if !self.ring.samples.is_empty() {
+                samples.iter_mut().for_each(|sample| *sample = self.ring.step(*sample));
+            }
             return;
         }
         for sample in samples {
-            std::mem::swap(sample, &mut self.ring[self.at]);
-            self.at += 1;
-            if self.at == self.ring.len() {
-                self.at = 0;
-            }
+            let (new, old) = (self.ring.step(*sample), self.before.step(*sample));
+            *sample = match self.left {
+                0 => new,
+                left if left > RAMP => old,
+                left => {
+                    let weight = left as f32 / RAMP as f32;
+                    old * weight + new * (1.0 - weight)
+                }
+            };
+            self.left = self.left.saturating_sub(1);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DelayLine, ramp_from};
+    use super::{DelayLine, RAMP, ramp_from};
 
     #[test]
     fn a_delay_line_delays_by_its_frames_across_blocks() {
@@ -241,6 +279,24 @@ mod tests {
             heard.extend(block);
         }
         assert_eq!(heard, [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn another_delay_takes_over_without_a_gap_and_is_exact_in_the_end() {
+        for (before, after) in [(0usize, 40usize), (40, 0), (7, 8)] {
+            let mut old = DelayLine::new(before);
+            let input: Vec<f32> = (1..=1000).map(|n| n as f32).collect();
+            let mut heard = input.clone();
+            old.process(&mut heard[..100]);
+            let mut line = DelayLine::new(after);
+            line.take_over(&mut old);
+            heard[100..].chunks_mut(33).for_each(|block| line.process(block));
+            let most = 1.0 + before.abs_diff(after) as f32 / RAMP as f32 + 0.01;
+            let jump = heard[before..].windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
+            assert!(jump <= most, "{before} to {after}: a step of {jump}");
+            let exact = 100 + after + RAMP;
+            assert_eq!(heard[exact..], input[exact - after..1000 - after], "{before} to {after}");
+        }
     }
 
     #[test]
