@@ -39,8 +39,9 @@ use vst3::Steinberg::{
 
 /// A loaded VST3 plugin.
 pub struct Vst3Instance {
-    pub(super) component: ComPtr<IComponent>,
+    // Before the component: DPF's plugins count the references to each apart.
     processor: ComPtr<IAudioProcessor>,
+    pub(super) component: ComPtr<IComponent>,
     pub(super) controller: Option<ComPtr<IEditController>>,
     /// The controller is an object of its own.
     separate: bool,
