@@ -13,7 +13,7 @@ use super::host::{Handler, HostApplication};
 use super::link::{MainEnd, link};
 use super::midi::MidiMap;
 use super::params;
-use super::processor::{Bus, ParamSpec, Setup, Vst3Processor};
+use super::processor::{Bus, ParamSpec, Setup, Vst3Processor, is_failure};
 use super::programs;
 use super::shared::{Shared, Wake};
 use crate::error::PluginError;
@@ -33,9 +33,7 @@ use vst3::Steinberg::Vst::{
     IEditController, IEditControllerTrait, IProcessContextRequirements,
     IProcessContextRequirementsTrait, IUnitInfo, ProcessSetup, ViewType,
 };
-use vst3::Steinberg::{
-    FUnknown, IPlugView, IPluginBaseTrait, kNotImplemented, kResultOk, kResultTrue, tresult,
-};
+use vst3::Steinberg::{FUnknown, IPlugView, IPluginBaseTrait, kResultOk, kResultTrue, tresult};
 
 /// A loaded VST3 plugin.
 pub struct Vst3Instance {
@@ -208,10 +206,7 @@ impl Vst3Instance {
 
     /// The error of a call that the plugin must not refuse, but need not implement.
     fn checked(&self, call: &str, result: tresult) -> Result<(), PluginError> {
-        match result {
-            kResultOk | kNotImplemented => Ok(()),
-            other => Err(self.call_failed(call, meaning(other))),
-        }
+        if is_failure(result) { Err(self.call_failed(call, meaning(result))) } else { Ok(()) }
     }
 
     fn takes(&self, sample_size: u32) -> bool {
