@@ -13,7 +13,7 @@ use super::host::{Handler, HostApplication};
 use super::link::{MainEnd, link};
 use super::midi::MidiMap;
 use super::params;
-use super::processor::{Bus, ParamSpec, Setup, Vst3Processor, is_failure};
+use super::processor::{Bus, ParamSpec, Setup, Vst3Processor};
 use super::programs;
 use super::shared::{Shared, Wake};
 use crate::error::PluginError;
@@ -33,7 +33,10 @@ use vst3::Steinberg::Vst::{
     IEditController, IEditControllerTrait, IProcessContextRequirements,
     IProcessContextRequirementsTrait, IUnitInfo, ProcessSetup, ViewType,
 };
-use vst3::Steinberg::{FUnknown, IPlugView, IPluginBaseTrait, kResultOk, kResultTrue, tresult};
+use vst3::Steinberg::{
+    FUnknown, IPlugView, IPluginBaseTrait, kNotImplemented, kResultFalse, kResultOk, kResultTrue,
+    tresult,
+};
 
 /// A loaded VST3 plugin.
 pub struct Vst3Instance {
@@ -204,9 +207,15 @@ impl Vst3Instance {
         }
     }
 
-    /// The error of a call that the plugin must not refuse, but need not implement.
-    fn checked(&self, call: &str, result: tresult) -> Result<(), PluginError> {
-        if is_failure(result) { Err(self.call_failed(call, meaning(result))) } else { Ok(()) }
+    /// The error of a call that a plugin need not implement. Some answer "no" and do it all the
+    /// same, as many hosts never look: that is only noted.
+    fn checked(&mut self, call: &str, result: tresult) -> Result<(), PluginError> {
+        match result {
+            kResultOk | kNotImplemented => {}
+            kResultFalse => self.log(3, &format!("{call}: the plugin refused; it is used anyway")),
+            other => return Err(self.call_failed(call, meaning(other))),
+        }
+        Ok(())
     }
 
     fn takes(&self, sample_size: u32) -> bool {

@@ -180,7 +180,7 @@ impl Vst3Processor {
 
 /// Whether a result means that a call failed. Many plugins give "false" or "not implemented" where
 /// they mean that there was nothing to do, and hosts live with that.
-pub(super) fn is_failure(result: tresult) -> bool {
+fn is_failure(result: tresult) -> bool {
     const FAILURES: [tresult; 5] =
         [kNoInterface, kInvalidArgument, kInternalError, kNotInitialized, kOutOfMemory];
     FAILURES.contains(&result)
