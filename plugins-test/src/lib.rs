@@ -16,7 +16,8 @@
 //! narrowed down by `--test` doesn't build them) to
 //! `target/<profile>/examples/lib<name>.so`: `hostile` (its first page lists its
 //! plugins) and `bad_entry_fails`, `bad_entry_hangs`, `bad_entry_aborts`,
-//! `bad_entry_exits`, `no_factory`, `no_symbol`.
+//! `bad_entry_exits`, `no_factory`, `no_symbol`; as VST3 `hostile_vst3` (which has unusual but honest
+//! plugins too), `bad_vst3_entry_*`, `no_vst3_factory`, `vst3_factory_aborts`.
 //!
 //! # The plugins
 //!

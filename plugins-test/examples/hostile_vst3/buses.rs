@@ -73,7 +73,8 @@ pub(crate) fn arrangement(channels: i32) -> SpeakerArrangement {
     match channels {
         1 => SpeakerArr::kMono,
         2 => SpeakerArr::kStereo,
-        // So many speakers as fit, whatever they are.
-        many => u64::MAX >> (64 - many.clamp(1, 64)),
+        // As many speakers as there are channels, whatever they are; none where there are too many.
+        many @ 1..=64 => u64::MAX >> (64 - many),
+        _ => SpeakerArr::kEmpty,
     }
 }

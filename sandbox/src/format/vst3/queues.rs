@@ -335,15 +335,6 @@ impl Changes {
         }
     }
 
-    /// Whether one more parameter would have room.
-    pub(super) fn has_room(&self) -> bool {
-        self.0.count.get() < self.0.queues.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.count.get() == 0
-    }
-
     /// Points of all parameters.
     pub(super) fn points(&self) -> usize {
         self.queues().map(|queue| queue.count.get() as usize).sum()

@@ -1,0 +1,192 @@
+//! VST3 plugins that keep the rules in ways not often seen, block by block.
+
+mod common;
+
+use common::example;
+use sandrack_sandbox::event::{Event, kind, transport_flags};
+use sandrack_sandbox::format::{Notice, PluginRef, StateContext, Transport};
+use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
+use sandrack_sandbox::protocol::Activation;
+
+const FRAMES: usize = 64;
+const GAIN: u32 = 1;
+
+fn class(name: &str) -> PluginRef {
+    PluginRef { path: example("hostile_vst3"), id: Some(name.to_owned()) }
+}
+
+/// A plugin in this process, with its audio.
+struct Rig {
+    // Dropped before the plugin.
+    processor: LocalProcessor,
+    plugin: LocalPlugin,
+    latency: u32,
+    time: u64,
+}
+
+impl Rig {
+    fn new(what: &str) -> Self {
+        Self::connected(&format!("Odd {what}"), 1)
+    }
+
+    /// With these inputs connected, a bit each.
+    fn connected(name: &str, inputs: u64) -> Self {
+        let mut plugin = LocalPlugin::load(&class(name)).unwrap();
+        let activation = Activation {
+            rate: 48_000.0,
+            min_frames: 1,
+            max_frames: FRAMES as u32,
+            offline: false,
+            connected_inputs: inputs,
+            connected_outputs: u64::MAX,
+        };
+        let (processor, latency) = plugin.activate(activation).unwrap();
+        Self { processor, plugin, latency, time: 0 }
+    }
+
+    /// One block; the input is the number of its bus (from 1) over 16, in all channels.
+    fn step(&mut self, events: &[Event]) {
+        let info = self.plugin.info().clone();
+        for (bus, port) in info.inputs.iter().enumerate() {
+            for channel in 0..port.channels as usize {
+                let samples = self.processor.input(bus, channel, FRAMES).unwrap();
+                samples.fill((bus + 1) as f32 / 16.0);
+            }
+        }
+        let transport =
+            Transport { flags: transport_flags::PLAYING, tempo: 120.0, ..Transport::default() };
+        assert!(self.processor.process(FRAMES as u32, self.time, &transport, events));
+        self.time += FRAMES as u64;
+    }
+
+    /// The last sample of a block of an output bus's first channel.
+    fn heard(&self, bus: usize) -> f32 {
+        let mut samples = [f32::NAN; FRAMES];
+        self.processor.output(bus, 0, &mut samples);
+        samples[FRAMES - 1]
+    }
+}
+
+const INPUT: f32 = 1.0 / 16.0;
+
+#[test]
+fn gains_of_every_kind_follow_their_parameter() {
+    for what in ["double", "split", "mono", "latency", "sloppy"] {
+        let mut rig = Rig::new(what);
+        rig.step(&[]);
+        assert_eq!(rig.heard(0), INPUT, "{what}");
+        rig.step(&[Event::param_value(0, GAIN, 0.25)]);
+        assert_eq!(rig.heard(0), INPUT / 4.0, "{what}");
+        rig.step(&[]);
+        assert_eq!(rig.heard(0), INPUT / 4.0, "{what}");
+    }
+}
+
+#[test]
+fn what_a_plugin_marks_as_silence_is_silence() {
+    let mut rig = Rig::new("silent");
+    // It strikes in block 100.
+    for _ in 0..102 {
+        rig.step(&[]);
+        assert_eq!(rig.heard(0), 0.0);
+    }
+}
+
+#[test]
+fn of_many_buses_those_that_are_connected_are_heard() {
+    for (connected, expected) in [(0b1, 1.0), (0b101, 4.0), (0x7ff, 66.0)] {
+        let mut rig = Rig::connected("Odd buses", connected);
+        let info = rig.plugin.info();
+        assert_eq!((info.inputs.len(), info.outputs.len()), (11, 3));
+        assert!(info.inputs.iter().all(|port| port.main == (port.name == "Input 1")));
+        rig.step(&[]);
+        assert_eq!([0, 1, 2].map(|bus| rig.heard(bus)), [expected * INPUT; 3], "{connected:b}");
+    }
+}
+
+#[test]
+fn a_bus_may_have_more_channels_than_there_are_silence_flags() {
+    let mut rig = Rig::connected("Hostile thousand-channels", 1);
+    rig.step(&[]);
+    for channel in [0, 63, 64, 999] {
+        let mut samples = [f32::NAN; FRAMES];
+        rig.processor.output(0, channel, &mut samples);
+        assert_eq!(samples, [INPUT; FRAMES], "channel {channel}");
+    }
+}
+
+#[test]
+fn a_latency_that_changes_while_playing_is_told() {
+    let mut rig = Rig::new("latency");
+    assert_eq!(rig.latency, 64);
+    for _ in 0..100 {
+        rig.step(&[]);
+    }
+    rig.plugin.idle();
+    assert!(!rig.plugin.take_notices().contains(&Notice::LatencyChanged));
+    rig.step(&[]);
+    rig.plugin.idle();
+    assert!(rig.plugin.take_notices().contains(&Notice::LatencyChanged));
+}
+
+fn note(kind: u16, time: u32) -> Event {
+    Event { port: 0, channel: 2, key: 60, value: 0.5, ..Event::new(kind, time) }
+}
+
+fn midi(time: u32, bytes: [u8; 3]) -> Event {
+    let [a, b, c] = bytes;
+    Event { port: 0, midi: [a, b, c, 0], ..Event::new(kind::MIDI, time) }
+}
+
+#[test]
+fn midi_that_a_plugin_puts_out_comes_out() {
+    let mut rig = Rig::new("midi-out");
+    rig.step(&[note(kind::NOTE_ON, 7)]);
+    let out: Vec<_> = rig.processor.events().iter().map(|e| (e.kind, e.time, e.midi)).collect();
+    let bytes = [[0xb2, 74, 60, 0], [0xd2, 60, 0, 0], [0xe2, 60, 64, 0], [0xc2, 60, 0, 0]];
+    assert_eq!(out, bytes.map(|bytes| (kind::MIDI, 7, bytes)));
+    rig.step(&[]);
+    assert!(rig.processor.events().is_empty());
+}
+
+#[test]
+fn midi_controllers_move_what_a_plugin_assigns_to_them() {
+    const NOTE: f32 = 0.125;
+    let mut rig = Rig::new("midi-mapping");
+    rig.step(&[]);
+    assert_eq!(rig.heard(0), 0.0);
+    rig.step(&[midi(0, [0x90, 60, 100])]);
+    assert_eq!(rig.heard(0), NOTE);
+    rig.step(&[midi(5, [0xb0, 7, 0])]);
+    assert_eq!(rig.heard(0), 0.0, "volume");
+    rig.step(&[midi(5, [0xe0, 0x7f, 0x7f])]);
+    assert_eq!(rig.heard(0), NOTE / 2.0, "bend");
+    rig.step(&[midi(5, [0xd0, 127, 0])]);
+    assert_eq!(rig.heard(0), NOTE * 1.5, "pressure");
+    rig.step(&[midi(5, [0xb1, 7, 127])]);
+    assert_eq!(rig.heard(0), NOTE * 1.5, "of another channel");
+    // Which notes sound the plugin is not asked: each is ended by name.
+    rig.step(&[note(kind::NOTE_ON, 0), midi(5, [0xb0, 123, 0])]);
+    assert_eq!(rig.heard(0), NOTE * 1.5, "all notes of the channel");
+    rig.step(&[Event::new(kind::NOTE_CHOKE, 0)]);
+    assert_eq!(rig.heard(0), 0.0);
+}
+
+#[test]
+fn a_controller_of_its_own_class_knows_what_its_component_does() {
+    let gain = |plugin: &mut LocalPlugin| {
+        let info = plugin.instance().info();
+        info.params.iter().find(|param| param.id == GAIN).map(|param| param.value)
+    };
+    let mut rig = Rig::new("split");
+    assert_eq!(gain(&mut rig.plugin), Some(1.0));
+    rig.step(&[Event::param_value(0, GAIN, 0.25)]);
+    rig.plugin.idle();
+    assert_eq!(gain(&mut rig.plugin), Some(0.25));
+    let state = rig.plugin.instance().save_state(StateContext::Project).unwrap();
+    let mut other = Rig::new("split");
+    other.plugin.instance().load_state(&state, StateContext::Project).unwrap();
+    assert_eq!(gain(&mut other.plugin), Some(0.25));
+    other.step(&[]);
+    assert_eq!(other.heard(0), INPUT / 4.0);
+}
