@@ -14,6 +14,7 @@
 //! | `destroy` | `destroy-hangs` |
 //! | `state.save` | `state-save-hangs` |
 //! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names) |
+//! | editor | `gui-create-hangs`, `gui-show-hangs`; `editor` has one that works, on X11 |
 //!
 //! What hangs outside of `process` sleeps, so that it costs test machines nothing.
 //!
@@ -33,6 +34,8 @@
 #![allow(unsafe_code, reason = "implements and breaks a C interface, see above")]
 
 mod extensions;
+#[cfg(unix)]
+mod gui;
 mod plugin;
 mod strike;
 mod sys;
@@ -93,7 +96,7 @@ extern "C" fn get_plugin_descriptor(
 
 unsafe extern "C" fn create_plugin(
     _factory: *const clap_plugin_factory,
-    _host: *const clap_host,
+    host: *const clap_host,
     id: *const c_char,
 ) -> *const clap_plugin {
     // SAFETY: the host passes a string, and the descriptors' ids are strings.
@@ -101,6 +104,6 @@ unsafe extern "C" fn create_plugin(
     let Some(index) = DESCRIPTORS.iter().position(|d| same(&d)) else { return ptr::null() };
     match What::ALL[index] {
         What::CreateNull => ptr::null(),
-        what => plugin::create(what, &DESCRIPTORS[index]),
+        what => plugin::create(what, &DESCRIPTORS[index], host),
     }
 }

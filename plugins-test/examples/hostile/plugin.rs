@@ -12,6 +12,7 @@ use clap_sys::audio_buffer::clap_audio_buffer;
 use clap_sys::events::{
     CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_PARAM_VALUE, clap_event_param_value, clap_input_events,
 };
+use clap_sys::host::clap_host;
 use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
@@ -29,6 +30,9 @@ const BLOCK_VARIABLE: &str = "SANDRACK_HOSTILE_BLOCK";
 /// What `clap_plugin::plugin_data` points to.
 pub(crate) struct Hostile {
     clap: clap_plugin,
+    /// Used by editors.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no editors"))]
+    pub(crate) host: *const clap_host,
     pub(crate) what: What,
     /// The parameter.
     pub(crate) block: AtomicU32,
@@ -41,7 +45,11 @@ pub(crate) struct Hostile {
 }
 
 /// A new plugin, which [`destroy`] frees.
-pub(crate) fn create(what: What, desc: &'static clap_plugin_descriptor) -> *const clap_plugin {
+pub(crate) fn create(
+    what: What,
+    desc: &'static clap_plugin_descriptor,
+    host: *const clap_host,
+) -> *const clap_plugin {
     let hostile = Box::into_raw(Box::new(Hostile {
         clap: clap_plugin {
             desc,
@@ -57,6 +65,7 @@ pub(crate) fn create(what: What, desc: &'static clap_plugin_descriptor) -> *cons
             get_extension: Some(get_extension),
             on_main_thread: Some(on_main_thread),
         },
+        host,
         what,
         block: AtomicU32::new(BLOCK_DEFAULT),
         block_override: std::env::var(BLOCK_VARIABLE).ok().and_then(|text| text.parse().ok()),

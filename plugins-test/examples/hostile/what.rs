@@ -59,6 +59,9 @@ faults! {
     StateSaveHangs = "state-save-hangs",
     LiesAudioPorts = "lies-audio-ports",
     LiesParams = "lies-params",
+    Editor = "editor",
+    GuiCreateHangs = "gui-create-hangs",
+    GuiShowHangs = "gui-show-hangs",
 }
 
 struct Features([*const c_char; 3]);
