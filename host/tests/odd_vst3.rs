@@ -33,12 +33,9 @@ impl Rig {
     fn connected(name: &str, inputs: u64) -> Self {
         let mut plugin = LocalPlugin::load(&class(name)).unwrap();
         let activation = Activation {
-            rate: 48_000.0,
-            min_frames: 1,
-            max_frames: FRAMES as u32,
-            offline: false,
             connected_inputs: inputs,
             connected_outputs: u64::MAX,
+            ..Activation::new(48_000.0, FRAMES as u32)
         };
         let (processor, latency) = plugin.activate(activation).unwrap();
         Self { processor, plugin, latency, time: 0 }

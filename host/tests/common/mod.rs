@@ -5,6 +5,7 @@
 //! realtime code ends it.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
+pub(crate) mod display;
 pub(crate) mod offline;
 pub(crate) mod program;
 pub(crate) mod render;

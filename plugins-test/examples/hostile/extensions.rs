@@ -59,8 +59,18 @@ pub(crate) unsafe fn get(what: What, id: *const c_char) -> *const c_void {
     } else if id == CLAP_EXT_LATENCY {
         (&raw const LATENCY).cast()
     } else {
-        ptr::null()
+        editor(what, id)
     }
+}
+
+#[cfg(unix)]
+fn editor(what: What, id: &CStr) -> *const c_void {
+    crate::gui::get(what, id)
+}
+
+#[cfg(not(unix))]
+fn editor(_what: What, _id: &CStr) -> *const c_void {
+    ptr::null()
 }
 
 /// # Safety

@@ -16,6 +16,7 @@
 //! | `state.save` | `state-save-hangs` |
 //! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names), `lies-port-counts` (as many ports as were asked for before, with fewer channels each time), `refuses-all` (returns false from every call but `init`, `activate` and `start_processing`) |
 //! | every block | `params-change` (has one parameter more or less and says so from there), `wrong-threads` (calls what the host has for the main thread, asks for a restart, and does so from a thread of its own too) |
+//! | editor | `gui-create-hangs`, `gui-show-hangs`; `editor` has one that works, on X11 |
 //!
 //! What hangs outside of `process` sleeps, so that it costs test machines nothing.
 //!
@@ -36,6 +37,8 @@
 
 mod calls;
 mod extensions;
+#[cfg(unix)]
+mod gui;
 mod plugin;
 mod strike;
 mod sys;

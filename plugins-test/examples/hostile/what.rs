@@ -66,6 +66,9 @@ faults! {
     ParamsChange = "params-change",
     RefusesAll = "refuses-all",
     WrongThreads = "wrong-threads",
+    Editor = "editor",
+    GuiCreateHangs = "gui-create-hangs",
+    GuiShowHangs = "gui-show-hangs",
 }
 
 struct Features([*const c_char; 3]);

@@ -1,0 +1,188 @@
+//! Plugins' editors, as their users see them: on a display of the test's own.
+
+mod common;
+
+use common::display::Display;
+use common::program::{Program, children_of, send};
+use common::{LONG, PROGRAM, becomes_true, hostile};
+use rustix::process::Signal;
+use sandrack_host::error::Error;
+use sandrack_host::session::{Session, SessionConfig};
+use sandrack_sandbox::error::Error as SandboxError;
+use sandrack_sandbox::format::PluginRef;
+use sandrack_sandbox::format::editor::EditorOptions;
+use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Of the test plugin's editor, before and after a mouse button.
+const CALM: u32 = 0x2060a0;
+const TOUCHED: u32 = 0xd08020;
+
+fn edit(display: &str, plugin: &PluginRef, more: &[&str]) -> Program {
+    let plugin = plugin.to_string();
+    let arguments = ["--no-realtime", "--timeout", "60", "edit", &plugin];
+    Program::new(arguments.iter().chain(more)).env("DISPLAY", display)
+}
+
+#[test]
+fn an_editor_is_shown_resized_from_both_sides_used_and_closed() {
+    let Some(display) = Display::start() else { return };
+    let program = edit(&display.name, &hostile("editor"), &[]).start();
+    let id = program.id();
+    let window = display.window("Sandrack Hostile editor");
+    let child = display.children(window)[0];
+    // It asks for this size itself, when its timer runs.
+    for window in [window, child] {
+        display.wait_for_size(window, (300, 180));
+    }
+    // Its user drags the window to a size that it can't have.
+    display.drag(window, (457, 333));
+    for window in [window, child] {
+        display.wait_for_size(window, (450, 330));
+    }
+    let is = |color| becomes_true(LONG, || display.pixels(window).iter().all(|p| *p == color));
+    assert!(is(CALM), "its child fills the window");
+    // It learns of that from the descriptor that the worker watches.
+    display.press(child);
+    assert!(is(TOUCHED), "it repaints itself");
+    display.close(window);
+    let finished = program.finish();
+    finished.assert_success().assert_no_trace(id);
+    assert!(finished.stdout.contains("editor of 200 x 120"), "{}", finished.stdout);
+}
+
+#[test]
+fn an_editor_ends_with_its_time_and_with_ctrl_c() {
+    let Some(display) = Display::start() else { return };
+    edit(&display.name, &hostile("editor"), &["--seconds", "0.3"]).run().assert_success();
+    let program = edit(&display.name, &hostile("editor"), &[]).start();
+    let id = program.id();
+    display.window("Sandrack Hostile editor");
+    program.signal(Signal::INT);
+    program.finish().assert_success().assert_no_trace(id);
+}
+
+#[test]
+fn a_worker_that_dies_with_its_editor_open_is_an_error() {
+    let Some(display) = Display::start() else { return };
+    let program = edit(&display.name, &hostile("editor"), &[]).start();
+    let id = program.id();
+    display.window("Sandrack Hostile editor");
+    children_of(id).into_iter().for_each(|worker| send(worker, Signal::ABORT));
+    program.finish().assert_error(&["hostile.editor", "SIGABRT"]).assert_no_trace(id);
+}
+
+#[test]
+fn without_a_display_or_an_editor_it_is_said_so() {
+    let nowhere = edit("", &hostile("editor"), &[]).run();
+    nowhere.assert_error(&["hostile.editor", "DISPLAY is not set"]);
+    edit(":47811", &hostile("editor"), &[]).run().assert_error(&["hostile.editor", ":47811"]);
+    let Some(display) = Display::start() else { return };
+    edit(&display.name, &hostile("nan"), &[]).run().assert_error(&["hostile.nan", "it has none"]);
+}
+
+/// An editor that hangs costs neither its plugin's audio nor anybody else's.
+fn an_editor_that_hangs_leaves_the_audio(what: &str) {
+    let options = SupervisorOptions {
+        program: PROGRAM.into(),
+        realtime: false,
+        timeout: Duration::from_secs(4),
+        show_errors: true,
+    };
+    let supervisor = Supervisor::new(options).expect("a supervisor");
+    let config = SessionConfig { tracks: vec![vec![hostile(what)]], ..SessionConfig::default() };
+    let mut session = Session::load(&supervisor, &config, &|| {}).expect("it loads");
+    let mut running = session.connect(48_000, 64, 1, (2, 2)).expect("it runs");
+    let hung = session.open_editor((0, 0), EditorOptions::default());
+    let Err(Error::Sandbox(error @ SandboxError::Hung { .. })) = hung else {
+        panic!("{what}: {hung:?}")
+    };
+    let text = error.to_string();
+    assert!(text.contains(what) && text.contains("opening its editor"), "{text}");
+    let mut noise = common::Noise(5);
+    for _ in 0..100 {
+        let input = noise.channels(2, 64);
+        let mut output = vec![vec![0.0; 64]; 2];
+        let inputs: Vec<&[f32]> = input.iter().map(Vec::as_slice).collect();
+        let mut outputs: Vec<&mut [f32]> = output.iter_mut().map(Vec::as_mut_slice).collect();
+        running.callback.process_offline(&inputs, &mut outputs, LONG);
+    }
+    let mut heard = 0;
+    while let Ok(record) = running.controller.timing().pop() {
+        if let sandrack_engine::timing::Record::Node(record) = record {
+            assert!(record.outcome.is_heard(), "{what}: {:?}", record.outcome);
+            heard += 1;
+        }
+    }
+    assert_eq!(heard, 100, "{what}");
+    assert!(session.gone_plugin().is_none(), "{what}");
+    drop(running);
+    session.quit();
+}
+
+#[test]
+fn an_editor_that_hangs_when_it_is_made_or_shown_leaves_the_audio() {
+    // Workers find the display in this program's environment, which can't change while other tests
+    // run: so this very test is run once more, by itself.
+    const NAME: &str = "an_editor_that_hangs_when_it_is_made_or_shown_leaves_the_audio";
+    const WHAT: &str = "SANDRACK_TEST_HANGS";
+    if let Ok(what) = std::env::var(WHAT) {
+        an_editor_that_hangs_leaves_the_audio(&what);
+        return;
+    }
+    // Also builds the plugins, once.
+    hostile("editor");
+    let Some(display) = Display::start() else { return };
+    std::thread::scope(|scope| {
+        for what in ["gui-create-hangs", "gui-show-hangs"] {
+            let mut again = Command::new(std::env::current_exe().expect("this program"));
+            again.args(["--exact", NAME, "--nocapture"]).env("DISPLAY", &display.name);
+            scope.spawn(move || {
+                let ended = again.env(WHAT, what).output().expect("it starts");
+                let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+                assert!(ended.status.success(), "{what}: {said}");
+            });
+        }
+    });
+}
+
+/// Files of real plugins with editors that draw without a graphics card.
+fn real_plugins() -> Vec<PathBuf> {
+    let folders =
+        std::env::var_os("SANDRACK_TEST_PLUGINS").unwrap_or("/usr/lib/clap:/usr/lib/vst3".into());
+    let names = ["DragonflyHallReverb", "DragonflyRoomReverb", "ZamDelay", "ZamComp"];
+    let mut found: Vec<PathBuf> = std::env::split_paths(&folders)
+        .flat_map(|folder| {
+            let files = names.iter().flat_map(|name| {
+                ["clap", "vst3"].map(|extension| folder.join(format!("{name}.{extension}")))
+            });
+            files.filter(|path| path.exists()).collect::<Vec<_>>()
+        })
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        let said = format!("none of {names:?} in {}", folders.display());
+        assert!(std::env::var_os("SANDRACK_CI").is_none_or(|ci| ci != "1"), "{said}");
+        eprintln!("SKIPPED: {said}; SANDRACK_TEST_PLUGINS names folders with some");
+    }
+    found
+}
+
+#[test]
+fn editors_of_real_plugins_are_drawn_and_closed() {
+    let Some(display) = Display::start() else { return };
+    for file in real_plugins() {
+        let shown = file.display().to_string();
+        let program = edit(&display.name, &PluginRef { path: file, id: None }, &[]).start();
+        let id = program.id();
+        let window = display.window("- Sandrack");
+        let colors = || display.pixels(window).into_iter().collect::<HashSet<u32>>().len();
+        assert!(becomes_true(LONG, || colors() > 16), "{shown}: {} colors", colors());
+        display.close(window);
+        program.finish().assert_success().assert_no_trace(id);
+        assert!(becomes_true(LONG, || display.size(window) == (0, 0)), "{shown}: still there");
+    }
+}
