@@ -63,6 +63,11 @@ impl LocalPlugin {
         Ok((local, latency))
     }
 
+    /// The plugin itself: its state, its texts. What activates it is [`activate`](Self::activate).
+    pub fn instance(&mut self) -> &mut dyn Instance {
+        &mut *self.instance
+    }
+
     /// Does what the plugin asked to be done on its main thread.
     pub fn idle(&mut self) {
         self.instance.idle();

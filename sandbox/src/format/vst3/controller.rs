@@ -6,9 +6,10 @@
 
 use super::connection;
 use super::instance::Vst3Instance;
-use super::midi::{CONTROLLERS, MidiMap};
+use super::midi::MidiMap;
 use super::params;
 use crate::format::{Notice, ParamEdit};
+use vst3::Steinberg::Vst::ControllerNumbers_::kCountCtrlNumber;
 use vst3::Steinberg::Vst::RestartFlags_::*;
 use vst3::Steinberg::Vst::{
     IAudioProcessor, IAudioProcessorTrait, IEditControllerTrait, IMidiMapping, IMidiMappingTrait,
@@ -143,7 +144,8 @@ impl Vst3Instance {
         let Some(mapping) = mapping else { return map };
         for bus in 0..buses.min(MAPPED_BUSES) {
             for channel in 0..16_u8 {
-                for controller in 0..CONTROLLERS {
+                // Numbers beyond are for legacy output events: plugins take offence.
+                for controller in 0..kCountCtrlNumber as u16 {
                     let mut param = 0;
                     // SAFETY: see the file's text.
                     let result = unsafe {

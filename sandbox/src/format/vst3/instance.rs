@@ -37,13 +37,15 @@ use vst3::Steinberg::Vst::{
     IProcessContextRequirementsTrait, IUnitInfo, ProcessSetup, ViewType,
 };
 use vst3::Steinberg::{
-    FUnknown, IPlugView, IPluginBaseTrait, kNotImplemented, kResultOk, kResultTrue, tresult,
+    FUnknown, IPlugView, IPluginBaseTrait, kNotImplemented, kResultFalse, kResultOk, kResultTrue,
+    tresult,
 };
 
 /// A loaded VST3 plugin.
 pub struct Vst3Instance {
-    pub(super) component: ComPtr<IComponent>,
+    // Before the component: DPF's plugins count the references to each apart.
     processor: ComPtr<IAudioProcessor>,
+    pub(super) component: ComPtr<IComponent>,
     pub(super) controller: Option<ComPtr<IEditController>>,
     /// The controller is an object of its own.
     separate: bool,
@@ -213,12 +215,15 @@ impl Vst3Instance {
         }
     }
 
-    /// The error of a call that the plugin must not refuse, but need not implement.
-    fn checked(&self, call: &str, result: tresult) -> Result<(), PluginError> {
+    /// The error of a call that a plugin need not implement. Some answer "no" and do it all the
+    /// same, as many hosts never look: that is only noted.
+    fn checked(&mut self, call: &str, result: tresult) -> Result<(), PluginError> {
         match result {
-            kResultOk | kNotImplemented => Ok(()),
-            other => Err(self.call_failed(call, meaning(other))),
+            kResultOk | kNotImplemented => {}
+            kResultFalse => self.log(3, &format!("{call}: the plugin refused; it is used anyway")),
+            other => return Err(self.call_failed(call, meaning(other))),
         }
+        Ok(())
     }
 
     fn takes(&self, sample_size: u32) -> bool {

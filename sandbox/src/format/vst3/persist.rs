@@ -84,7 +84,8 @@ impl Vst3Instance {
         if let Some(data) = chunks.component {
             // SAFETY: see the file's text.
             let result = unsafe { self.component.setState(as_argument(&stream(data)).as_ptr()) };
-            let nothing_lost = result == kNotImplemented && data.is_empty();
+            // DPF's plugins without parameters save a lone zero, and refuse to read it.
+            let nothing_lost = data.iter().all(|&byte| byte == 0);
             if result != kResultOk && !nothing_lost {
                 return Err(self.call_failed("setState", failed(meaning(result))));
             }

@@ -20,7 +20,7 @@ use vst3::Steinberg::{
 use vst3::{Class, ComPtr, ComWrapper};
 
 /// Most bytes of a state.
-const MAX: usize = 1 << 30;
+const MAX: usize = 256 << 20;
 
 #[derive(Default)]
 struct Bytes {

@@ -1,0 +1,19 @@
+//! What the libraries `bad_vst3_entry_*`, `no_vst3_factory` and `vst3_factory_aborts` have in common.
+
+/// Exports the entry points of VST3, with these as the bodies of `ModuleEntry` and
+/// `GetPluginFactory`. (Other systems have other names for the first.)
+macro_rules! module {
+    ($entry:block, $factory:block) => {
+        #[unsafe(export_name = "ModuleEntry")]
+        extern "system" fn enter(_library: *mut std::ffi::c_void) -> bool $entry
+
+        #[unsafe(export_name = "ModuleExit")]
+        extern "system" fn leave() -> bool {
+            true
+        }
+
+        /// The entry point of VST3.
+        #[unsafe(export_name = "GetPluginFactory")]
+        pub extern "system" fn factory() -> *mut std::ffi::c_void $factory
+    };
+}

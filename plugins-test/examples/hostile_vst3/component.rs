@@ -1,0 +1,280 @@
+//! The component: buses, activation, state.
+
+use std::ffi::c_void;
+use std::process;
+use std::sync::atomic::Ordering::Relaxed;
+
+use vst3::ComRef;
+use vst3::Steinberg::Vst::SymbolicSampleSizes_::{kSample32, kSample64};
+use vst3::Steinberg::Vst::{
+    BusDirection, BusInfo, IAudioProcessorTrait, IComponentTrait, IoMode, MediaType, ProcessData,
+    ProcessSetup, RoutingInfo, SpeakerArrangement,
+};
+use vst3::Steinberg::{
+    IBStream, IBStreamTrait, TBool, TUID, int32, kInternalError, kInvalidArgument, kNotImplemented,
+    kResultFalse, kResultOk, tresult, uint32,
+};
+
+use crate::plugin::{PARAMS, Plugin, sleep_forever};
+use crate::what::What;
+use crate::{buses, lies, process as block};
+
+/// Largest piece that `state-save-endless` writes, and how much it writes at most: a host has
+/// better things to do with a terabyte.
+const PIECE: usize = 1 << 20;
+const PIECES: usize = 1 << 20;
+
+impl<K> IComponentTrait for Plugin<K> {
+    unsafe fn getControllerClassId(&self, id: *mut TUID) -> tresult {
+        if self.what != What::OddSplit {
+            return kNotImplemented;
+        }
+        // SAFETY: the host passes valid memory.
+        unsafe { id.write(self.what.controller_id()) };
+        kResultOk
+    }
+
+    unsafe fn setIoMode(&self, _mode: IoMode) -> tresult {
+        kNotImplemented
+    }
+
+    unsafe fn getBusCount(&self, media: MediaType, direction: BusDirection) -> int32 {
+        let is_input = buses::is_input(direction);
+        match self.what {
+            What::NegativeBuses | What::AllErrors => -1,
+            What::MillionBuses => 1_000_000,
+            what if buses::is_audio(media) => buses::audio(what, is_input).len() as int32,
+            what => buses::events(what, is_input),
+        }
+    }
+
+    unsafe fn getBusInfo(
+        &self,
+        media: MediaType,
+        direction: BusDirection,
+        index: int32,
+        info: *mut BusInfo,
+    ) -> tresult {
+        let bus = match self.what {
+            What::AllErrors => return kInternalError,
+            What::MillionBuses => lies::bus(media, direction, index),
+            what => buses::info(what, media, direction, index),
+        };
+        let Some(bus) = bus else { return kInvalidArgument };
+        // SAFETY: the host passes valid memory.
+        unsafe { info.write(bus) };
+        kResultOk
+    }
+
+    unsafe fn getRoutingInfo(&self, _in: *mut RoutingInfo, _out: *mut RoutingInfo) -> tresult {
+        kNotImplemented
+    }
+
+    unsafe fn activateBus(
+        &self,
+        media: MediaType,
+        direction: BusDirection,
+        index: int32,
+        state: TBool,
+    ) -> tresult {
+        if buses::is_audio(media) && buses::is_input(direction) && (0..32).contains(&index) {
+            let bit = 1 << index;
+            if state != 0 {
+                self.inactive.fetch_and(!bit, Relaxed);
+            } else {
+                self.inactive.fetch_or(bit, Relaxed);
+            }
+        }
+        self.fine()
+    }
+
+    unsafe fn setActive(&self, state: TBool) -> tresult {
+        if state == 0 {
+            *self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+            return self.fine();
+        }
+        match self.what {
+            What::ActivateFails => return kInternalError,
+            What::ActivateAborts => process::abort(),
+            What::ActivateExits => process::exit(0),
+            What::ActivateHangs => sleep_forever(),
+            // The latency that it was asked for in vain stays.
+            What::OddLatency => {}
+            _ => self.processed.store(0, Relaxed),
+        }
+        self.held.store(0, Relaxed);
+        self.fine()
+    }
+
+    unsafe fn setState(&self, state: *mut IBStream) -> tresult {
+        match self.what {
+            What::StateLoadAborts => process::abort(),
+            What::StateLoadHangs => sleep_forever(),
+            What::AllErrors => return kInternalError,
+            _ => {}
+        }
+        // SAFETY: the host passes a stream, or null.
+        match unsafe { read(state) } {
+            Some(values) => {
+                for (param, value) in values.into_iter().enumerate() {
+                    self.set(param as u32, value);
+                }
+                self.fine()
+            }
+            None => kResultFalse,
+        }
+    }
+
+    unsafe fn getState(&self, state: *mut IBStream) -> tresult {
+        match self.what {
+            What::StateSaveAborts => process::abort(),
+            What::StateSaveHangs => sleep_forever(),
+            // SAFETY: the host passes a stream, or null.
+            What::StateSaveEndless => return unsafe { write_endlessly(state) },
+            What::AllErrors => return kInternalError,
+            _ => {}
+        }
+        let mut bytes = vec![];
+        for param in 0..PARAMS as u32 {
+            bytes.extend(self.value(param).to_le_bytes());
+        }
+        // SAFETY: the host passes a stream, or null.
+        if unsafe { write(state, &mut bytes) } { self.fine() } else { kResultFalse }
+    }
+}
+
+/// The parameters' values in a stream.
+///
+/// # Safety
+///
+/// `stream` is null or valid.
+pub(crate) unsafe fn read(stream: *mut IBStream) -> Option<[f64; PARAMS]> {
+    let mut bytes = [0_u8; 8 * PARAMS];
+    let mut have = 0;
+    // SAFETY: as the caller promises; the stream writes no more than it is asked for.
+    unsafe {
+        let stream = ComRef::from_raw(stream)?;
+        while have < bytes.len() {
+            let mut count = 0;
+            let rest = &mut bytes[have..];
+            let to = rest.as_mut_ptr().cast::<c_void>();
+            if stream.read(to, rest.len() as int32, &mut count) != kResultOk || count <= 0 {
+                return None;
+            }
+            have += count as usize;
+        }
+    }
+    let mut values = [0.0; PARAMS];
+    for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(8)) {
+        *value = f64::from_le_bytes(bytes.try_into().ok()?);
+    }
+    Some(values)
+}
+
+/// # Safety
+///
+/// `stream` is null or valid.
+unsafe fn write(stream: *mut IBStream, bytes: &mut [u8]) -> bool {
+    let mut count = 0;
+    // SAFETY: as the caller promises; the stream reads no more than it is given.
+    unsafe {
+        let Some(stream) = ComRef::from_raw(stream) else { return false };
+        let from = bytes.as_mut_ptr().cast::<c_void>();
+        stream.write(from, bytes.len() as int32, &mut count) == kResultOk
+            && count as usize == bytes.len()
+    }
+}
+
+/// # Safety
+///
+/// `stream` is null or valid.
+unsafe fn write_endlessly(stream: *mut IBStream) -> tresult {
+    let mut piece = vec![0x55; PIECE];
+    for _ in 0..PIECES {
+        // SAFETY: as the caller promises.
+        if !unsafe { write(stream, &mut piece) } {
+            break;
+        }
+    }
+    kResultOk
+}
+
+impl<K> IAudioProcessorTrait for Plugin<K> {
+    unsafe fn setBusArrangements(
+        &self,
+        inputs: *mut SpeakerArrangement,
+        input_count: int32,
+        outputs: *mut SpeakerArrangement,
+        output_count: int32,
+    ) -> tresult {
+        if self.what == What::OddSloppy {
+            return kNotImplemented;
+        }
+        let same = |given: *mut SpeakerArrangement, count: int32, own: &[i32]| {
+            count as usize == own.len()
+                // SAFETY: the host passes as many as it says.
+                && own.iter().enumerate().all(|(at, channels)| unsafe {
+                    *given.add(at) == buses::arrangement(*channels)
+                })
+        };
+        let fits = same(inputs, input_count, buses::audio(self.what, true))
+            && same(outputs, output_count, buses::audio(self.what, false));
+        if fits { self.fine() } else { kResultFalse }
+    }
+
+    unsafe fn getBusArrangement(
+        &self,
+        direction: BusDirection,
+        index: int32,
+        arrangement: *mut SpeakerArrangement,
+    ) -> tresult {
+        if matches!(self.what, What::OddSloppy | What::AllErrors) {
+            return kNotImplemented;
+        }
+        let own = buses::audio(self.what, buses::is_input(direction));
+        let Some(channels) = usize::try_from(index).ok().and_then(|at| own.get(at)) else {
+            return kInvalidArgument;
+        };
+        // SAFETY: the host passes valid memory.
+        unsafe { arrangement.write(buses::arrangement(*channels)) };
+        kResultOk
+    }
+
+    unsafe fn canProcessSampleSize(&self, size: int32) -> tresult {
+        let own = if self.what == What::OddDouble { kSample64 } else { kSample32 };
+        match self.what {
+            What::AllErrors => kInternalError,
+            _ if size == own as int32 => kResultOk,
+            _ => kResultFalse,
+        }
+    }
+
+    unsafe fn getLatencySamples(&self) -> uint32 {
+        self.latency()
+    }
+
+    unsafe fn setupProcessing(&self, _setup: *mut ProcessSetup) -> tresult {
+        if self.what == What::SetupFails { kInternalError } else { self.fine() }
+    }
+
+    unsafe fn setProcessing(&self, state: TBool) -> tresult {
+        match self.what {
+            What::StartFails if state != 0 => kInternalError,
+            What::OddSloppy => kNotImplemented,
+            _ => self.fine(),
+        }
+    }
+
+    unsafe fn process(&self, data: *mut ProcessData) -> tresult {
+        // SAFETY: the host describes a block, or passes null.
+        match unsafe { data.as_mut() } {
+            // SAFETY: as above.
+            Some(data) => unsafe { block::process(self, data) },
+            None => kInvalidArgument,
+        }
+    }
+
+    unsafe fn getTailSamples(&self) -> uint32 {
+        if self.what == What::AllErrors { u32::MAX } else { 0 }
+    }
+}

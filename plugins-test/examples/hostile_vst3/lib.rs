@@ -1,0 +1,82 @@
+//! Hostile VST3 plugins, classes `Hostile WHAT`, for hosts to survive, and classes `Odd WHAT` that
+//! keep the rules in ways not often seen.
+//!
+//! Apart from its one fault each hostile class is a valid stereo effect that passes audio through.
+//!
+//! | when | WHAT |
+//! |---|---|
+//! | `createInstance` | `create-fails`, `create-null` (succeeds, and gives null) |
+//! | `initialize` | `init-fails`, `init-aborts`, `init-exits` with code 0, `init-hangs` |
+//! | `setupProcessing` | `setup-fails` |
+//! | `setActive` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs` |
+//! | `setProcessing` | `start-fails` |
+//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `hang` (busy), `sleep` (forever) |
+//! | block N, once | `late` (busy for 20 ms), `param-list-changes` (has more parameters from then on, and says nothing), `wrong-thread` (calls the component handler from a thread of its own, and from `process`) |
+//! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `kInternalError`), `bad-events` (of absurd time, bus, type, order and content, and a null pointer), `event-flood` (65536 notes), `bad-params` (NaN, infinite, out of order, of unknown parameters), `param-flood` (65536 queues and points), `bad-silence` (flags channels that are not there), `moves-buffers` (writes nonsense over the description of its buffers), `releases` (the host's lists, three times each), `keeps` (references to the host's lists, and calls them in the next block), `restart-flood` (asks for everything 1000 times) |
+//! | always | `all-errors` (every call that can gives `kInternalError`) |
+//! | `terminate` | `terminate-aborts`, `terminate-hangs` |
+//! | `getState` | `state-save-aborts`, `state-save-hangs`, `state-save-endless` (writes for as long as it is let) |
+//! | `setState` | `state-load-aborts`, `state-load-hangs` |
+//! | `createView` | `view-aborts`, `view-hangs` |
+//! | bus queries | `negative-buses` (-1 of each), `million-buses` (of 2^31-1 or -5 channels, or absent, with unterminated names), `thousand-channels` (in one bus) |
+//! | parameter queries | `negative-params` (-1), `lies-params` (2^31-1 with equal ids, unterminated names and NaN, or absent) |
+//!
+//! What hangs outside of `process` sleeps, so that it costs test machines nothing.
+//!
+//! N is the parameter `block` (id 0, 0..1000000, default 100), unless the environment variable
+//! `SANDRACK_HOSTILE_BLOCK` says otherwise. Blocks are counted from 0 since the last activation: N
+//! blocks are processed well before the fault.
+//!
+//! | class | is |
+//! |---|---|
+//! | `Odd double` | a gain that takes 64-bit samples only |
+//! | `Odd split` | a gain whose controller is a class of its own, and learns its values from the host |
+//! | `Odd mono` | a gain that refuses any arrangement but mono |
+//! | `Odd buses` | 11 stereo inputs (all but the first inactive by default), 3 stereo outputs: each is the sum of the active inputs |
+//! | `Odd latency` | a gain with a latency of 64 frames until block N, then 128, which it tells |
+//! | `Odd midi-out` | puts out MIDI controllers 74, 128 (pressure), 129 (bend) and 130 (program) for each note that it gets |
+//! | `Odd midi-mapping` | puts out a constant per held note, times its volume, which controller 7 moves; `bend` and `pressure` likewise show what moved them |
+//! | `Odd silent` | leaves rubbish in its outputs and marks it as silence |
+//! | `Odd sloppy` | a gain that answers `kResultFalse` or `kNotImplemented` wherever hosts live with that |
+//!
+//! The gains have a parameter `gain` (id 1, 0..1, default 1).
+//!
+//! # Safety
+//!
+//! All files here are `unsafe` code that trusts the host to keep VST3's rules about pointers,
+//! threads and the order of calls. Where they break those rules themselves, they do so on purpose;
+//! nobody should load this into a process that has more to lose.
+#![allow(unsafe_code, reason = "implements and breaks a C++ interface, see above")]
+#![allow(non_snake_case, non_upper_case_globals, reason = "the format's own names")]
+
+mod buses;
+mod component;
+mod controller;
+mod factory;
+mod lies;
+mod plugin;
+mod process;
+mod strike;
+mod text;
+mod what;
+
+use std::ffi::c_void;
+use vst3::ComWrapper;
+use vst3::Steinberg::IPluginFactory;
+
+#[unsafe(export_name = "ModuleEntry")]
+extern "system" fn enter(_library: *mut c_void) -> bool {
+    true
+}
+
+#[unsafe(export_name = "ModuleExit")]
+extern "system" fn leave() -> bool {
+    true
+}
+
+/// The entry point of VST3.
+#[unsafe(no_mangle)]
+extern "system" fn GetPluginFactory() -> *mut IPluginFactory {
+    let factory = ComWrapper::new(factory::Factory).to_com_ptr::<IPluginFactory>();
+    factory.map_or(std::ptr::null_mut(), vst3::ComPtr::into_raw)
+}
