@@ -36,7 +36,7 @@ pub enum Step {
     /// Values of parameters survive saving and loading into a new instance, and two instances with
     /// that state sound the same.
     State,
-    /// Its editor opens and draws.
+    /// Its editor opens, stays while audio goes on, closes, and opens again.
     Editor,
 }
 

@@ -2,8 +2,11 @@
 
 use super::player::Player;
 use super::{CheckOptions, Checked, Step, Verdict};
+use sandrack_sandbox::format::editor::EditorOptions;
 use sandrack_sandbox::format::{Format, Param, PluginInfo, PluginRef, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
+use sandrack_sandbox::sys::shape::Size;
+use std::time::Duration;
 
 const RATE: u32 = 48_000;
 const FRAMES: u32 = 256;
@@ -80,6 +83,13 @@ pub(super) fn run(
     }
     player.quit();
     checked.steps.push((Step::State, state(&load)));
+    checked.steps.push((
+        Step::Editor,
+        match options.editors {
+            true => editor(&load),
+            false => Verdict::Absent("not asked for".into()),
+        },
+    ));
     checked
 }
 
@@ -318,6 +328,53 @@ fn state(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
         Ok(match heard.same_bits(&heard_again) {
             true => Verdict::Good,
             false => Verdict::Odd("two instances with the same state sound different".into()),
+        })
+    };
+    attempt().unwrap_or_else(Verdict::Bad)
+}
+
+/// Opens its editor, lets it live for a while as audio goes on, closes it, opens it again.
+fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
+    let attempt = || -> Result<Verdict, String> {
+        let mut player = load().map_err(|e| e.to_string())?;
+        if !player.info().has_editor {
+            player.quit();
+            return Ok(Verdict::Absent("it has none".into()));
+        }
+        player.connect(RATE, FRAMES).map_err(|e| e.to_string())?;
+        let title = player.info().descriptor.name.clone();
+        let mut sizes = Vec::new();
+        for _ in 0..2 {
+            let node = player.node().ok_or("not in a worker")?;
+            let options = EditorOptions { scale: None, title: title.clone() };
+            match node.open_editor(options) {
+                Ok(info) => sizes.push(info.size),
+                Err(error) if error.to_string().contains("no editor") => {
+                    player.quit();
+                    return Ok(Verdict::Absent("it has none".into()));
+                }
+                Err(error) if error.to_string().contains("display") => {
+                    player.quit();
+                    return Ok(Verdict::Absent("there is no display".into()));
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+            // Longer than editors need to settle: one that is closed while it still moves is another
+            // matter (those made with debug builds of VSTGUI give up then).
+            for _ in 0..40 {
+                player.play(&[FRAMES; 4], true)?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let node = player.node().ok_or("not in a worker")?;
+            node.close_editor().map_err(|e| e.to_string())?;
+        }
+        player.play(&[FRAMES; 4], true)?;
+        player.quit();
+        let is_void =
+            |size: &Option<_>| size.as_ref().is_some_and(|s: &Size| s.width < 2 || s.height < 2);
+        Ok(match sizes.iter().any(is_void) {
+            true => Verdict::Odd("its window has no size".into()),
+            false => Verdict::Good,
         })
     };
     attempt().unwrap_or_else(Verdict::Bad)

@@ -266,6 +266,8 @@ impl Vst3Instance {
 
 impl Instance for Vst3Instance {
     fn info(&mut self) -> PluginInfo {
+        // The controller may not have heard yet what happened to the processor.
+        self.take_news();
         self.shared.wishes.params.fulfil();
         self.refresh_buses();
         if self.has_editor.is_none() {
