@@ -346,16 +346,6 @@ impl Sink {
     }
 }
 
-/// Removes what unfinished files there are, when this process is told to end.
-pub fn clean_up_on_signals() {
-    let clean_up = || {
-        crate::wav::remove_unfinished();
-        std::process::exit(130);
-    };
-    // Only fails if it was called before.
-    let _ = ctrlc::set_handler(clean_up);
-}
-
 /// Where a path is written as `PLACE=FILE`, with places from 1.
 pub fn place_and_path(text: &str) -> (Option<usize>, &Path) {
     match text.split_once('=') {

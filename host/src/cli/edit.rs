@@ -1,7 +1,6 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
-use super::clean;
-use super::{print, report_restrictions};
+use super::{clean, print, report_restrictions, signals};
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{Driver, DriverConfig};
 use crate::error::Error;
@@ -14,10 +13,8 @@ use sandrack_engine::timing::Record;
 use sandrack_sandbox::format::editor::EditorOptions;
 use sandrack_sandbox::format::{Notice, ParamEdit, PluginRef};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
@@ -77,13 +74,7 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(), Error> {
     arguments.check()?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the second time it ends at once, whatever hangs.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&interrupted))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
-            .map_err(|source| Error::File { path: "signals".into(), source })?;
-    }
+    let interrupted = signals::flag()?;
     let file = arguments.input.as_deref().map(WavReader::open).transpose()?.map(|wav| wav.info());
     let supervisor = Supervisor::new(options)?;
     let config = SessionConfig {

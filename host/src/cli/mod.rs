@@ -9,6 +9,7 @@ mod info;
 mod list;
 mod render;
 mod scan;
+mod signals;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
