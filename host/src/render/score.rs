@@ -5,7 +5,7 @@ use super::{ParamSetting, RenderOptions};
 use crate::automation::{Automation, Point, Time, nearest};
 use crate::error::Error;
 use crate::midi_file::{Bytes, Meter, Song};
-use sandrack_engine::event::{EventKind, NoteAddress};
+use sandrack_engine::event::{EventKind, NoteAddress, SYSEX_BYTES};
 use sandrack_sandbox::format::{Param, PluginInfo};
 use std::collections::HashMap;
 
@@ -97,11 +97,20 @@ impl Score {
         let frame = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
         let mut sounding = [[0u32; 128]; 16];
         let mut sustained = [false; 16];
-        let mut exclusive = 0;
+        let mut too_long = 0;
         for message in &song.messages {
-            let Bytes::Channel(bytes) = message.bytes else {
-                exclusive += 1;
-                continue;
+            let bytes = match &message.bytes {
+                Bytes::Channel(bytes) => *bytes,
+                Bytes::Exclusive(bytes) if bytes.len() > LONGEST_SYSEX => {
+                    too_long += 1;
+                    continue;
+                }
+                Bytes::Exclusive(bytes) => {
+                    let (frame, at_start) = (frame(message.seconds), false);
+                    let pieces = pieces(bytes).map(|kind| Entry { frame, kind, at_start });
+                    self.events[place].extend(pieces);
+                    continue;
+                }
             };
             let channel = usize::from(bytes[0] & 15);
             let key = usize::from(bytes[1] & 127);
@@ -113,8 +122,11 @@ impl Score {
             }
             self.send(place, frame(message.seconds), bytes);
         }
-        if exclusive > 0 {
-            self.notes.push(format!("{path}: {exclusive} system-exclusive messages are left out"));
+        if too_long > 0 {
+            self.notes.push(format!(
+                "{path}: {too_long} system-exclusive messages of more than {LONGEST_SYSEX} bytes are \
+                 left out"
+            ));
         }
         self.frames = frame(song.seconds);
         for channel in 0..16u8 {
@@ -230,9 +242,7 @@ impl Score {
             let mut all: Vec<_> = back(place).collect();
             all.extend(events.iter().map(|e| (time(e), e.kind)));
             all.sort_by_key(|(frame, _)| *frame);
-            for at in MOST_AT_ONCE..all.len() {
-                all[at].0 = all[at].0.max(all[at - MOST_AT_ONCE].0 + 1).max(all[at - 1].0);
-            }
+            spread(&mut all);
             all
         };
         self.events.iter().zip(arrivals).enumerate().map(timed).collect()
@@ -241,6 +251,37 @@ impl Score {
 
 /// Events that a plugin is sent in one block: leaves room for what other plugins send it.
 pub(super) const MOST_AT_ONCE: usize = 192;
+
+/// The longest system-exclusive message that can be sent: its pieces are sent at once.
+const LONGEST_SYSEX: usize = MOST_AT_ONCE * SYSEX_BYTES;
+
+/// Moves what is too much at a frame to the next, in order. The pieces of a message stay together.
+fn spread(all: &mut [(u64, EventKind)]) {
+    let continues =
+        |(_, kind): &(u64, EventKind)| matches!(kind, EventKind::SysEx { first: false, .. });
+    let (mut at, mut count) = (0, 0);
+    for whole in all.chunk_by_mut(|_, next| continues(next)) {
+        if whole[0].0 > at {
+            (at, count) = (whole[0].0, 0);
+        }
+        if count + whole.len() > MOST_AT_ONCE {
+            (at, count) = (at + 1, 0);
+        }
+        count += whole.len();
+        whole.iter_mut().for_each(|(frame, _)| *frame = at);
+    }
+}
+
+/// A system-exclusive message as the engine takes it.
+fn pieces(message: &[u8]) -> impl Iterator<Item = EventKind> {
+    let last = message.len().div_ceil(SYSEX_BYTES).saturating_sub(1);
+    message.chunks(SYSEX_BYTES).enumerate().map(move |(number, piece)| {
+        let mut data = [0; SYSEX_BYTES];
+        data[..piece.len()].copy_from_slice(piece);
+        let (len, first, last) = (piece.len() as u8, number == 0, number == last);
+        EventKind::SysEx { port: 0, data, len, first, last }
+    })
+}
 
 fn find_param(
     chain: &Chain,
