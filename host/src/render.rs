@@ -261,8 +261,9 @@ impl Render<'_> {
         }
         let mut notes = score.notes.clone();
         for stage in &connected.stages {
-            notes.extend(stage.not_finite.iter().map(|name| {
-                format!("{name} put out what is not a number; it is silence in the file")
+            notes.extend(stage.not_finite.iter().map(|place| {
+                let name = chain.reference(*place);
+                format!("{name}: it put out what is not a number; it is silence in the file")
             }));
         }
         let lost: u64 = connected.stages.iter().map(|stage| stage.lost_events).sum();
@@ -273,16 +274,16 @@ impl Render<'_> {
     }
 
     fn explain(&self, fault: Fault, chain: &Chain) -> Error {
-        let (name, what, frame) = match fault {
+        let (place, what, frame) = match fault {
             Fault::Other(error) => return error,
-            Fault::Plugin { name, what, frame } => (name, what, frame),
+            Fault::Plugin { place, what, frame } => (place, what, frame),
         };
         let seconds = frame as f64 / f64::from(self.rate);
         let at = format!("at {seconds:.3} s of the file; nothing was written");
         // A plugin that is gone explains the others, which waited for it.
         let reason = match chain.gone_plugin() {
             Some((plugin, exit)) => format!("{plugin}: its worker {exit} {at}"),
-            None => format!("{name}: {what} {at}"),
+            None => format!("{}: {what} {at}", chain.reference(place)),
         };
         Error::Plan { reason }
     }

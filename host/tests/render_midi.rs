@@ -184,11 +184,11 @@ fn system_exclusive_messages_arrive_whole_and_go_on_to_the_next_plugin() {
             heard(&finished).channels
         };
         let one = render(std::slice::from_ref(&contract), &[]);
-        let register = |out: &[Vec<f32>], block: usize| out[0][block * 64 + 13];
-        assert_eq!(register(&one, 374), 0.0, "{len}");
-        assert_eq!(register(&one, 740), sum(message(len)), "{len}");
+        let is_in = |sum: f32, out: &[f32]| out.contains(&sum);
+        assert!(is_in(sum(message(len)), &one[0][24_000..]), "{len}");
+        assert!(!is_in(sum(message(len)), &one[0][..24_000]), "{len}");
         let two = render(&[contract.clone(), contract.clone()], &[]);
-        assert_eq!(register(&two, 740), sum(message(len).into_iter().rev()), "{len}");
+        assert!(is_in(sum(message(len).into_iter().rev()), &two[0][24_000..]), "{len}");
         same(
             &render(std::slice::from_ref(&contract), &["--isolation", "none"]),
             &one,

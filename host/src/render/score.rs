@@ -4,7 +4,8 @@ use super::chain::Chain;
 use super::{ParamSetting, RenderOptions};
 use crate::automation::{Automation, Point, Time, nearest};
 use crate::error::Error;
-use crate::midi_file::{Bytes, Meter, Song};
+use crate::midi_events::Played;
+use crate::midi_file::{Meter, Song};
 use sandrack_engine::event::{EventKind, NoteAddress, SYSEX_BYTES};
 use sandrack_sandbox::format::{Param, PluginInfo};
 use std::collections::HashMap;
@@ -94,66 +95,19 @@ impl Score {
         let Some(place) = (0..self.events.len()).find(takes_notes) else {
             return Err(Error::Usage(format!("--midi {path}: no plugin of the chain takes notes")));
         };
-        let frame = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
-        let mut sounding = [[0u32; 128]; 16];
-        let mut sustained = [false; 16];
-        let mut too_long = 0;
-        for message in &song.messages {
-            let bytes = match &message.bytes {
-                Bytes::Channel(bytes) => *bytes,
-                Bytes::Exclusive(bytes) if bytes.len() > LONGEST_SYSEX => {
-                    too_long += 1;
-                    continue;
-                }
-                Bytes::Exclusive(bytes) => {
-                    let (frame, at_start) = (frame(message.seconds), false);
-                    let pieces = pieces(bytes).map(|kind| Entry { frame, kind, at_start });
-                    self.events[place].extend(pieces);
-                    continue;
-                }
-            };
-            let channel = usize::from(bytes[0] & 15);
-            let key = usize::from(bytes[1] & 127);
-            match bytes[0] & 0xf0 {
-                0x90 => sounding[channel][key] += 1,
-                0x80 => sounding[channel][key] = sounding[channel][key].saturating_sub(1),
-                0xb0 if key == 64 => sustained[channel] = bytes[2] >= 64,
-                _ => {}
-            }
-            self.send(place, frame(message.seconds), bytes);
-        }
-        if too_long > 0 {
+        let played = Played::new(&song, rate, LONGEST_SYSEX);
+        if played.too_long > 0 {
             self.notes.push(format!(
-                "{path}: {too_long} system-exclusive messages of more than {LONGEST_SYSEX} bytes are \
-                 left out"
+                "{path}: {} system-exclusive messages of more than {LONGEST_SYSEX} bytes are left \
+                 out",
+                played.too_long
             ));
         }
-        self.frames = frame(song.seconds);
-        for channel in 0..16u8 {
-            if sustained[usize::from(channel)] {
-                self.send(place, self.frames, [0xb0 | channel, 64, 0]);
-            }
-            for key in 0..128u8 {
-                for _ in 0..sounding[usize::from(channel)][usize::from(key)] {
-                    self.send(place, self.frames, [0x80 | channel, key, 64]);
-                }
-            }
-        }
+        let entry = |(frame, kind)| Entry { frame, kind, at_start: false };
+        self.events[place].extend(played.events.into_iter().map(entry));
+        self.frames = played.frames;
         self.meter = song.meter;
         Ok(())
-    }
-
-    /// Notes as notes, which every port that takes any understands; the rest as it is.
-    fn send(&mut self, place: usize, frame: u64, [status, a, b]: [u8; 3]) {
-        let channel = i16::from(status & 15);
-        let note = NoteAddress { note_id: -1, port: 0, channel, key: i16::from(a) };
-        let velocity = f64::from(b) / 127.0;
-        let kind = match status & 0xf0 {
-            0x90 => EventKind::NoteOn { note, velocity },
-            0x80 => EventKind::NoteOff { note, velocity },
-            _ => EventKind::Midi { port: 0, data: [status, a, b] },
-        };
-        self.events[place].push(Entry { frame, kind, at_start: false });
     }
 
     fn automate(
@@ -270,17 +224,6 @@ fn spread(all: &mut [(u64, EventKind)]) {
         count += whole.len();
         whole.iter_mut().for_each(|(frame, _)| *frame = at);
     }
-}
-
-/// A system-exclusive message as the engine takes it.
-fn pieces(message: &[u8]) -> impl Iterator<Item = EventKind> {
-    let last = message.len().div_ceil(SYSEX_BYTES).saturating_sub(1);
-    message.chunks(SYSEX_BYTES).enumerate().map(move |(number, piece)| {
-        let mut data = [0; SYSEX_BYTES];
-        data[..piece.len()].copy_from_slice(piece);
-        let (len, first, last) = (piece.len() as u8, number == 0, number == last);
-        EventKind::SysEx { port: 0, data, len, first, last }
-    })
 }
 
 fn find_param(
