@@ -7,6 +7,7 @@ mod devices;
 mod edit;
 mod info;
 mod list;
+mod midi_loop;
 mod render;
 mod scan;
 mod signals;
