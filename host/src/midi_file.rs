@@ -177,11 +177,19 @@ impl Song {
             }
             let mut tick: u64 = start;
             let mut ended = false;
+            let mut exclusive = Vec::new();
             for event in track {
                 let Ok(event) = event else { break };
                 tick += u64::from(event.delta.as_int());
                 ended = matches!(event.kind, TrackEventKind::Meta(MetaMessage::EndOfTrack));
-                raw.push((tick, event.kind));
+                if let Some(message) = exclusive_message(&mut exclusive, &event.kind) {
+                    raw.push((tick, Raw::Exclusive(message)));
+                }
+                raw.push((tick, Raw::Event(event.kind)));
+            }
+            if !exclusive.is_empty() {
+                song.warnings
+                    .push(format!("track {number} has a system-exclusive message without end"));
             }
             if !ended {
                 song.warnings.push(format!("track {number} breaks off; played as far as it goes"));
@@ -199,27 +207,46 @@ impl Song {
         let mut clock = Clock::new(header.timing, &mut song.meter)?;
         for (tick, kind) in raw {
             let seconds = clock.seconds(tick);
+            let mut push = |bytes| song.messages.push(Message { seconds, bytes });
             match kind {
-                TrackEventKind::Midi { channel, message } => {
-                    let bytes = Bytes::Channel(short(channel.as_int(), message));
-                    song.messages.push(Message { seconds, bytes });
+                Raw::Exclusive(message) => push(Bytes::Exclusive(message)),
+                Raw::Event(TrackEventKind::Midi { channel, message }) => {
+                    push(Bytes::Channel(short(channel.as_int(), message)));
                 }
-                TrackEventKind::SysEx(data) => {
-                    let bytes = [&[0xf0], data].concat();
-                    let bytes = Bytes::Exclusive(bytes);
-                    song.messages.push(Message { seconds, bytes });
+                Raw::Event(TrackEventKind::Meta(MetaMessage::Tempo(us))) => {
+                    clock.tempo(tick, us.as_int());
                 }
-                TrackEventKind::Meta(MetaMessage::Tempo(us)) => clock.tempo(tick, us.as_int()),
-                TrackEventKind::Meta(MetaMessage::TimeSignature(upper, lower, ..)) => {
+                Raw::Event(TrackEventKind::Meta(MetaMessage::TimeSignature(upper, lower, ..))) => {
                     clock.signature(tick, upper, lower);
                 }
-                TrackEventKind::Meta(_) | TrackEventKind::Escape(_) => {}
+                Raw::Event(_) => {}
             }
         }
         let seconds = clock.seconds(longest);
         song.seconds = seconds;
         Ok(song)
     }
+}
+
+/// What a track holds.
+enum Raw<'a> {
+    Event(TrackEventKind<'a>),
+    /// All packets of one.
+    Exclusive(Vec<u8>),
+}
+
+/// The system-exclusive message that an event completes. A file may cut one into packets: the first
+/// is called so, the others are escapes, and the last of them ends with F7.
+fn exclusive_message(open: &mut Vec<u8>, event: &TrackEventKind<'_>) -> Option<Vec<u8>> {
+    match event {
+        TrackEventKind::SysEx(data) => {
+            *open = vec![0xf0];
+            open.extend_from_slice(data);
+        }
+        TrackEventKind::Escape(data) if !open.is_empty() => open.extend_from_slice(data),
+        _ => return None,
+    }
+    (open.last() == Some(&0xf7)).then(|| std::mem::take(open))
 }
 
 /// From ticks to seconds.
@@ -362,6 +389,25 @@ mod tests {
         assert_eq!(song.meter.position(1.5).beats, 2.0);
         assert_eq!(song.meter.position(1.5).tempo, 60.0);
         assert_eq!(song.meter.seconds_at(2.0), 1.5);
+    }
+
+    #[test]
+    fn system_exclusive_messages_are_put_together() {
+        // One whole, one in two packets with a note between them, one that never ends.
+        let whole = [0, 0xf0, 3, 1, 2, 0xf7];
+        let packets = [0, 0xf0, 2, 3, 4, 96, 0x90, 60, 1, 96, 0xf7, 2, 5, 0xf7];
+        let endless = [0, 0xf0, 1, 6];
+        let escape = [0, 0xf7, 1, 0xf8];
+        let track = [&escape[..], &whole, &packets, &endless, &END].concat();
+        let song = Song::parse(&file(0, [0, 96], &[&track])).unwrap();
+        let got: Vec<_> = song.messages.iter().map(|m| (m.seconds, m.bytes.clone())).collect();
+        let expected = [
+            (0.0, Bytes::Exclusive(vec![0xf0, 1, 2, 0xf7])),
+            (0.5, Bytes::Channel([0x90, 60, 1])),
+            (1.0, Bytes::Exclusive(vec![0xf0, 3, 4, 5, 0xf7])),
+        ];
+        assert_eq!(got, expected);
+        assert_eq!(song.warnings, ["track 1 has a system-exclusive message without end"]);
     }
 
     #[test]

@@ -261,8 +261,9 @@ impl Render<'_> {
         }
         let mut notes = score.notes.clone();
         for stage in &connected.stages {
-            notes.extend(stage.not_finite.iter().map(|name| {
-                format!("{name} put out what is not a number; it is silence in the file")
+            notes.extend(stage.not_finite.iter().map(|place| {
+                let name = chain.reference(*place);
+                format!("{name}: it put out what is not a number; it is silence in the file")
             }));
         }
         let lost: u64 = connected.stages.iter().map(|stage| stage.lost_events).sum();
@@ -273,16 +274,16 @@ impl Render<'_> {
     }
 
     fn explain(&self, fault: Fault, chain: &Chain) -> Error {
-        let (name, what, frame) = match fault {
+        let (place, what, frame) = match fault {
             Fault::Other(error) => return error,
-            Fault::Plugin { name, what, frame } => (name, what, frame),
+            Fault::Plugin { place, what, frame } => (place, what, frame),
         };
         let seconds = frame as f64 / f64::from(self.rate);
         let at = format!("at {seconds:.3} s of the file; nothing was written");
         // A plugin that is gone explains the others, which waited for it.
         let reason = match chain.gone_plugin() {
             Some((plugin, exit)) => format!("{plugin}: its worker {exit} {at}"),
-            None => format!("{name}: {what} {at}"),
+            None => format!("{}: {what} {at}", chain.reference(place)),
         };
         Error::Plan { reason }
     }
@@ -344,16 +345,6 @@ impl Sink {
         self.done += (to - from) as u64;
         Ok(self.done < self.wanted)
     }
-}
-
-/// Removes what unfinished files there are, when this process is told to end.
-pub fn clean_up_on_signals() {
-    let clean_up = || {
-        crate::wav::remove_unfinished();
-        std::process::exit(130);
-    };
-    // Only fails if it was called before.
-    let _ = ctrlc::set_handler(clean_up);
 }
 
 /// Where a path is written as `PLACE=FILE`, with places from 1.

@@ -3,7 +3,8 @@
 mod common;
 
 use common::render::{Render, constant, heard, midi, noise};
-use common::{difference, is_silent, same};
+use common::{difference, example, is_silent, same};
+use sandrack_sandbox::format::PluginRef;
 
 /// No attack, no release: a note sounds from its first sample to the one before its end.
 const SHARP: [&str; 4] = ["--param", "attack=0", "--param", "release=0"];
@@ -150,6 +151,56 @@ fn notes_come_in_step_with_audio_from_a_file() {
     let out = render.wav("in.wav", &noise(60_000)).hear(&arguments);
     assert_eq!(out[0].len(), 60_000);
     assert_eq!(spans(&out[0])[0].0, 24_000);
+}
+
+/// What the `contract` plugin makes of a message.
+fn sum(message: impl IntoIterator<Item = u8>) -> f32 {
+    message.into_iter().fold(0, |sum, byte| (sum * 31 + u32::from(byte)) & 0xffff) as f32
+}
+
+#[test]
+fn system_exclusive_messages_arrive_whole_and_go_on_to_the_next_plugin() {
+    let contract =
+        PluginRef { path: example("contract"), id: Some("org.sandrack.contract".into()) };
+    let message = |len: usize| -> Vec<u8> {
+        let inner = (2..len).map(|n| (n * 7 % 128) as u8);
+        [0xf0].into_iter().chain(inner).chain([0xf7]).collect()
+    };
+    let event = |message: &[u8]| -> Vec<u8> {
+        // Its length is a number of at most two bytes.
+        let len = message.len() - 1;
+        [&[0xf0, 0x80 | (len >> 7) as u8, (len & 127) as u8], &message[1..]].concat()
+    };
+    for len in [2, 20, 21, 3840] {
+        // Much else at the same time.
+        let (first, sysex) = (event(&message(300)), event(&message(len)));
+        let mut track = vec![(480, &[0xb0, 1, 1][..]), (0, &first)];
+        track.extend(vec![(0, &[0xb0, 1, 1][..]); 150]);
+        track.extend([(0, &sysex[..]), (480, &[0xb0, 1, 1][..])]);
+        let render = |chain: &[PluginRef], more: &[&str]| {
+            let arguments = [&["out.wav", "--midi", "a.mid", "--frames", "64"], more].concat();
+            let finished = Render::of(chain).file("a.mid", midi(&[&track])).run(&arguments);
+            assert_eq!(finished.stderr, "", "nothing is lost");
+            heard(&finished).channels
+        };
+        let one = render(std::slice::from_ref(&contract), &[]);
+        let is_in = |sum: f32, out: &[f32]| out.contains(&sum);
+        assert!(is_in(sum(message(len)), &one[0][24_000..]), "{len}");
+        assert!(!is_in(sum(message(len)), &one[0][..24_000]), "{len}");
+        let two = render(&[contract.clone(), contract.clone()], &[]);
+        assert!(is_in(sum(message(len).into_iter().rev()), &two[0][24_000..]), "{len}");
+        same(
+            &render(std::slice::from_ref(&contract), &["--isolation", "none"]),
+            &one,
+            "in-process",
+        );
+    }
+    let long = event(&message(3841));
+    let song = midi(&[&[(0, &long), (0, &event(&message(5))), (480, &[0xb0, 1, 1])]]);
+    let render = Render::of(&[contract]).file("a.mid", song);
+    let finished = render.run(&["out.wav", "--midi", "a.mid"]);
+    assert!(finished.stderr.contains("a.mid: 1 system-exclusive"), "{}", finished.stderr);
+    assert_eq!(heard(&finished).channels[0][1024 + 13], sum(message(5)));
 }
 
 #[test]

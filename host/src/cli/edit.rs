@@ -1,28 +1,30 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
-use super::clean;
-use super::{print, report_restrictions};
+use super::midi_loop::MidiLoop;
+use super::{clean, print, report_restrictions, signals};
+use crate::catalog::find::named;
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{Driver, DriverConfig};
 use crate::error::Error;
 use crate::report::Isolation;
-use crate::session::{Running, Session, SessionConfig, realtime_setup};
+use crate::session::{Live, Running, Session, SessionConfig, SessionEvent, realtime_setup};
 use crate::wav::WavReader;
 use sandrack_engine::Controller;
 use sandrack_engine::event::{Event, EventKind, NoteAddress};
+use sandrack_engine::graph::NodeId;
 use sandrack_engine::timing::Record;
 use sandrack_sandbox::format::editor::EditorOptions;
-use sandrack_sandbox::format::{Notice, ParamEdit, PluginRef};
+use sandrack_sandbox::format::{ParamEdit, PluginRef};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use sandrack_sandbox::sys::idle::{awake_advice, keep_cores_awake};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Plugin file, or FILE#ID
+    /// Plugin file, FILE#ID, or the name of a scanned plugin
     plugin: PluginRef,
     /// Audio driver
     #[arg(long, default_value = "virtual")]
@@ -42,16 +44,24 @@ pub(super) struct Arguments {
     /// Notes to hold, by MIDI key: 60 is middle C
     #[arg(long, value_delimiter = ',', value_name = "KEY,…")]
     notes: Vec<u8>,
+    /// MIDI file to play again and again
+    #[arg(long, value_name = "FILE.mid")]
+    midi: Option<PathBuf>,
     /// Size of the editor, 1 being usual [default: as the desktop says]
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
+    /// Let idle cores sleep: spares electricity, makes waking them slower
+    #[arg(long)]
+    let_cores_sleep: bool,
     /// Print what the plugin says and what is done in its editor
     #[arg(long, short)]
     verbose: bool,
 }
 
-/// How often is looked at what has happened.
+/// How often is looked at what has happened; and how often where a song plays, or a restart is under
+/// way, which waits for the engine at each step.
 const GLANCE: Duration = Duration::from_millis(30);
+const SOON: Duration = Duration::from_millis(2);
 
 /// One plugin: the first of the first track.
 const PLUGIN: (usize, usize) = (0, 0);
@@ -77,24 +87,20 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(), Error> {
     arguments.check()?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the second time it ends at once, whatever hangs.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&interrupted))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
-            .map_err(|source| Error::File { path: "signals".into(), source })?;
-    }
+    let interrupted = signals::flag()?;
+    let plugin = named(&arguments.plugin)?;
     let file = arguments.input.as_deref().map(WavReader::open).transpose()?.map(|wav| wav.info());
+    let wants_realtime = options.realtime;
     let supervisor = Supervisor::new(options)?;
     let config = SessionConfig {
-        tracks: vec![vec![arguments.plugin.clone()]],
+        tracks: vec![vec![plugin.clone()]],
         isolation: Isolation::Plugin,
         ..SessionConfig::default()
     };
     let mut session = Session::load(&supervisor, &config, &|| {})?;
     let info = session.info(PLUGIN.0, PLUGIN.1);
     let name = match clean(&info.descriptor.name) {
-        name if name.is_empty() => arguments.plugin.to_string(),
+        name if name.is_empty() => plugin.to_string(),
         name => name,
     };
     let channels = |ports: &[sandrack_sandbox::format::AudioPort]| {
@@ -111,9 +117,19 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     if let Some(path) = &arguments.input {
         driver = driver.with_input(path)?;
     }
-    let mut player = Player { driver, config: driver_config, keys: &arguments.notes, missed: 0 };
-    let mut controller = player.start(&mut session)?;
+    let midi = arguments.midi.as_deref();
+    if midi.is_some() && info.note_inputs.is_empty() {
+        return Err(Error::Usage(format!("--midi: {plugin} takes no notes")));
+    }
+    let song = midi.map(|path| MidiLoop::read(path, driver_config.rate)).transpose()?;
+    let awake = (!arguments.let_cores_sleep).then(keep_cores_awake);
+    let mut player = Player::start(driver, driver_config, song, &arguments.notes, &mut session)?;
     report_restrictions(&supervisor);
+    if let Some(Err(_)) = &awake
+        && wants_realtime
+    {
+        eprintln!("note: {}", awake_advice());
+    }
 
     let title = format!("{name} - Sandrack");
     let opened = session.open_editor(PLUGIN, EditorOptions { scale: arguments.scale, title })?;
@@ -135,111 +151,143 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         && !interrupted.load(Ordering::Relaxed)
         && end.is_none_or(|end| Instant::now() < end)
     {
-        std::thread::sleep(GLANCE);
-        player.count(&mut controller);
-        let mut wants_restart = false;
-        for (_, notice) in session.take_notices() {
-            match &notice {
-                Notice::EditorClosed => is_open = false,
-                Notice::RestartRequested | Notice::LatencyChanged => wants_restart = true,
-                _ => {}
-            }
-            if arguments.verbose {
-                tell(&session, &notice)?;
-            }
-        }
+        std::thread::sleep(if player.is_busy() { SOON } else { GLANCE });
+        let said = player.service(&mut session)?;
         // Before anything is asked of it, which would fail for that very reason.
         if let Some((plugin, exit)) = session.gone_plugin() {
             return Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") });
         }
-        if wants_restart {
-            controller = player.restart(&mut session)?;
-        } else if !player.driver.running() {
+        is_open = !said.iter().any(|event| matches!(event, SessionEvent::EditorClosed(_)));
+        tell_restarts(&name, &session, &said);
+        if arguments.verbose {
+            tell(&session, said)?;
+        }
+        if !player.driver.running() {
             // Says why.
             player.driver.stop()?;
             break;
         }
     }
-    player.stop(&mut controller)?;
-    drop(controller);
+    player.stop(&plugin)?;
     session.quit();
     Ok(())
 }
 
-/// Prints what a plugin says.
-fn tell(session: &Session, notice: &Notice) -> Result<(), Error> {
-    match notice {
-        Notice::ParamEdited { param, edit: ParamEdit::Value(value) } => {
-            let info = session.info(PLUGIN.0, PLUGIN.1);
-            let known = info.params.iter().find(|known| known.id == *param);
-            let name = known.map_or_else(|| format!("#{param}"), |known| clean(&known.name));
-            let text = session.value_to_text(PLUGIN, *param, *value)?;
-            let text = text.map_or_else(|| value.to_string(), |text| clean(&text));
-            let unit = known.map(|known| clean(&known.unit)).unwrap_or_default();
-            let unit = if text.ends_with(&unit) { String::new() } else { format!(" {unit}") };
-            print(&format!("{name} = {text}{unit}\n"));
+/// Prints what came of a plugin's wish to be activated anew, in a line.
+fn tell_restarts(name: &str, session: &Session, said: &[SessionEvent]) {
+    let latency = session.latency(PLUGIN.0, PLUGIN.1);
+    let is_other = said.iter().any(|event| matches!(event, SessionEvent::LatencyChanged { .. }));
+    for event in said {
+        match event {
+            SessionEvent::Restarted(_) if is_other => {
+                print(&format!("{name}: restarted; its latency is {latency} frames now\n"));
+            }
+            SessionEvent::Restarted(_) => print(&format!("{name}: restarted\n")),
+            SessionEvent::RestartFailed(_, why) => {
+                print(&format!("{name}: can't be restarted: {}\n", clean(why)));
+            }
+            _ => {}
         }
-        Notice::ParamEdited { .. } => {}
-        Notice::Log(_, line) => print(&format!("plugin: {}\n", clean(line))),
-        Notice::LatencyChanged => print("its latency has changed\n"),
-        Notice::ParamsChanged => print("its parameters have changed\n"),
-        Notice::RestartRequested => print("it asks to be restarted\n"),
-        Notice::ProcessRequested => {}
-        Notice::StateDirty => {}
-        Notice::EditorClosed => print("its editor was closed\n"),
+    }
+}
+
+/// Prints what else a plugin says. Of a parameter that moves: where it is now.
+fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
+    let mut moved = BTreeMap::new();
+    for event in said {
+        match event {
+            SessionEvent::ParamEdited(_, param, ParamEdit::Value(value)) => {
+                moved.insert(param, value);
+            }
+            SessionEvent::ParamsChanged(_) => print("its parameters have changed\n"),
+            SessionEvent::EditorClosed(_) => print("its editor was closed\n"),
+            SessionEvent::Logged(_, _, line) => print(&format!("plugin: {}\n", clean(&line))),
+            _ => {}
+        }
+    }
+    let params = &session.info(PLUGIN.0, PLUGIN.1).params;
+    for (param, value) in moved {
+        let known = params.iter().find(|known| known.id == param);
+        // Meters move all the time.
+        if known.is_some_and(|known| known.read_only) {
+            continue;
+        }
+        let name = known.map_or_else(|| format!("#{param}"), |known| clean(&known.name));
+        let text = session.value_to_text(PLUGIN, param, value)?;
+        let text = text.map_or_else(|| value.to_string(), |text| clean(&text));
+        let unit = known.map(|known| clean(&known.unit)).unwrap_or_default();
+        let unit = if text.ends_with(&unit) { String::new() } else { format!(" {unit}") };
+        print(&format!("{name} = {text}{unit}\n"));
     }
     Ok(())
 }
 
 /// The driver, and what it plays.
-struct Player<'a> {
+struct Player {
     driver: VirtualDriver,
     config: DriverConfig,
-    keys: &'a [u8],
+    controller: Controller,
+    live: Live,
+    node: NodeId,
+    song: Option<MidiLoop>,
     /// Blocks in which the plugin did not deliver.
     missed: u64,
 }
 
-impl Player<'_> {
-    fn start(&mut self, session: &mut Session) -> Result<Controller, Error> {
-        let DriverConfig { rate, frames, inputs, outputs } = self.config;
-        let Running { callback, mut controller, nodes, .. } =
+impl Player {
+    fn start(
+        mut driver: VirtualDriver,
+        config: DriverConfig,
+        song: Option<MidiLoop>,
+        keys: &[u8],
+        session: &mut Session,
+    ) -> Result<Self, Error> {
+        let DriverConfig { rate, frames, inputs, outputs } = config;
+        let Running { callback, mut controller, nodes, live, .. } =
             session.connect(rate, frames, 1, (inputs, outputs))?;
-        for &key in self.keys {
+        let node = nodes[PLUGIN.0][PLUGIN.1].0;
+        for &key in keys {
             let note = NoteAddress { key: key.into(), channel: 0, port: 0, note_id: -1 };
             let kind = EventKind::NoteOn { note, velocity: 0.8 };
-            let (node, _) = nodes[PLUGIN.0][PLUGIN.1];
             controller
                 .send_event(node, Event { time: 0, kind })
                 .map_err(|e| Error::Plan { reason: e.to_string() })?;
         }
-        self.driver.start(Box::new(callback))?;
-        Ok(controller)
+        driver.start(Box::new(callback))?;
+        Ok(Self { driver, config, controller, live, node, song, missed: 0 })
     }
 
-    /// Stops for a moment and begins anew, with the plugin activated anew.
-    fn restart(&mut self, session: &mut Session) -> Result<Controller, Error> {
-        drop(self.driver.stop()?);
-        session.restart_at_connect();
-        self.start(session)
+    fn is_busy(&self) -> bool {
+        self.song.is_some() || self.live.is_busy()
     }
 
-    fn count(&mut self, controller: &mut Controller) {
-        while let Ok(record) = controller.timing().pop() {
+    /// Does what is due.
+    fn service(&mut self, session: &mut Session) -> Result<Vec<SessionEvent>, Error> {
+        self.count();
+        if let Some(song) = &mut self.song {
+            // The block that comes next.
+            let end = (self.driver.blocks() + 1) * u64::from(self.config.frames);
+            song.send(self.node, &mut self.controller, end);
+        }
+        self.live.service(session, &mut self.controller)
+    }
+
+    fn count(&mut self) {
+        while let Ok(record) = self.controller.timing().pop() {
             if let Record::Node(record) = record {
                 self.missed += u64::from(!record.outcome.is_heard());
             }
         }
     }
 
-    fn stop(&mut self, controller: &mut Controller) -> Result<(), Error> {
+    fn stop(mut self, plugin: &PluginRef) -> Result<(), Error> {
         if self.driver.running() {
             drop(self.driver.stop()?);
         }
-        self.count(controller);
+        self.count();
         let (blocks, missed) = (self.driver.blocks(), self.missed);
         if missed > 0 {
-            print(&format!("{missed} of {blocks} blocks did not come in time\n"));
+            print(&format!("{plugin}: {missed} of {blocks} blocks did not come in time\n"));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::{clean, count, print};
 use crate::catalog::find::named;
 use crate::error::Error;
+use crate::presets::declared;
 use sandrack_sandbox::format::{
     AudioPort, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
 };
@@ -21,6 +22,9 @@ pub(super) struct Arguments {
     /// Describe every plugin of a file that holds many
     #[arg(long)]
     all: bool,
+    /// List presets, also those that the file declares, as 'render --preset' takes them
+    #[arg(long)]
+    presets: bool,
 }
 
 /// A file with more plugins than this is listed, not described.
@@ -47,7 +51,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     let supervisor = Supervisor::new(options)?;
     let file = &named(&arguments.plugin)?;
     if file.id.is_some() {
-        let described = describe(&supervisor, file, arguments.json)?;
+        let described = describe(&supervisor, file, arguments)?;
         show(arguments, &[described]);
         return Ok(());
     }
@@ -69,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     let mut first_error = None;
     for descriptor in all {
         let plugin = PluginRef { path: file.path.clone(), id: Some(descriptor.id.clone()) };
-        described.push(describe(&supervisor, &plugin, arguments.json).unwrap_or_else(|error| {
+        described.push(describe(&supervisor, &plugin, arguments).unwrap_or_else(|error| {
             let text = error.to_string();
             first_error.get_or_insert(error);
             let info = PluginInfo { descriptor, ..PluginInfo::default() };
@@ -87,14 +91,18 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
 fn describe(
     supervisor: &Supervisor,
     plugin: &PluginRef,
-    with_state: bool,
+    arguments: &Arguments,
 ) -> Result<Described, Error> {
     let worker = supervisor.start_worker(&plugin.to_string(), None)?;
     let mut node = worker.load(plugin)?;
     let latency = node.activate(Activation::new(48000.0, 512))?;
     let tail = node.tail();
     node.deactivate()?;
-    let info = node.info().clone();
+    let mut info = node.info().clone();
+    if arguments.presets {
+        let declared = declared(supervisor, plugin, &info)?;
+        info.presets.extend(declared);
+    }
     let mut described = Described {
         path: plugin.path.clone(),
         info,
@@ -103,7 +111,7 @@ fn describe(
         tail_is_endless: tail == Some(u32::MAX),
         ..Described::default()
     };
-    if with_state && described.info.has_state {
+    if arguments.json && described.info.has_state {
         // Last: a plugin that fails here is described all the same.
         match node.save_state(StateContext::Project) {
             Ok(state) => described.state_bytes = Some(state.len()),
@@ -120,8 +128,24 @@ fn show(arguments: &Arguments, all: &[Described]) {
         print(&format!("{json}\n"));
         return;
     }
+    let text = if arguments.presets { preset_list } else { text };
     let texts: Vec<String> = all.iter().map(text).collect();
     print(&texts.join("\n"));
+}
+
+/// Each preset on a line, with its file if it is in one.
+fn preset_list(described: &Described) -> String {
+    let info = &described.info;
+    let mut out =
+        format!("{}: {}\n", clean(&info.descriptor.name), count(info.presets.len(), "preset"));
+    for preset in &info.presets {
+        let file = preset.file.as_ref().map(|file| clean(&format!("  {}", file.display())));
+        let _ = writeln!(out, "  {}{}", clean(&preset.name), file.unwrap_or_default());
+    }
+    if let Some(error) = &described.error {
+        let _ = writeln!(out, "  error: {}", clean(error));
+    }
+    out
 }
 
 fn text(described: &Described) -> String {

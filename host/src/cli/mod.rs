@@ -7,8 +7,10 @@ mod devices;
 mod edit;
 mod info;
 mod list;
+mod midi_loop;
 mod render;
 mod scan;
+mod signals;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};

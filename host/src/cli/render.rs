@@ -1,11 +1,9 @@
 //! `sandrack render`
 
-use super::print;
+use super::{print, signals};
 use crate::catalog::find::named;
 use crate::error::Error;
-use crate::render::{
-    ParamSetting, RenderOptions, Tail, clean_up_on_signals, place_and_path, render,
-};
+use crate::render::{ParamSetting, RenderOptions, Tail, place_and_path, render};
 use crate::report::Isolation;
 use crate::wav::SampleFormat;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -74,7 +72,8 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     let render_options = arguments.options()?;
     // Nobody waits for a deadline: the system may share the machine out as it likes.
     options.realtime = false;
-    clean_up_on_signals();
+    // Nothing of a file that is not finished stays.
+    signals::on_end(crate::wav::remove_unfinished)?;
     let bar = ProgressBar::new(0);
     bar.set_style(
         ProgressStyle::with_template("{bar:40} {percent}% {eta}")

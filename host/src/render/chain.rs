@@ -181,6 +181,18 @@ impl Chain {
         self.parts[part].session.load_preset(0, plugin, preset)
     }
 
+    /// The presets that a plugin's file declares for it.
+    pub(super) fn declared_presets(&self, place: usize) -> Result<Vec<Preset>, Error> {
+        let (part, plugin) = self.part(place);
+        self.parts[part].session.declared_presets(0, plugin)
+    }
+
+    /// Which plugin is at a place, as errors name it.
+    pub(super) fn reference(&self, place: usize) -> String {
+        let (part, plugin) = self.part(place);
+        self.parts[part].session.reference(0, plugin).to_string()
+    }
+
     /// Whether anything puts out audio.
     pub(super) fn has_output(&self) -> bool {
         (0..self.places()).any(|place| self.info(place).outputs.iter().any(|p| p.channels > 0))
@@ -256,7 +268,7 @@ impl Chain {
         let mut channels = self.channels;
         let mut stages = Vec::with_capacity(self.parts.len());
         let sides = std::mem::take(&mut self.sides);
-        for (number, part) in self.parts.iter_mut().enumerate() {
+        for part in &mut self.parts {
             let mut first_channel = channels;
             let mut mine = Vec::new();
             let range = part.first..part.first + part.plugins;
@@ -279,7 +291,7 @@ impl Chain {
             });
             let outputs = part.session.output_channels(0).unwrap_or(channels);
             let running = part.session.connect(rate, frames, part.plugins, (channels, outputs))?;
-            stages.push(Stage::new(number, running, outputs, frames, timeout));
+            stages.push(Stage::new(part.first, running, outputs, frames, timeout));
             channels = outputs;
         }
         self.sides = sides;

@@ -4,8 +4,9 @@ use super::chain::Chain;
 use super::{ParamSetting, RenderOptions};
 use crate::automation::{Automation, Point, Time, nearest};
 use crate::error::Error;
-use crate::midi_file::{Bytes, Meter, Song};
-use sandrack_engine::event::{EventKind, NoteAddress};
+use crate::midi_events::Played;
+use crate::midi_file::{Meter, Song};
+use sandrack_engine::event::{EventKind, NoteAddress, SYSEX_BYTES};
 use sandrack_sandbox::format::{Param, PluginInfo};
 use std::collections::HashMap;
 
@@ -94,54 +95,19 @@ impl Score {
         let Some(place) = (0..self.events.len()).find(takes_notes) else {
             return Err(Error::Usage(format!("--midi {path}: no plugin of the chain takes notes")));
         };
-        let frame = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
-        let mut sounding = [[0u32; 128]; 16];
-        let mut sustained = [false; 16];
-        let mut exclusive = 0;
-        for message in &song.messages {
-            let Bytes::Channel(bytes) = message.bytes else {
-                exclusive += 1;
-                continue;
-            };
-            let channel = usize::from(bytes[0] & 15);
-            let key = usize::from(bytes[1] & 127);
-            match bytes[0] & 0xf0 {
-                0x90 => sounding[channel][key] += 1,
-                0x80 => sounding[channel][key] = sounding[channel][key].saturating_sub(1),
-                0xb0 if key == 64 => sustained[channel] = bytes[2] >= 64,
-                _ => {}
-            }
-            self.send(place, frame(message.seconds), bytes);
+        let played = Played::new(&song, rate, LONGEST_SYSEX);
+        if played.too_long > 0 {
+            self.notes.push(format!(
+                "{path}: {} system-exclusive messages of more than {LONGEST_SYSEX} bytes are left \
+                 out",
+                played.too_long
+            ));
         }
-        if exclusive > 0 {
-            self.notes.push(format!("{path}: {exclusive} system-exclusive messages are left out"));
-        }
-        self.frames = frame(song.seconds);
-        for channel in 0..16u8 {
-            if sustained[usize::from(channel)] {
-                self.send(place, self.frames, [0xb0 | channel, 64, 0]);
-            }
-            for key in 0..128u8 {
-                for _ in 0..sounding[usize::from(channel)][usize::from(key)] {
-                    self.send(place, self.frames, [0x80 | channel, key, 64]);
-                }
-            }
-        }
+        let entry = |(frame, kind)| Entry { frame, kind, at_start: false };
+        self.events[place].extend(played.events.into_iter().map(entry));
+        self.frames = played.frames;
         self.meter = song.meter;
         Ok(())
-    }
-
-    /// Notes as notes, which every port that takes any understands; the rest as it is.
-    fn send(&mut self, place: usize, frame: u64, [status, a, b]: [u8; 3]) {
-        let channel = i16::from(status & 15);
-        let note = NoteAddress { note_id: -1, port: 0, channel, key: i16::from(a) };
-        let velocity = f64::from(b) / 127.0;
-        let kind = match status & 0xf0 {
-            0x90 => EventKind::NoteOn { note, velocity },
-            0x80 => EventKind::NoteOff { note, velocity },
-            _ => EventKind::Midi { port: 0, data: [status, a, b] },
-        };
-        self.events[place].push(Entry { frame, kind, at_start: false });
     }
 
     fn automate(
@@ -230,9 +196,7 @@ impl Score {
             let mut all: Vec<_> = back(place).collect();
             all.extend(events.iter().map(|e| (time(e), e.kind)));
             all.sort_by_key(|(frame, _)| *frame);
-            for at in MOST_AT_ONCE..all.len() {
-                all[at].0 = all[at].0.max(all[at - MOST_AT_ONCE].0 + 1).max(all[at - 1].0);
-            }
+            spread(&mut all);
             all
         };
         self.events.iter().zip(arrivals).enumerate().map(timed).collect()
@@ -241,6 +205,26 @@ impl Score {
 
 /// Events that a plugin is sent in one block: leaves room for what other plugins send it.
 pub(super) const MOST_AT_ONCE: usize = 192;
+
+/// The longest system-exclusive message that can be sent: its pieces are sent at once.
+const LONGEST_SYSEX: usize = MOST_AT_ONCE * SYSEX_BYTES;
+
+/// Moves what is too much at a frame to the next, in order. The pieces of a message stay together.
+fn spread(all: &mut [(u64, EventKind)]) {
+    let continues =
+        |(_, kind): &(u64, EventKind)| matches!(kind, EventKind::SysEx { first: false, .. });
+    let (mut at, mut count) = (0, 0);
+    for whole in all.chunk_by_mut(|_, next| continues(next)) {
+        if whole[0].0 > at {
+            (at, count) = (whole[0].0, 0);
+        }
+        if count + whole.len() > MOST_AT_ONCE {
+            (at, count) = (at + 1, 0);
+        }
+        count += whole.len();
+        whole.iter_mut().for_each(|(frame, _)| *frame = at);
+    }
+}
 
 fn find_param(
     chain: &Chain,

@@ -6,9 +6,9 @@
 use super::score::MOST_AT_ONCE;
 use super::stage::Batch;
 use crate::error::Error;
+use crate::midi_events;
 use crate::midi_file::Meter;
 use crate::wav::WavReader;
-use sandrack_engine::block::Transport;
 
 /// Batches from the beginning, without end.
 pub(super) struct Source {
@@ -114,18 +114,7 @@ impl Source {
             reader.read(&mut planar)?;
         }
         let seconds = self.at as f64 / f64::from(self.rate);
-        let position = self.meter.position(seconds);
-        let transport = Transport {
-            playing: true,
-            tempo: position.tempo,
-            position_beats: position.beats,
-            position_seconds: seconds,
-            bar_start_beats: position.bar_start,
-            bar_number: position.bar,
-            signature_numerator: position.numerator,
-            signature_denominator: position.denominator,
-            ..Transport::default()
-        };
+        let transport = midi_events::transport(&self.meter, seconds);
         let from = self.at;
         self.at += frames as u64;
         Ok(Batch { from, frames, audio, transport })

@@ -25,7 +25,7 @@ pub(super) struct Batch {
 /// Why a stage can't go on.
 pub(super) enum Fault {
     /// A plugin did not deliver.
-    Plugin { name: String, what: &'static str, frame: u64 },
+    Plugin { place: usize, what: &'static str, frame: u64 },
     /// Anything else.
     Other(Error),
 }
@@ -33,6 +33,8 @@ pub(super) enum Fault {
 /// See the module. May be used from any one thread.
 pub(super) struct Stage {
     running: Running,
+    /// Place of its first plugin in the chain.
+    first: usize,
     outputs: usize,
     /// The plugins' block.
     frames: usize,
@@ -42,23 +44,24 @@ pub(super) struct Stage {
     feeds: Vec<Feed>,
     /// Batches take so long that a part of them has to do at a time.
     is_slow: bool,
-    /// Plugins whose output was not a number.
-    pub(super) not_finite: BTreeSet<String>,
+    /// Places of plugins whose output was not a number.
+    pub(super) not_finite: BTreeSet<usize>,
     /// Events that did not reach their plugin.
     pub(super) lost_events: u64,
 }
 
 impl Stage {
     pub(super) fn new(
-        number: usize,
+        first: usize,
         running: Running,
         outputs: u32,
         frames: u32,
         timeout: Duration,
     ) -> Self {
-        tracing::debug!(number, plugins = running.nodes.concat().len(), "a stage");
+        tracing::debug!(first, plugins = running.nodes.concat().len(), "a stage");
         Self {
             running,
+            first,
             outputs: outputs as usize,
             frames: frames as usize,
             timeout,
@@ -125,15 +128,15 @@ impl Stage {
     /// Offline there is no fallback: a plugin that did not deliver is the end.
     fn check(&mut self, frame: u64) -> Result<(), Fault> {
         let nodes = &self.running.nodes[0];
-        let name = |id: NodeId| {
-            nodes.iter().find(|(node, _)| *node == id).map_or("?".into(), |(_, name)| name.clone())
+        let place = |id: NodeId| {
+            self.first + nodes.iter().position(|(node, _)| *node == id).unwrap_or_default()
         };
         let mut worst = None;
         let mut lost = 0;
         while let Ok(record) = self.running.controller.timing().pop() {
             match record {
                 Record::Node(record) if record.outcome == NodeOutcome::NotFinite => {
-                    self.not_finite.insert(name(record.node));
+                    self.not_finite.insert(place(record.node));
                 }
                 Record::Node(record) if !record.outcome.is_heard() && worst.is_none() => {
                     worst = Some(record);
@@ -148,7 +151,7 @@ impl Stage {
             NodeOutcome::Failed => "process() reported an error",
             _ => "process() did not return in time",
         };
-        Err(Fault::Plugin { name: name(record.node), what, frame })
+        Err(Fault::Plugin { place: place(record.node), what, frame })
     }
 }
 

@@ -9,8 +9,8 @@
 //! ```
 
 use super::chain::Chain;
-use crate::automation::nearest;
 use crate::error::Error;
+use crate::presets::{find, near};
 use crate::wav::temporary_name;
 use sandrack_sandbox::format::{Preset, StateContext};
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ pub(super) fn load(
     Ok(Vec::new())
 }
 
-/// Gives a plugin a preset: a file, or one of those that it lists.
+/// Gives a plugin a preset: a file, or one of those that it lists or that its file declares.
 pub(super) fn load_preset(
     chain: &mut Chain,
     place: usize,
@@ -98,14 +98,18 @@ pub(super) fn load_preset(
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
         Preset { name: name.into(), file: Some(file), key: None }
     } else {
-        let presets = &chain.info(place).presets;
-        let found = presets.iter().find(|preset| preset.name.eq_ignore_ascii_case(name));
-        found.cloned().ok_or_else(|| {
-            let near = nearest(name, presets.iter().map(|preset| preset.name.as_str()));
-            let near = near.map(|near| format!("; do you mean '{near}'?")).unwrap_or_default();
+        let mut presets = chain.info(place).presets.clone();
+        if find(&presets, name).is_none() {
+            presets.extend(chain.declared_presets(place)?);
+        }
+        find(&presets, name).cloned().ok_or_else(|| {
+            let plugin = chain.reference(place);
+            let near = match near(&presets, name) {
+                near if near.is_empty() => format!("see: sandrack info '{plugin}' --presets"),
+                near => format!("there is {near}"),
+            };
             Error::Usage(format!(
-                "--preset {name}: there is no such file, and plugin {} has no such preset{near}",
-                place + 1
+                "--preset {name}: there is no such file, and {plugin} has no such preset; {near}"
             ))
         })?
     };

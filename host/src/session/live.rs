@@ -53,6 +53,8 @@ pub enum SessionEvent {
     ProcessRequested(PluginAt),
     /// A plugin's editor was closed by its user.
     EditorClosed(PluginAt),
+    /// A line for the log; how grave, as in [`Notice::Log`].
+    Logged(PluginAt, i32, String),
 }
 
 /// Which plugin of a session.
@@ -256,7 +258,9 @@ impl Live {
                     Notice::StateDirty => events.push(SessionEvent::StateDirty(at)),
                     Notice::ProcessRequested => events.push(SessionEvent::ProcessRequested(at)),
                     Notice::EditorClosed => events.push(SessionEvent::EditorClosed(at)),
-                    Notice::Log(..) => {}
+                    Notice::Log(level, line) => {
+                        events.push(SessionEvent::Logged(at, level, line));
+                    }
                 }
             }
         }

@@ -2,7 +2,8 @@
 
 use super::{Place, Plugin, Session};
 use crate::error::Error;
-use sandrack_sandbox::format::{PluginInfo, Preset, StateContext};
+use crate::presets;
+use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
 
 impl Plugin {
     pub(super) fn info(&self) -> &PluginInfo {
@@ -18,6 +19,20 @@ impl Session {
     /// The plugin's name, with its number in the session.
     pub fn name(&self, track: usize, plugin: usize) -> &str {
         &self.tracks[track][plugin].name
+    }
+
+    /// Which plugin was asked for.
+    pub fn reference(&self, track: usize, plugin: usize) -> &PluginRef {
+        &self.config.tracks[track][plugin]
+    }
+
+    /// The presets that its file declares for it, beside those in its [`info`](Self::info).
+    ///
+    /// # Errors
+    /// As of loading the file, in another worker.
+    pub fn declared_presets(&self, track: usize, plugin: usize) -> Result<Vec<Preset>, Error> {
+        let reference = self.reference(track, plugin);
+        presets::declared(&self.supervisor, reference, self.info(track, plugin))
     }
 
     /// Its delay in frames, as of the last [`connect`](Self::connect).

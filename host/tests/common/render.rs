@@ -3,6 +3,7 @@
 use super::program::{Finished, Program};
 use super::{Noise, plugin};
 use sandrack_host::wav::{self, SampleFormat, Wav, WavWriter};
+use sandrack_sandbox::format::PluginRef;
 use std::fs;
 use std::path::Path;
 
@@ -14,7 +15,12 @@ pub(crate) struct Render {
 impl Render {
     /// A chain of test plugins.
     pub(crate) fn new(chain: &[&str]) -> Self {
-        let chain: Vec<String> = chain.iter().map(|name| plugin(name).to_string()).collect();
+        Self::of(&chain.iter().map(|name| plugin(name)).collect::<Vec<_>>())
+    }
+
+    /// A chain of any plugins.
+    pub(crate) fn of(chain: &[PluginRef]) -> Self {
+        let chain: Vec<String> = chain.iter().map(PluginRef::to_string).collect();
         let mut program = Program::new(["--timeout", "30", "render", "--chain"]);
         program.command().arg(chain.join(","));
         Self { program }

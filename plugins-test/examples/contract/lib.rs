@@ -46,7 +46,9 @@ pub(crate) mod registers {
     pub(crate) const NOTE_OF_BOTH: usize = 10;
     pub(crate) const STATE_CONTEXT: usize = 11;
     pub(crate) const EXEC_IN_TASK: usize = 12;
-    pub(crate) const COUNT: usize = 13;
+    /// Of the last system exclusive message: each byte, and 31 times those before, modulo 65536.
+    pub(crate) const SYSEX: usize = 13;
+    pub(crate) const COUNT: usize = 14;
 }
 
 /// The entry point of CLAP.

@@ -30,6 +30,7 @@ pub(crate) struct Contract {
     both: AtomicU32,
     results: [AtomicU32; TASKS as usize],
     exec_in_task: AtomicU32,
+    sysex: AtomicU32,
 }
 
 pub(crate) fn create(
@@ -62,6 +63,7 @@ pub(crate) fn create(
         both: AtomicU32::new(0),
         results: [const { AtomicU32::new(0) }; TASKS as usize],
         exec_in_task: AtomicU32::new(0),
+        sysex: AtomicU32::new(0),
     }));
     // SAFETY: `contract` was just allocated and nobody else knows it.
     unsafe {
@@ -218,6 +220,8 @@ pub(crate) unsafe fn take_events(
                 CLAP_EVENT_MIDI_SYSEX => {
                     let e = &*event.cast::<clap_event_midi_sysex>();
                     let message = std::slice::from_raw_parts(e.buffer, e.size as usize);
+                    let sum = |sum: u32, byte: &u8| (sum * 31 + u32::from(*byte)) & 0xffff;
+                    contract.sysex.store(message.iter().fold(0, sum), Relaxed);
                     let back: Vec<u8> = message.iter().rev().copied().collect();
                     let echo = clap_event_midi_sysex { buffer: back.as_ptr(), ..*e };
                     if let Some(push) = (*out).try_push {
@@ -261,6 +265,7 @@ unsafe extern "C" fn process(plugin: *const clap_plugin, process: *const clap_pr
         values[registers::NOTE_OF_BOTH] = contract.both.load(Relaxed) as f32;
         values[registers::STATE_CONTEXT] = contract.context.load(Relaxed) as f32;
         values[registers::EXEC_IN_TASK] = contract.exec_in_task.load(Relaxed) as f32;
+        values[registers::SYSEX] = contract.sysex.load(Relaxed) as f32;
         let output = &*process.audio_outputs;
         for channel in 0..output.channel_count as usize {
             let to = *output.data32.add(channel);

@@ -1,0 +1,69 @@
+//! A MIDI file played again and again to a running plugin.
+
+use crate::error::Error;
+use crate::midi_events::{Played, transport};
+use crate::midi_file::{Meter, Song};
+use sandrack_engine::Controller;
+use sandrack_engine::event::{Event, EventKind};
+use sandrack_engine::graph::NodeId;
+use std::path::Path;
+
+/// Longer system-exclusive messages are not sent: so much a plugin can be given at once.
+const LONGEST_SYSEX: usize = 2048;
+
+/// What is sent next, and when: frames count from the first block that was played.
+pub(super) struct MidiLoop {
+    events: Vec<(u64, EventKind)>,
+    /// Frames of the song at which the transport is set, and 0.
+    changes: Vec<u64>,
+    meter: Meter,
+    rate: u32,
+    frames: u64,
+    /// Where this round of the song began.
+    start: u64,
+    next_event: usize,
+    next_change: usize,
+}
+
+impl MidiLoop {
+    pub(super) fn read(path: &Path, rate: u32) -> Result<Self, Error> {
+        let song = Song::read(path)?;
+        let Played { events, frames, .. } = Played::new(&song, rate, LONGEST_SYSEX);
+        if events.is_empty() || frames == 0 {
+            let reason = "there is nothing to play in it".into();
+            return Err(Error::Midi { path: path.to_owned(), reason });
+        }
+        let frame = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
+        let changes = [0].into_iter().chain(song.meter.changes().into_iter().map(frame)).collect();
+        let (meter, start, next_event, next_change) = (song.meter, 0, 0, 0);
+        Ok(Self { events, changes, meter, rate, frames, start, next_event, next_change })
+    }
+
+    /// Sends what is due before a frame. What the engine's queue has no room for comes next time.
+    pub(super) fn send(&mut self, node: NodeId, controller: &mut Controller, before: u64) {
+        loop {
+            while let Some(&change) = self.changes.get(self.next_change)
+                && self.start + change < before
+            {
+                let seconds = change as f64 / f64::from(self.rate);
+                if controller.transport(transport(&self.meter, seconds)).is_err() {
+                    return;
+                }
+                self.next_change += 1;
+            }
+            while let Some(&(frame, kind)) = self.events.get(self.next_event)
+                && self.start + frame < before
+            {
+                if controller.send_event(node, Event { time: 0, kind }).is_err() {
+                    return;
+                }
+                self.next_event += 1;
+            }
+            if self.start + self.frames >= before {
+                return;
+            }
+            self.start += self.frames;
+            (self.next_event, self.next_change) = (0, 0);
+        }
+    }
+}
