@@ -4,7 +4,7 @@ mod common;
 
 use common::display::Display;
 use common::program::{Program, children_of, send};
-use common::{LONG, PROGRAM, becomes_true, hostile};
+use common::{LONG, PROGRAM, becomes_true, example, hostile};
 use rustix::process::Signal;
 use sandrack_host::error::Error;
 use sandrack_host::session::{Session, SessionConfig};
@@ -82,6 +82,13 @@ fn without_a_display_or_an_editor_it_is_said_so() {
     edit(":47811", &hostile("editor"), &[]).run().assert_error(&["hostile.editor", ":47811"]);
     let Some(display) = Display::start() else { return };
     edit(&display.name, &hostile("nan"), &[]).run().assert_error(&["hostile.nan", "it has none"]);
+    // Of VST3 it is not known before.
+    let vst3 = |what: &str, reasons: &[&str]| {
+        let plugin = PluginRef { path: example("hostile_vst3"), id: Some(what.into()) };
+        edit(&display.name, &plugin, &[]).run().assert_error(reasons);
+    };
+    vst3("Odd silent", &["Odd silent", "createView failed: it has no editor"]);
+    vst3("Hostile view-aborts", &["Hostile view-aborts", "SIGABRT", "opening its editor"]);
 }
 
 /// An editor that hangs costs neither its plugin's audio nor anybody else's.

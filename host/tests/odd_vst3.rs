@@ -4,9 +4,10 @@ mod common;
 
 use common::example;
 use sandrack_sandbox::event::{Event, kind, transport_flags};
-use sandrack_sandbox::format::{Notice, PluginRef, StateContext, Transport};
+use sandrack_sandbox::format::{Notice, PluginRef, Preset, StateContext, Transport};
 use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
 use sandrack_sandbox::protocol::Activation;
+use sandrack_sandbox::sysex::{self, Joiner};
 
 const FRAMES: usize = 64;
 const GAIN: u32 = 1;
@@ -31,7 +32,17 @@ impl Rig {
 
     /// With these inputs connected, a bit each.
     fn connected(name: &str, inputs: u64) -> Self {
+        Self::of(LocalPlugin::load(&class(name)).unwrap(), inputs)
+    }
+
+    /// With values that were set before it was activated.
+    fn with_values(name: &str, values: &[(u32, f64)]) -> Self {
         let mut plugin = LocalPlugin::load(&class(name)).unwrap();
+        plugin.instance().set_params(values).unwrap();
+        Self::of(plugin, 1)
+    }
+
+    fn of(mut plugin: LocalPlugin, inputs: u64) -> Self {
         let activation = Activation {
             connected_inputs: inputs,
             connected_outputs: u64::MAX,
@@ -186,4 +197,124 @@ fn a_controller_of_its_own_class_knows_what_its_component_does() {
     assert_eq!(gain(&mut other.plugin), Some(0.25));
     other.step(&[]);
     assert_eq!(other.heard(0), INPUT / 4.0);
+}
+
+/// Values of a plugin's parameters by id, as it tells them.
+fn value(plugin: &mut LocalPlugin, param: u32) -> Option<f64> {
+    let info = plugin.instance().info();
+    info.params.iter().find(|p| p.id == param).map(|p| p.value)
+}
+
+#[test]
+fn values_set_while_inactive_are_heard_and_saved() {
+    // Where one object is both sides, and where the processor has to be told.
+    for what in ["mono", "split"] {
+        let mut plugin = LocalPlugin::load(&class(&format!("Odd {what}"))).unwrap();
+        plugin.instance().set_params(&[(GAIN, 0.5)]).unwrap();
+        assert!(plugin.take_notices().contains(&Notice::ParamsChanged));
+        assert_eq!(value(&mut plugin, GAIN), Some(0.5), "{what}");
+        // The processor hears of it in its first block, or when it is asked for its state.
+        let state = plugin.instance().save_state(StateContext::Project).unwrap();
+        let mut other = Rig::new(what);
+        other.plugin.instance().load_state(&state, StateContext::Project).unwrap();
+        other.step(&[]);
+        assert_eq!(other.heard(0), INPUT / 2.0, "{what}");
+
+        let mut rig = Rig::with_values(&format!("Odd {what}"), &[(GAIN, 0.25)]);
+        rig.step(&[]);
+        assert_eq!(rig.heard(0), INPUT / 4.0, "{what}");
+        let error = rig.plugin.instance().set_params(&[(GAIN, 1.0)]).unwrap_err().to_string();
+        assert!(error.contains("it is active"), "{error}");
+    }
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_all_of_them() {
+    let mut plugin = LocalPlugin::load(&class("Odd midi-mapping")).unwrap();
+    let mut refused = |values: &[(u32, f64)], expected: &str| {
+        let error = plugin.instance().set_params(values).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&[(2, 0.5), (77, 0.5)], "no parameter 77");
+    refused(&[(2, 0.5), (2, f64::NAN)], "not a number");
+    refused(&[(2, 0.5), (4, 0.5)], "only shown");
+    assert_eq!(value(&mut plugin, 2), Some(1.0));
+}
+
+#[test]
+fn a_state_overrules_values_set_before() {
+    let mut plugin = LocalPlugin::load(&class("Odd split")).unwrap();
+    let state = plugin.instance().save_state(StateContext::Project).unwrap();
+    plugin.instance().set_params(&[(GAIN, 0.25)]).unwrap();
+    plugin.instance().load_state(&state, StateContext::Project).unwrap();
+    let mut rig = Rig::of(plugin, 1);
+    rig.step(&[]);
+    assert_eq!(rig.heard(0), INPUT);
+}
+
+#[test]
+fn programs_are_chosen_by_name_and_by_midi() {
+    let mut plugin = LocalPlugin::load(&class("Odd programs")).unwrap();
+    let presets = plugin.info().presets.clone();
+    let names: Vec<_> = presets.iter().map(|preset| preset.name.as_str()).collect();
+    assert_eq!((names.len(), names[0], names[7]), (10, "List 1/0 of 4", "List 2/2 of 4"));
+    plugin.instance().load_preset(&presets[7]).unwrap();
+    assert_eq!(value(&mut plugin, 6), Some(0.5));
+    assert_eq!(value(&mut plugin, 5), Some(0.0), "of the other unit");
+    let state = plugin.instance().save_state(StateContext::Project).unwrap();
+    let wrong = Preset { key: Some("2:5".into()), ..presets[7].clone() };
+    let error = plugin.instance().load_preset(&wrong).unwrap_err().to_string();
+    assert!(error.contains("'2:5' names none of its programs"), "{error}");
+
+    let mut rig = Rig::of(plugin, 1);
+    rig.step(&[]);
+    assert_eq!(rig.heard(0), INPUT / 2.0);
+    // The first channel's programs are the other unit's.
+    rig.step(&[midi(3, [0xc0, 3, 0])]);
+    assert_eq!(rig.heard(0), INPUT / 2.0);
+    rig.step(&[midi(3, [0xc1, 1, 0])]);
+    assert_eq!(rig.heard(0), INPUT / 4.0);
+    // There is no such program, and no unit for the third channel.
+    rig.step(&[midi(3, [0xc1, 5, 0]), midi(4, [0xc2, 4, 0])]);
+    assert_eq!(rig.heard(0), INPUT / 4.0);
+    rig.plugin.idle();
+    assert_eq!([5, 6].map(|id| value(&mut rig.plugin, id)), [Some(0.75), Some(0.25)]);
+
+    let mut other = Rig::new("programs");
+    other.plugin.instance().load_state(&state, StateContext::Project).unwrap();
+    other.step(&[]);
+    assert_eq!(other.heard(0), INPUT / 2.0, "the program was saved");
+}
+
+#[test]
+fn system_exclusive_messages_go_through_a_plugin_and_back() {
+    let message = |len: u8| -> Vec<u8> {
+        [0xf0].into_iter().chain((0..len).map(|n| n % 128)).chain([0xf7]).collect()
+    };
+    let mut rig = Rig::new("sysex");
+    let long = message(250);
+    let mut events: Vec<Event> = sysex::split(5, 0, &message(3)).collect();
+    events.extend(sysex::split(9, 0, &long));
+    // For a bus that it does not have.
+    events.extend(sysex::split(9, 1, &message(7)));
+    for _ in 0..2 {
+        rig.step(&events);
+        let mut joiner = Joiner::default();
+        joiner.begin_block();
+        let mut heard = vec![];
+        for event in rig.processor.events() {
+            assert_eq!((event.kind, event.port), (kind::SYSEX, 0));
+            if let Some(place) = joiner.push(event) {
+                heard.push((event.time, joiner.bytes()[place].to_vec()));
+            }
+        }
+        let backwards = |mut message: Vec<u8>| {
+            let last = message.len() - 1;
+            message[1..last].reverse();
+            message
+        };
+        assert_eq!(heard, [(5, backwards(message(3))), (9, backwards(long.clone()))]);
+    }
+    rig.step(&[]);
+    assert!(rig.processor.events().is_empty());
 }

@@ -110,6 +110,7 @@ fn a_plugin_is_named_by_its_id_or_its_name() {
     }
     let error = load(&bundle.path, "Sandrack Test").unwrap_err().to_string();
     assert!(error.contains("no plugin 'Sandrack Test' in it; it has: ") && error.contains(&id));
+    assert!(error.contains("(Sandrack Test Delay)") && error.ends_with("… and 3 more"), "{error}");
     // CLAP plugins have names too. A library of both formats, named for neither, is CLAP.
     let library = test_library().unwrap();
     assert_eq!(load(&library, "Sandrack Test Delay").unwrap(), "Sandrack Test Delay");
@@ -251,6 +252,41 @@ fn a_preset_file_is_a_state_and_a_state_a_preset_file() {
     assert!(other.load_preset(gone).unwrap_err().to_string().contains("can't be read"));
     let none = Preset { name: "None".into(), file: None, key: Some("0:0".into()) };
     assert!(other.load_preset(none).unwrap_err().to_string().contains("programs"));
+    worker.quit();
+}
+
+#[test]
+fn preset_files_in_the_users_folder_are_listed_and_loaded() {
+    // Workers find the folder by this program's environment, which can't change while other tests
+    // run: so this very test is run once more, by itself.
+    const NAME: &str = "preset_files_in_the_users_folder_are_listed_and_loaded";
+    const AGAIN: &str = "SANDRACK_TEST_PRESETS";
+    let bundle = Bundle::new();
+    if std::env::var_os(AGAIN).is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let mut local = LocalPlugin::load(&bundle.plugin("Gain")).unwrap();
+        let gain = local.info().params[0].id;
+        local.instance().set_params(&[(gain, 0.375)]).unwrap();
+        let folder = home.path().join(".vst3/presets/Sandrack/Sandrack Test Gain/Levels");
+        std::fs::create_dir_all(&folder).unwrap();
+        let state = local.instance().save_state(StateContext::Preset).unwrap();
+        std::fs::write(folder.join("Quiet.vstpreset"), state).unwrap();
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", NAME, "--nocapture"]).env("HOME", home.path()).env(AGAIN, "");
+        let ended = again.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.success(), "{said}");
+        return;
+    }
+    let supervisor = supervisor();
+    let listed = supervisor.presets(&bundle.path).unwrap();
+    let ours: Vec<_> = listed.iter().filter(|one| one.preset.name == "Levels/Quiet").collect();
+    let [ours] = ours[..] else { panic!("{listed:?}") };
+    let worker = supervisor.start_worker("presets", None).unwrap();
+    let mut node = worker.load(&bundle.plugin("Gain")).unwrap();
+    assert_eq!(ours.plugins, [node.info().descriptor.id.clone()]);
+    node.load_preset(ours.preset.clone()).unwrap();
+    assert_eq!(node.refresh_info().unwrap().params[0].value, 0.375);
     worker.quit();
 }
 

@@ -5,7 +5,7 @@ use crate::catalog::find::named;
 use crate::error::Error;
 use crate::presets::declared;
 use sandrack_sandbox::format::{
-    AudioPort, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
+    AudioPort, Format, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
 };
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
@@ -178,7 +178,13 @@ fn text(described: &Described) -> String {
     }
     let yes = |has: bool| if has { "yes" } else { "no" }.to_owned();
     line("state", yes(info.has_state));
-    line("editor", yes(info.has_editor));
+    line(
+        "editor",
+        match (info.format, info.has_editor) {
+            (Format::Vst3, true) => "probably (known once it is opened)".into(),
+            (_, has) => yes(has),
+        },
+    );
     line("presets", presets(&info.presets));
     line("error", described.error.clone().unwrap_or_default());
     if !info.params.is_empty() {

@@ -25,8 +25,8 @@ pub(crate) fn audio(what: What, is_input: bool) -> &'static [i32] {
 /// How many event buses there are.
 pub(crate) fn events(what: What, is_input: bool) -> i32 {
     let notes = match what {
-        What::OddMidiOut => true,
-        What::OddMidiMapping => is_input,
+        What::OddMidiOut | What::OddSysex => true,
+        What::OddMidiMapping | What::OddPrograms => is_input,
         What::BadEvents | What::EventFlood => !is_input,
         _ => false,
     };

@@ -26,11 +26,11 @@ const PIECES: usize = 1 << 20;
 
 impl<K> IComponentTrait for Plugin<K> {
     unsafe fn getControllerClassId(&self, id: *mut TUID) -> tresult {
-        if self.what != What::OddSplit {
+        if !self.what.is_split() {
             return kNotImplemented;
         }
         // SAFETY: the host passes valid memory.
-        unsafe { id.write(self.what.controller_id()) };
+        unsafe { id.write(What::OddSplit.controller_id()) };
         kResultOk
     }
 
@@ -128,7 +128,8 @@ impl<K> IComponentTrait for Plugin<K> {
     unsafe fn getState(&self, state: *mut IBStream) -> tresult {
         match self.what {
             What::StateSaveAborts => process::abort(),
-            What::StateSaveHangs => sleep_forever(),
+            What::StateSaveHangs | What::SplitStateHangs => sleep_forever(),
+            What::SplitStateFails => return kInternalError,
             // SAFETY: the host passes a stream, or null.
             What::StateSaveEndless => return unsafe { write_endlessly(state) },
             What::AllErrors => return kInternalError,

@@ -6,7 +6,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use vst3::ComRef;
-use vst3::Steinberg::Vst::ParameterInfo_::ParameterFlags_::kCanAutomate;
+use vst3::Steinberg::Vst::ParameterInfo_::ParameterFlags_::{
+    kCanAutomate, kIsList, kIsProgramChange, kIsReadOnly,
+};
 use vst3::Steinberg::Vst::{
     CtrlNumber, IComponentHandler, IEditControllerTrait, IMidiMappingTrait, ParamID, ParamValue,
     ParameterInfo, String128, TChar,
@@ -17,7 +19,8 @@ use vst3::Steinberg::{
 };
 
 use crate::plugin::{
-    BEND, BLOCK, BLOCK_DEFAULT, BLOCK_MAX, GAIN, PRESSURE, Plugin, VOLUME, sleep_forever,
+    BEND, BLOCK, BLOCK_DEFAULT, BLOCK_MAX, GAIN, OTHER_PROGRAM, PRESSURE, PROGRAM, PROGRAMS,
+    Plugin, VOLUME, sleep_forever,
 };
 use crate::text::wide;
 use crate::what::What;
@@ -33,6 +36,7 @@ fn name(param: u32) -> &'static str {
         VOLUME => "volume",
         BEND => "bend",
         PRESSURE => "pressure",
+        OTHER_PROGRAM | PROGRAM => "program",
         _ => "late",
     }
 }
@@ -51,15 +55,27 @@ impl<K> Plugin<K> {
             title: [0; _],
             shortTitle: [0; _],
             units: [0; _],
-            stepCount: if id == BLOCK { BLOCK_MAX as int32 } else { 0 },
+            stepCount: match id {
+                BLOCK => BLOCK_MAX as int32,
+                OTHER_PROGRAM | PROGRAM => PROGRAMS as int32 - 1,
+                _ => 0,
+            },
             defaultNormalizedValue: match id {
                 BLOCK => BLOCK_DEFAULT / BLOCK_MAX,
-                GAIN | VOLUME => 1.0,
+                GAIN | VOLUME | PROGRAM => 1.0,
                 BEND => 0.5,
                 _ => 0.0,
             },
-            unitId: 0,
-            flags: kCanAutomate as int32,
+            unitId: match id {
+                OTHER_PROGRAM => 1,
+                PROGRAM => 2,
+                _ => 0,
+            },
+            flags: match id {
+                PRESSURE => kIsReadOnly,
+                OTHER_PROGRAM | PROGRAM => kCanAutomate | kIsProgramChange | kIsList,
+                _ => kCanAutomate,
+            } as int32,
         };
         wide(name(id), &mut info.title);
         Some(info)

@@ -76,8 +76,8 @@ impl IPluginFactoryTrait for Factory {
             None => kInvalidArgument,
             Some(What::CreateFails) => kInternalError,
             Some(What::CreateNull) => kResultOk,
-            Some(What::OddSplit) => {
-                let plugin = ComWrapper::new(Plugin::<Apart>::new(What::OddSplit));
+            Some(what) if what.is_split() => {
+                let plugin = ComWrapper::new(Plugin::<Apart>::new(*what));
                 query(plugin.to_com_ptr::<IComponent>(), iid, object)
             }
             Some(what) => {

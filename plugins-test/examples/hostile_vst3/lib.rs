@@ -15,7 +15,7 @@
 //! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `kInternalError`), `bad-events` (of absurd time, bus, type, order and content, and a null pointer), `event-flood` (65536 notes), `bad-params` (NaN, infinite, out of order, of unknown parameters), `param-flood` (65536 queues and points), `bad-silence` (flags channels that are not there), `moves-buffers` (writes nonsense over the description of its buffers), `releases` (the host's lists, three times each), `keeps` (references to the host's lists, and calls them in the next block), `restart-flood` (asks for everything 1000 times) |
 //! | always | `all-errors` (every call that can gives `kInternalError`) |
 //! | `terminate` | `terminate-aborts`, `terminate-hangs` |
-//! | `getState` | `state-save-aborts`, `state-save-hangs`, `state-save-endless` (writes for as long as it is let) |
+//! | `getState` | `state-save-aborts`, `state-save-hangs`, `state-save-endless` (writes for as long as it is let); with a controller of a class of its own: `split-state-hangs`, `split-state-fails` |
 //! | `setState` | `state-load-aborts`, `state-load-hangs` |
 //! | `createView` | `view-aborts`, `view-hangs` |
 //! | bus queries | `negative-buses` (-1 of each), `million-buses` (of 2^31-1 or -5 channels, or absent, with unterminated names), `thousand-channels` (in one bus) |
@@ -35,8 +35,10 @@
 //! | `Odd buses` | 11 stereo inputs (all but the first inactive by default), 3 stereo outputs: each is the sum of the active inputs |
 //! | `Odd latency` | a gain with a latency of 64 frames until block N, then 128, which it tells |
 //! | `Odd midi-out` | puts out MIDI controllers 74, 128 (pressure), 129 (bend) and 130 (program) for each note that it gets |
-//! | `Odd midi-mapping` | puts out a constant per held note, times its volume, which controller 7 moves; `bend` and `pressure` likewise show what moved them |
+//! | `Odd midi-mapping` | puts out a constant per held note, times its volume, which controller 7 moves; `bend` and `pressure`, which is read-only but for that, likewise show what moved them |
+//! | `Odd programs` | a gain of 0, 1/4, 1/2, 3/4 or 1, which its five programs are, behind a parameter that MIDI does not move by itself; of two units, the second |
 //! | `Odd silent` | leaves rubbish in its outputs and marks it as silence |
+//! | `Odd sysex` | answers each system exclusive message with the same one, the bytes between its ends backwards |
 //! | `Odd sloppy` | a gain that answers `kResultFalse` or `kNotImplemented` wherever hosts live with that |
 //!
 //! The gains have a parameter `gain` (id 1, 0..1, default 1).
@@ -58,6 +60,7 @@ mod plugin;
 mod process;
 mod strike;
 mod text;
+mod units;
 mod what;
 
 use std::ffi::c_void;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use vst3::Steinberg::Vst::{
-    IAudioProcessor, IComponent, IComponentHandler, IEditController, IMidiMapping,
+    IAudioProcessor, IComponent, IComponentHandler, IEditController, IMidiMapping, IUnitInfo,
 };
 use vst3::Steinberg::{
     FUnknown, IPluginBaseTrait, int32, kInternalError, kResultFalse, kResultOk, tresult,
@@ -28,7 +28,12 @@ pub(crate) const GAIN: u32 = 1;
 pub(crate) const VOLUME: u32 = 2;
 pub(crate) const BEND: u32 = 3;
 pub(crate) const PRESSURE: u32 = 4;
-pub(crate) const PARAMS: usize = 5;
+/// The ids of what chooses programs of the first and the second list.
+pub(crate) const OTHER_PROGRAM: u32 = 5;
+pub(crate) const PROGRAM: u32 = 6;
+pub(crate) const PARAMS: usize = 7;
+/// Programs of each list.
+pub(crate) const PROGRAMS: usize = 5;
 
 /// Overrides the parameter.
 const BLOCK_VARIABLE: &str = "SANDRACK_HOSTILE_BLOCK";
@@ -58,11 +63,13 @@ pub(crate) struct Plugin<K> {
     pub(crate) handler: Mutex<Option<ComPtr<IComponentHandler>>>,
     /// What the host lent it in an earlier block.
     pub(crate) kept: Mutex<Option<Kept>>,
+    /// The system exclusive message that it puts out. Never grows.
+    pub(crate) sysex: Mutex<Vec<u8>>,
     kind: PhantomData<K>,
 }
 
 impl Class for Plugin<Whole> {
-    type Interfaces = (IComponent, IAudioProcessor, IEditController, IMidiMapping);
+    type Interfaces = (IComponent, IAudioProcessor, IEditController, IMidiMapping, IUnitInfo);
 }
 
 impl Class for Plugin<Apart> {
@@ -75,7 +82,7 @@ impl Class for Plugin<Controller> {
 
 impl<K> Plugin<K> {
     pub(crate) fn new(what: What) -> Self {
-        let values = [BLOCK_DEFAULT / BLOCK_MAX, 1.0, 1.0, 0.5, 0.0];
+        let values = [BLOCK_DEFAULT / BLOCK_MAX, 1.0, 1.0, 0.5, 0.0, 0.0, 1.0];
         Self {
             what,
             values: values.map(|value: f64| AtomicU64::new(value.to_bits())),
@@ -86,6 +93,7 @@ impl<K> Plugin<K> {
             held: AtomicU32::new(0),
             handler: Mutex::default(),
             kept: Mutex::default(),
+            sysex: Mutex::new(Vec::with_capacity(8192)),
             kind: PhantomData,
         }
     }
@@ -107,6 +115,9 @@ impl<K> Plugin<K> {
         if let Some(place) = self.values.get(param as usize) {
             place.store(value.to_bits(), Relaxed);
         }
+        if param == PROGRAM && self.what == What::OddPrograms {
+            self.set(GAIN, value);
+        }
     }
 
     /// N.
@@ -119,6 +130,7 @@ impl<K> Plugin<K> {
     pub(crate) fn params(&self) -> &'static [u32] {
         match self.what {
             What::OddLatency => &[BLOCK, GAIN],
+            What::OddPrograms => &[OTHER_PROGRAM, PROGRAM],
             What::OddMidiMapping => &[VOLUME, BEND, PRESSURE],
             what if what.is_odd() => &[GAIN],
             _ => &[BLOCK],

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vst3::ComRef;
 use vst3::Steinberg::Vst::Event_::EventTypes_::{
-    kLegacyMIDICCOutEvent, kNoteOffEvent, kNoteOnEvent,
+    kDataEvent, kLegacyMIDICCOutEvent, kNoteOffEvent, kNoteOnEvent,
 };
 use vst3::Steinberg::Vst::RestartFlags_::kLatencyChanged;
 use vst3::Steinberg::Vst::{
@@ -97,9 +97,36 @@ unsafe fn read_notes<K>(plugin: &Plugin<K>, data: &ProcessData) {
                 kNoteOffEvent => {
                     let _ = plugin.held.fetch_update(Relaxed, Relaxed, |held| held.checked_sub(1));
                 }
+                kDataEvent if plugin.what == What::OddSysex => answer_sysex(plugin, data, &event),
                 _ => {}
             }
         }
+    }
+}
+
+/// Puts a message out backwards, but for its ends.
+///
+/// # Safety
+///
+/// As for [`process`]; the event has bytes.
+unsafe fn answer_sysex<K>(plugin: &Plugin<K>, data: &ProcessData, event: &Event) {
+    let mut bytes = plugin.sysex.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let Some(out) = ComRef::from_raw(data.outputEvents) else { return };
+        let given = event.__field0.data;
+        let message = slice::from_raw_parts(given.bytes, given.size as usize);
+        if message.len() > bytes.capacity() {
+            return;
+        }
+        bytes.clear();
+        bytes.extend_from_slice(message);
+        if let [_, inner @ .., _] = bytes.as_mut_slice() {
+            inner.reverse();
+        }
+        let mut event = *event;
+        event.__field0.data.bytes = bytes.as_ptr();
+        out.addEvent(&mut event);
     }
 }
 

@@ -63,6 +63,8 @@ classes! {
     StateSaveHangs = "Hostile state-save-hangs",
     StateSaveAborts = "Hostile state-save-aborts",
     StateSaveEndless = "Hostile state-save-endless",
+    SplitStateHangs = "Hostile split-state-hangs",
+    SplitStateFails = "Hostile split-state-fails",
     StateLoadHangs = "Hostile state-load-hangs",
     StateLoadAborts = "Hostile state-load-aborts",
     ViewAborts = "Hostile view-aborts",
@@ -79,6 +81,8 @@ classes! {
     OddLatency = "Odd latency",
     OddMidiOut = "Odd midi-out",
     OddMidiMapping = "Odd midi-mapping",
+    OddPrograms = "Odd programs",
+    OddSysex = "Odd sysex",
     OddSilent = "Odd silent",
     OddSloppy = "Odd sloppy",
 }
@@ -92,6 +96,11 @@ impl What {
     /// Of the controller, where it is a class of its own.
     pub(crate) const fn controller_id(self) -> TUID {
         id(b"SRHOSTCT", self.name())
+    }
+
+    /// Whether its controller is a class of its own.
+    pub(crate) fn is_split(self) -> bool {
+        matches!(self, Self::OddSplit | Self::SplitStateHangs | Self::SplitStateFails)
     }
 
     /// Whether it is a plugin that keeps the rules, if in a way not often seen.

@@ -170,7 +170,8 @@ pub struct PluginInfo {
     pub params: Vec<Param>,
     /// Whether it can save its state.
     pub has_state: bool,
-    /// Whether it has an editor.
+    /// Whether it has an editor. Of VST3: whether it may have one, as it tells only when asked to
+    /// make it, which may go wrong.
     pub has_editor: bool,
     /// Presets that the loaded plugin lists itself (VST3 programs).
     pub presets: Vec<Preset>,

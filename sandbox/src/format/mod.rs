@@ -13,6 +13,7 @@ pub mod clap;
 mod describe;
 pub mod editor;
 mod library;
+mod steady_time;
 pub mod vst3;
 mod wish;
 
@@ -217,7 +218,12 @@ fn format_of(path: &Path, file: &Path) -> Result<Format, PluginError> {
     }
 }
 
-/// Presets that a plugin file declares for its plugins. Call it in a worker.
+/// Presets that a plugin file declares for its plugins, or that lie where the format has them. Call
+/// it in a worker.
 pub fn presets(path: &Path) -> Result<Vec<ListedPreset>, PluginError> {
-    clap::presets(&resolve(path)?)
+    let file = resolve(path)?;
+    match format_of(path, &file)? {
+        Format::Clap => clap::presets(&file),
+        Format::Vst3 => vst3::presets(&file, path),
+    }
 }

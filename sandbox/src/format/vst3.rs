@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `bundle`, `module`, `factory` | from a file to the plugins in it |
 //! | `instance`, `controller`, `persist` | a loaded plugin on its main thread |
-//! | `buses`, `params`, `programs`, `state` | what it has |
+//! | `buses`, `params`, `programs`, `presets`, `state` | what it has |
 //! | `host`, `connection`, `message`, `stream`, `shared` | what it can call |
 //! | `view`, `run_loop` | its editor, and what that needs of the host |
 //! | `processor`, `buffers`, `events`, `notes`, `queues`, `context`, `midi` | on its audio thread |
@@ -16,7 +16,6 @@
 //! `process` are called by the audio thread, everything else by the main thread.
 
 #![allow(non_upper_case_globals, reason = "constants have the names that the SDK gives them")]
-#![allow(dead_code, reason = "what has no event yet, as sysex, is there already")]
 
 mod abi;
 mod buffers;
@@ -37,6 +36,7 @@ mod module;
 mod notes;
 mod params;
 mod persist;
+mod presets;
 mod processor;
 mod programs;
 mod queues;
@@ -48,12 +48,18 @@ mod view;
 
 pub use instance::Vst3Instance;
 
-use super::Descriptor;
+use super::{Descriptor, ListedPreset};
 use crate::error::PluginError;
+use crate::sys::folders::vst3_preset_folders;
 use std::path::Path;
 
 /// What is in a file. `shown` is what the user calls it.
 pub(super) fn list(file: &Path, shown: &Path) -> Result<Vec<Descriptor>, PluginError> {
     let factory = factory::Factory::open(file, shown)?;
     Ok(factory.classes.iter().map(|class| class.descriptor.clone()).collect())
+}
+
+/// The preset files, where the standard has them, of what is in a file.
+pub(super) fn presets(file: &Path, shown: &Path) -> Result<Vec<ListedPreset>, PluginError> {
+    Ok(presets::list(&vst3_preset_folders(), &list(file, shown)?))
 }

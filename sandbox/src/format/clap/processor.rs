@@ -6,6 +6,7 @@
 //! outlives the call.
 #![allow(unsafe_code)]
 
+use super::super::steady_time::SteadyTime;
 use super::super::{Buffers, ProcessBlock, Processor, Transport};
 use super::events::{Dialect, push_event, transport_event};
 use super::host::{self, SandrackHost, Shared};
@@ -58,23 +59,6 @@ impl ClapProcessor {
 
 // SAFETY: the addresses are good on any thread (contract of `bind`); clack's processor is Send.
 unsafe impl Send for ClapProcessor {}
-
-/// Frames since activation or so, for the plugin: never back, though a new engine counts from 0.
-#[derive(Default)]
-struct SteadyTime {
-    added: u64,
-    next: u64,
-}
-
-impl SteadyTime {
-    fn of_block(&mut self, time: u64, frames: u32) -> u64 {
-        let behind = self.next.saturating_sub(time.saturating_add(self.added));
-        self.added += behind;
-        let time = time.saturating_add(self.added);
-        self.next = time.saturating_add(u64::from(frames));
-        time
-    }
-}
 
 /// The buses of one direction.
 struct Buses {
@@ -225,14 +209,6 @@ fn is_constant(samples: &[f32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steady_time_never_goes_back() {
-        let mut time = SteadyTime::default();
-        // Blocks that the node took no part in are counted; an engine that begins anew goes on.
-        let times = [0, 64, 192, 0, 64, 1000].map(|t| time.of_block(t, 64));
-        assert_eq!(times, [0, 64, 192, 256, 320, 1256]);
-    }
 
     #[test]
     fn channels_of_one_value_are_marked() {

@@ -1,6 +1,7 @@
 //! The host's transport as a VST 3 plugin sees it.
 
 use super::super::Transport;
+use super::super::steady_time::SteadyTime;
 use crate::event::transport_flags;
 use crate::sys::clock::now_ns;
 use vst3::Steinberg::Vst::IProcessContextRequirements_::Flags_::{
@@ -20,14 +21,12 @@ pub(super) struct ContextMaker {
     rate: f64,
     /// What the plugin says it reads. All that costs nothing is given all the same.
     requirements: u32,
-    /// Added to the engine's time: a new engine counts from 0, and a plugin's time never goes back.
-    added: u64,
-    next: u64,
+    steady_time: SteadyTime,
 }
 
 impl ContextMaker {
     pub(super) fn new(rate: f64, requirements: u32) -> Self {
-        Self { rate, requirements, added: 0, next: 0 }
+        Self { rate, requirements, steady_time: SteadyTime::default() }
     }
 
     /// The context of the next block. Only what is known is marked as valid.
@@ -78,7 +77,7 @@ impl ContextMaker {
             // Saturates; NaN is 0.
             projectTimeSamples: (transport.position_seconds * self.rate).round() as i64,
             systemTime: system_time,
-            continousTimeSamples: self.continuous(steady_time, frames) as i64,
+            continousTimeSamples: self.steady_time.of_block(steady_time, frames) as i64,
             projectTimeMusic: if has_beats { beats } else { 0.0 },
             barPositionMusic: transport.bar_start_beats,
             cycleStartMusic: cycle.start,
@@ -95,14 +94,6 @@ impl ContextMaker {
             frameRate: FrameRate { framesPerSecond: 0, flags: 0 },
             samplesToNextClock: to_next_clock,
         }
-    }
-
-    fn continuous(&mut self, time: u64, frames: u32) -> u64 {
-        let behind = self.next.saturating_sub(time.saturating_add(self.added));
-        self.added += behind;
-        let time = time.saturating_add(self.added);
-        self.next = time.saturating_add(u64::from(frames));
-        time
     }
 }
 
@@ -173,8 +164,7 @@ mod tests {
     #[test]
     fn continuous_time_never_goes_back() {
         let mut maker = ContextMaker::new(48_000.0, 0);
-        let times = [0, 64, 192, 0, 64, 1000]
-            .map(|time| maker.next(&known(), time, 64).continousTimeSamples);
-        assert_eq!(times, [0, 64, 192, 256, 320, 1256]);
+        let times = [64, 0].map(|time| maker.next(&known(), time, 64).continousTimeSamples);
+        assert_eq!(times, [64, 128]);
     }
 }

@@ -6,13 +6,17 @@
 
 use super::connection;
 use super::instance::Vst3Instance;
-use super::midi::MidiMap;
+use super::midi::{MidiMap, PROGRAM_CHANGE};
 use super::params;
 use crate::format::{Notice, ParamEdit};
+use std::collections::HashMap;
+use vst3::Steinberg::Vst::BusDirections_::kInput;
 use vst3::Steinberg::Vst::ControllerNumbers_::kCountCtrlNumber;
+use vst3::Steinberg::Vst::MediaTypes_::kEvent;
 use vst3::Steinberg::Vst::RestartFlags_::*;
 use vst3::Steinberg::Vst::{
-    IAudioProcessor, IAudioProcessorTrait, IEditControllerTrait, IMidiMapping, IMidiMappingTrait,
+    BusDirection, IAudioProcessor, IAudioProcessorTrait, IEditControllerTrait, IMidiMapping,
+    IMidiMappingTrait, IUnitInfoTrait, MediaType, UnitID,
 };
 use vst3::Steinberg::kResultTrue;
 
@@ -140,6 +144,7 @@ impl Vst3Instance {
     /// Which parameters the plugin moves by MIDI controllers.
     pub(super) fn read_midi_map(&self, buses: usize) -> MidiMap {
         let mut map = MidiMap::new(buses);
+        self.map_program_changes(buses, &mut map);
         let mapping = self.controller.as_ref().and_then(|c| c.cast::<IMidiMapping>());
         let Some(mapping) = mapping else { return map };
         for bus in 0..buses.min(MAPPED_BUSES) {
@@ -163,6 +168,30 @@ impl Vst3Instance {
             }
         }
         map
+    }
+
+    /// Which parameter chooses the programs of the unit that listens to a channel.
+    fn map_program_changes(&self, buses: usize, map: &mut MidiMap) {
+        let (Some(controller), Some(units)) = (&self.controller, &self.units) else { return };
+        let choosers = params::briefs(controller).into_iter().filter(|param| param.program);
+        let choosers: HashMap<UnitID, u32> = choosers.map(|param| (param.unit, param.id)).collect();
+        if choosers.is_empty() {
+            return;
+        }
+        for bus in 0..buses.min(MAPPED_BUSES) {
+            for channel in 0..16_u8 {
+                let (media, direction) = (kEvent as MediaType, kInput as BusDirection);
+                let mut unit = -1;
+                // SAFETY: see the file's text.
+                let result = unsafe {
+                    units.getUnitByBus(media, direction, bus as i32, channel.into(), &mut unit)
+                };
+                let param = choosers.get(&unit).filter(|_| result == kResultTrue);
+                if let Some(&param) = param {
+                    map.set(bus, channel, PROGRAM_CHANGE, param);
+                }
+            }
+        }
     }
 
     /// The next of what is to be passed on.

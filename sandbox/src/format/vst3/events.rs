@@ -3,7 +3,8 @@
 //! # Safety
 //! As in `queues`: pointers that a plugin passes are checked for null and used at once, everything
 //! it can change is in `Cell`s with every index checked. Of the union in an event only the part is
-//! read that its type names; each part is plain numbers, for which every bit pattern is valid.
+//! read that its type names; each part is plain numbers, for which every bit pattern is valid, and
+//! addresses that are followed only where that is said to be sound.
 #![allow(unsafe_code)]
 #![allow(non_upper_case_globals, reason = "the format's own names")]
 
@@ -12,6 +13,7 @@ use super::midi::{self, Message};
 use super::notes::{Note, Notes};
 use crate::event::{Event, kind};
 use crate::shm::layout::EVENTS;
+use crate::sysex;
 use std::cell::Cell;
 use vst3::Class;
 use vst3::Steinberg::Vst::Event_::EventTypes_::{
@@ -27,7 +29,6 @@ use vst3::Steinberg::{int32, kInvalidArgument, kOutOfMemory, kResultFalse, kResu
 /// Note expressions as CLAP counts them. VST 3 numbers the first six alike.
 mod expression {
     pub(super) const VOLUME: u16 = 0;
-    pub(super) const PAN: u16 = 1;
     pub(super) const TUNING: u16 = 2;
     pub(super) const BRIGHTNESS: u16 = 5;
     pub(super) const PRESSURE: u16 = 6;
@@ -59,6 +60,10 @@ struct List {
     count: Cell<usize>,
     /// Whether the plugin may add.
     open: bool,
+    /// Bytes of system exclusive messages that the plugin added: its own may be gone by the time
+    /// they are read.
+    data: Box<[Cell<u8>]>,
+    data_used: Cell<usize>,
     dropped: Cell<u64>,
 }
 
@@ -73,8 +78,45 @@ impl List {
             events: vec![empty; room].into_iter().map(Cell::new).collect(),
             count: Cell::new(0),
             open,
+            data: vec![Cell::new(0); if open { sysex::MOST } else { 0 }].into(),
+            data_used: Cell::new(0),
             dropped: Cell::new(0),
         })
+    }
+
+    fn begin(&self) {
+        self.count.set(0);
+        self.data_used.set(0);
+    }
+
+    /// Copies the bytes of a system exclusive message, so that the event has the copy; a message
+    /// without its first and last byte, as some plugins give it, gets them. `None`: no room, or
+    /// data of another kind.
+    fn copy_data(&self, mut event: Vst3Event) -> Option<Vst3Event> {
+        // SAFETY: the part that the type names.
+        let data = unsafe { event.__field0.data };
+        let len = data.size as usize;
+        let used = self.data_used.get();
+        let room = self.data.get(used..)?;
+        if data.r#type != SYSEX || data.bytes.is_null() || len == 0 || len > room.len() {
+            return None;
+        }
+        // SAFETY: so many bytes, by the plugin's contract; not ours, for nobody else gets at those.
+        let bytes = unsafe { std::slice::from_raw_parts(data.bytes, len) };
+        let begin = (bytes.first() != Some(&0xf0)).then_some(0xf0);
+        let end = (bytes.last() != Some(&0xf7)).then_some(0xf7);
+        let whole = begin.into_iter().chain(bytes.iter().copied()).chain(end);
+        let size = len + usize::from(begin.is_some()) + usize::from(end.is_some());
+        if size > room.len() {
+            return None;
+        }
+        for (place, byte) in room.iter().zip(whole) {
+            place.set(byte);
+        }
+        self.data_used.set(used + size);
+        let copy = DataEvent { size: size as u32, bytes: room.as_ptr().cast(), ..data };
+        event.__field0 = Event__type0 { data: copy };
+        Some(event)
     }
 
     fn add(&self, event: Vst3Event) -> bool {
@@ -121,12 +163,24 @@ impl IEventListTrait for List {
         // SAFETY: the plugin's own variable, or null.
         match unsafe { event.as_ref() } {
             None => kInvalidArgument,
-            Some(event) if self.add(*event) => kResultOk,
-            Some(_) => kOutOfMemory,
+            Some(event) => {
+                let is_data = u32::from(event.r#type) == kDataEvent;
+                let event = if is_data { self.copy_data(*event) } else { Some(*event) };
+                match event {
+                    Some(event) if self.add(event) => kResultOk,
+                    Some(_) => kOutOfMemory,
+                    None => {
+                        self.dropped.set(self.dropped.get() + 1);
+                        kOutOfMemory
+                    }
+                }
+            }
         }
     }
 }
 
+/// `DataEvent::kMidiSysEx`.
+const SYSEX: u32 = 0;
 const NO_DATA: DataEvent = DataEvent { size: 0, r#type: 0, bytes: std::ptr::null() };
 
 fn event(bus: i32, time: u32, r#type: u32, data: Event__type0) -> Vst3Event {
@@ -176,7 +230,7 @@ impl InEvents {
 
     /// Empties it, for a block that begins at a song position in quarter notes.
     pub(super) fn begin(&mut self, beats: f64, beats_per_frame: f64) {
-        self.list.count.set(0);
+        self.list.begin();
         self.beats = beats;
         self.beats_per_frame = beats_per_frame;
     }
@@ -245,13 +299,13 @@ impl InEvents {
         self.push(&note)
     }
 
-    /// System exclusive bytes, which must stay where they are until the block has been processed.
+    /// A system exclusive message. Its bytes must stay where they are until the block has been
+    /// processed.
     pub(super) fn push_sysex(&mut self, time: u32, port: i16, bytes: &[u8]) {
-        let data = DataEvent {
-            size: bytes.len() as u32,
-            r#type: 0, // kMidiSysEx
-            bytes: bytes.as_ptr(),
-        };
+        if port.max(0) as usize >= self.buses {
+            return;
+        }
+        let data = DataEvent { size: bytes.len() as u32, r#type: SYSEX, bytes: bytes.as_ptr() };
         self.add(port, time, kDataEvent, Event__type0 { data });
     }
 
@@ -357,7 +411,7 @@ impl OutEvents {
 
     /// Empties it, for a block.
     pub(super) fn begin(&mut self) {
-        self.list.count.set(0);
+        self.list.begin();
     }
 
     pub(super) fn as_ptr(&self) -> *mut IEventList {
@@ -374,6 +428,20 @@ impl OutEvents {
             let time = event.sampleOffset.clamp(0, most);
             wrong += u64::from(time != event.sampleOffset);
             let bus = usize::try_from(event.busIndex).ok().filter(|bus| *bus < self.buses);
+            if let Some(bus) = bus.filter(|_| u32::from(event.r#type) == kDataEvent) {
+                // SAFETY: the part that the type names, and the bytes that `copy_data` made of it.
+                // They stay until `begin`; only an `addEvent` would write to those behind them.
+                let message = unsafe {
+                    let data = event.__field0.data;
+                    std::slice::from_raw_parts(data.bytes, data.size as usize)
+                };
+                if into.capacity() - into.len() >= sysex::pieces(message.len()) {
+                    into.extend(sysex::split(time as u32, bus as i16, message));
+                } else {
+                    wrong += 1;
+                }
+                continue;
+            }
             let converted = bus.and_then(|bus| convert(&event, time as u32, bus as i16));
             match converted {
                 Some(event) if into.len() < into.capacity() => into.push(event),
@@ -432,7 +500,7 @@ fn convert(event: &Vst3Event, time: u32, port: i16) -> Option<Event> {
             let midi = midi_out(unsafe { data.midiCCOut })?;
             Some(Event { port, midi, ..Event::new(kind::MIDI, time) })
         }
-        // Text, chords, scales; system exclusive bytes.
+        // Text, chords, scales. (System exclusive bytes are no single event.)
         _ => None,
     }
 }

@@ -69,11 +69,11 @@ impl Factory {
             (Some(class), _) => Ok(class),
             (None, [class]) => Ok(class),
             _ => {
-                let has = self.classes.iter().map(|c| c.descriptor.id.as_str());
+                let descriptors = self.classes.iter().map(|class| &class.descriptor);
                 Err(PluginError::NoSuchId {
                     path: plugin.path.display().to_string(),
                     id: id.clone(),
-                    has: has.collect::<Vec<_>>().join(", "),
+                    has: some_of(id, descriptors),
                 })
             }
         }
@@ -92,6 +92,37 @@ impl Factory {
             }
         }
     }
+}
+
+/// Most plugins that an error names.
+const NAMED: usize = 5;
+
+/// Names plugins for whoever asked for one that is not there: first those whose names begin like,
+/// contain, or share a word with what was asked for.
+fn some_of<'a>(wanted: &str, all: impl Iterator<Item = &'a Descriptor>) -> String {
+    let wanted = wanted.to_lowercase();
+    let distance = |descriptor: &Descriptor| {
+        let (name, id) = (descriptor.name.to_lowercase(), descriptor.id.to_lowercase());
+        if name == wanted {
+            0
+        } else if name.starts_with(&wanted) || id.starts_with(&wanted) {
+            1
+        } else if name.contains(&wanted) {
+            2
+        } else if wanted.split_whitespace().any(|word| name.contains(word)) {
+            3
+        } else {
+            4
+        }
+    };
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|descriptor| distance(descriptor));
+    let text = |descriptor: &&Descriptor| format!("{} ({})", descriptor.id, descriptor.name);
+    let mut named: Vec<String> = all.iter().take(NAMED).map(text).collect();
+    if all.len() > NAMED {
+        named.push(format!("… and {} more", all.len() - NAMED));
+    }
+    named.join(", ")
 }
 
 fn audio_classes(factory: &ComPtr<IPluginFactory>) -> Vec<AudioClass> {
@@ -181,6 +212,23 @@ fn features(subcategories: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn of_many_plugins_an_error_names_the_nearest() {
+        let name = |n: usize| if n == 150 { "Graphic EQ".into() } else { format!("Plugin {n}") };
+        let all: Vec<_> = (0..184)
+            .map(|n| super::Descriptor {
+                id: format!("{n:032}"),
+                name: name(n),
+                ..Default::default()
+            })
+            .collect();
+        let text = super::some_of("graphic eq x16", all.iter());
+        assert!(text.starts_with(&format!("{:032} (Graphic EQ), ", 150)), "{text}");
+        assert!(text.ends_with(", … and 179 more"), "{text}");
+        assert_eq!(text.matches(" (").count(), 5, "{text}");
+        assert!(!super::some_of("x", all[..5].iter()).contains('…'));
+    }
+
     #[test]
     fn subcategories_become_features() {
         let all = super::features("Fx|EQ|Pitch Shift||Up-Downmix");

@@ -34,11 +34,10 @@ use vst3::Steinberg::Vst::SymbolicSampleSizes_::{kSample32, kSample64};
 use vst3::Steinberg::Vst::{
     IAudioProcessor, IAudioProcessorTrait, IComponent, IComponentHandler, IComponentTrait,
     IEditController, IEditControllerTrait, IProcessContextRequirements,
-    IProcessContextRequirementsTrait, IUnitInfo, ProcessSetup, ViewType,
+    IProcessContextRequirementsTrait, IUnitInfo, ProcessSetup,
 };
 use vst3::Steinberg::{
-    FUnknown, IPlugView, IPluginBaseTrait, kNotImplemented, kResultFalse, kResultOk, kResultTrue,
-    tresult,
+    FUnknown, IPluginBaseTrait, kNotImplemented, kResultFalse, kResultOk, kResultTrue, tresult,
 };
 
 /// A loaded VST3 plugin.
@@ -63,11 +62,12 @@ pub struct Vst3Instance {
     pub(super) values: HashMap<u32, f64>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) active: bool,
+    /// How it was activated last.
+    activation: Activation,
     pub(super) midi: MidiMap,
     pub(super) latency: Latency,
     /// Whether the plugin wanted a restart when it was last activated.
     restarts_in_activate: bool,
-    has_editor: Option<bool>,
     editor: Option<ViewEditor>,
     run_loop: Arc<RunLoop>,
     // Last: what the objects' code lies in.
@@ -134,10 +134,10 @@ impl Vst3Instance {
             values: HashMap::new(),
             notices: VecDeque::new(),
             active: false,
+            activation: Activation::new(48_000.0, 512),
             midi: MidiMap::new(0),
             latency: Latency::default(),
             restarts_in_activate: false,
-            has_editor: None,
             editor: None,
             run_loop,
             factory,
@@ -146,11 +146,6 @@ impl Vst3Instance {
         instance.buses = instance.negotiate()?;
         instance.remember_values();
         Ok(instance)
-    }
-
-    /// The controller, for whoever shows its editor.
-    pub(super) fn controller(&self) -> Option<&ComPtr<IEditController>> {
-        self.controller.as_ref()
     }
 
     fn attach_controller(&mut self) {
@@ -164,7 +159,10 @@ impl Vst3Instance {
         }
         self.units = controller.cast();
         self.controller = Some(controller);
-        self.tell_controller_the_state(StateContext::Project);
+        // One object knows its own state. To ask for it could take long, or worse.
+        if self.separate {
+            self.tell_controller_the_state(StateContext::Project);
+        }
     }
 
     fn create_controller(&mut self) -> Option<ComPtr<IEditController>> {
@@ -262,39 +260,8 @@ impl Vst3Instance {
         // The activation's answer holds the latency, whatever the plugin said of it meanwhile.
         self.shared.wishes.latency.fulfil();
     }
-}
 
-impl Instance for Vst3Instance {
-    fn info(&mut self) -> PluginInfo {
-        // The controller may not have heard yet what happened to the processor.
-        self.take_news();
-        self.shared.wishes.params.fulfil();
-        self.refresh_buses();
-        if self.has_editor.is_none() {
-            self.has_editor = Some(self.controller().is_some_and(has_view));
-        }
-        let controller = self.controller.as_ref();
-        PluginInfo {
-            descriptor: self.descriptor.clone(),
-            format: Format::Vst3,
-            inputs: buses::audio_ports(&self.buses.inputs),
-            outputs: buses::audio_ports(&self.buses.outputs),
-            note_inputs: buses::note_ports(&self.buses.event_inputs),
-            note_outputs: buses::note_ports(&self.buses.event_outputs),
-            params: controller.map_or_else(Vec::new, |c| params::list(c, self.units.as_ref())),
-            has_state: true,
-            has_editor: self.has_editor == Some(true),
-            presets: self.units.as_ref().map(programs::list).unwrap_or_default(),
-            ..PluginInfo::default()
-        }
-    }
-
-    fn input_channels(&mut self) -> Vec<u32> {
-        self.refresh_buses();
-        self.buses.inputs.iter().map(|bus| bus.channels).collect()
-    }
-
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError> {
+    fn activate_processor(&mut self, activation: Activation) -> Result<Vst3Processor, PluginError> {
         self.buses = self.negotiate()?;
         self.shared.wishes.restart.fulfil();
         let double = !self.takes(kSample32) && self.takes(kSample64);
@@ -321,14 +288,11 @@ impl Instance for Vst3Instance {
         let old = std::mem::replace(&mut self.link, main);
         self.link.carry_over(old);
         let requirements = self.component.cast::<IProcessContextRequirements>();
-        let bus = |(bus, &active): (&AudioBus, &bool)| Bus {
-            channels: bus.channels,
-            active,
-            arrangement: bus.arrangement,
-        };
+        let bus = |(bus, &active): (&AudioBus, &bool)| Bus { channels: bus.channels, active };
         let channels =
             |buses: &[EventBus]| -> Vec<u32> { buses.iter().map(|bus| bus.channels).collect() };
-        Ok(Box::new(Vst3Processor::new(Setup {
+        self.activation = activation;
+        Ok(Vst3Processor::new(Setup {
             component: self.component.clone(),
             processor: self.processor.clone(),
             inputs: self.buses.inputs.iter().zip(&inputs).map(bus).collect(),
@@ -345,7 +309,71 @@ impl Instance for Vst3Instance {
             midi: self.midi.clone(),
             params: self.param_specs(),
             link: audio,
-        })))
+        }))
+    }
+
+    /// Gives an inactive plugin the values that wait for its processor. That takes values in blocks
+    /// only, so it is activated for one without audio.
+    pub(super) fn flush_edits(&mut self) {
+        if self.active || !self.link.has_edits() {
+            return;
+        }
+        let flushed = self.activate_processor(self.activation).map(|mut processor| {
+            let mut well = processor.start();
+            while well && self.link.has_edits() {
+                well = processor.flush();
+            }
+            processor.stop();
+            well
+        });
+        let result = match flushed {
+            Ok(true) => self.deactivate(),
+            Ok(false) => {
+                let refused = self.call_failed("process", "it took no values without audio");
+                self.deactivate().and(Err(refused))
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.log(3, &error.to_string());
+        }
+        // What the block changed.
+        self.take_news();
+    }
+}
+
+impl Instance for Vst3Instance {
+    fn info(&mut self) -> PluginInfo {
+        // The controller may not have heard yet what happened to the processor.
+        self.take_news();
+        self.shared.wishes.params.fulfil();
+        self.refresh_buses();
+        let controller = self.controller.as_ref();
+        PluginInfo {
+            descriptor: self.descriptor.clone(),
+            format: Format::Vst3,
+            inputs: buses::audio_ports(&self.buses.inputs),
+            outputs: buses::audio_ports(&self.buses.outputs),
+            note_inputs: buses::note_ports(&self.buses.event_inputs),
+            note_outputs: buses::note_ports(&self.buses.event_outputs),
+            params: controller.map_or_else(Vec::new, |c| params::list(c, self.units.as_ref())),
+            has_state: true,
+            // To ask for the view would be to make it, and one that hangs or crashes then is none of
+            // the audio's business. Whoever opens it finds out.
+            has_editor: controller.is_some()
+                && !self.editor.as_ref().is_some_and(ViewEditor::is_known_to_be_missing),
+            presets: self.units.as_ref().map(programs::list).unwrap_or_default(),
+            ..PluginInfo::default()
+        }
+    }
+
+    fn input_channels(&mut self) -> Vec<u32> {
+        self.refresh_buses();
+        self.buses.inputs.iter().map(|bus| bus.channels).collect()
+    }
+
+    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError> {
+        Ok(Box::new(self.activate_processor(activation)?))
     }
 
     fn deactivate(&mut self) -> Result<(), PluginError> {
@@ -378,6 +406,10 @@ impl Instance for Vst3Instance {
 
     fn load_state(&mut self, state: &[u8], context: StateContext) -> Result<(), PluginError> {
         self.restore(state, context, None)
+    }
+
+    fn set_params(&mut self, values: &[(u32, f64)]) -> Result<(), PluginError> {
+        self.set_inactive(values)
     }
 
     fn load_preset(&mut self, preset: &Preset) -> Result<(), PluginError> {
@@ -419,12 +451,6 @@ impl Instance for Vst3Instance {
         }
         self.next_notice()
     }
-}
-
-/// Whether the controller has an editor: it has one if it gives one. It is not opened.
-fn has_view(controller: &ComPtr<IEditController>) -> bool {
-    // SAFETY: see the file's text. Who asks for a view gets its reference.
-    unsafe { ComPtr::<IPlugView>::from_raw(controller.createView(ViewType::kEditor)) }.is_some()
 }
 
 impl Drop for Vst3Instance {

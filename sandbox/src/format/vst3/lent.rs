@@ -116,7 +116,7 @@ mod tests {
     use vst3::Steinberg::{FUnknown, int32, kResultFalse, tresult};
     use vst3::{ComPtr, ComRef};
 
-    struct Seven(Rc<()>);
+    struct Seven(#[expect(dead_code, reason = "counts who holds it")] Rc<()>);
 
     impl Class for Seven {
         type Interfaces = (IEventList,);

@@ -91,6 +91,19 @@ impl MainEnd {
         }
     }
 
+    /// Whether there are edits that the audio end has not taken.
+    pub(super) fn has_edits(&mut self) -> bool {
+        self.push_waiting();
+        !self.shared.edits.is_empty()
+    }
+
+    /// Takes back the edits that the audio end has not taken.
+    pub(super) fn forget_edits(&mut self) {
+        self.waiting.clear();
+        while self.shared.edits.pop().is_some() {}
+        self.push_waiting();
+    }
+
     /// A parameter's value that the audio thread has set: for the controller. True: it came from
     /// the host's events; false: from the processor.
     pub(super) fn take(&mut self) -> Option<(u32, f64, bool)> {

@@ -3,7 +3,9 @@
 use vst3::Steinberg::Vst::ControllerNumbers_::{kAfterTouch, kCtrlProgramChange, kPitchBend};
 
 /// Controller numbers: MIDI's 128, then channel pressure, pitch bend, program change.
-pub(super) const CONTROLLERS: u16 = kCtrlProgramChange as u16 + 1;
+pub(super) const CONTROLLERS: u16 = PROGRAM_CHANGE + 1;
+/// What a program change counts as. It moves a parameter by whole programs.
+pub(super) const PROGRAM_CHANGE: u16 = kCtrlProgramChange as u16;
 const CHANNELS: usize = 16;
 /// What VST 3 calls no parameter.
 const NONE: u32 = u32::MAX;

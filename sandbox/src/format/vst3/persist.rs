@@ -38,6 +38,7 @@ impl Vst3Instance {
     pub(super) fn save(&mut self, context: StateContext) -> Result<Vec<u8>, PluginError> {
         // What the audio thread has set belongs to it; what changes from here on may be missing.
         self.take_news();
+        self.flush_edits();
         self.shared.wishes.dirty.fulfil();
         // SAFETY: see the file's text.
         let component = match written(context, |s| unsafe { self.component.getState(s) }) {
@@ -81,6 +82,7 @@ impl Vst3Instance {
         let stream = |data: &[u8]| Stream::new(data.to_vec(), context, file);
         // What came before must not come after it.
         self.take_news();
+        self.link.forget_edits();
         if let Some(data) = chunks.component {
             // SAFETY: see the file's text.
             let result = unsafe { self.component.setState(as_argument(&stream(data)).as_ptr()) };
@@ -145,13 +147,42 @@ impl Vst3Instance {
         };
         let chosen = programs::choice(units, &params::briefs(controller), key)
             .map_err(|reason| self.call_failed(call, reason))?;
-        for (param, value) in chosen {
+        self.set_values(&chosen);
+        Ok(())
+    }
+
+    /// Sets parameters while it is inactive.
+    pub(super) fn set_inactive(&mut self, values: &[(u32, f64)]) -> Result<(), PluginError> {
+        let refused = |me: &Self, why: String| Err(me.call_failed("change of parameters", why));
+        if self.active {
+            return refused(self, "it is active: it takes values with its blocks".into());
+        }
+        let briefs = self.controller.as_ref().map(params::briefs).unwrap_or_default();
+        for (id, value) in values {
+            let Some(param) = briefs.iter().find(|param| param.id == *id) else {
+                return refused(self, format!("it has no parameter {id}"));
+            };
+            if param.read_only {
+                return refused(self, format!("parameter {id} is only shown, not set"));
+            }
+            if !value.is_finite() {
+                return refused(self, format!("the value of parameter {id} is not a number"));
+            }
+        }
+        self.set_values(values);
+        Ok(())
+    }
+
+    /// Sets parameters of the controller, and of the processor with its next block.
+    fn set_values(&mut self, values: &[(u32, f64)]) {
+        let Some(controller) = &self.controller else { return };
+        for &(param, value) in values {
+            let value = params::normal(value);
             // SAFETY: see the file's text.
             unsafe { controller.setParamNormalized(param, value) };
             self.link.edit(param, value);
             self.values.insert(param, value);
         }
         self.shared.raise(&self.shared.wishes.params);
-        Ok(())
     }
 }

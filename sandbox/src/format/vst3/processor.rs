@@ -6,22 +6,21 @@
 //! can change of that is made anew in each block, or checked where it is read.
 #![allow(unsafe_code)]
 
-use super::super::{Buffers, ProcessBlock, Processor};
+use super::super::{Buffers, ProcessBlock, Processor, Transport};
 use super::buffers::Buses;
 use super::context::ContextMaker;
 use super::events::{Controller, ControllerKind, InEvents, OutEvents};
 use super::link::AudioEnd;
-use super::midi::{CONTROLLERS, MidiMap};
+use super::midi::{MidiMap, PROGRAM_CHANGE};
 use super::queues::Changes;
 use crate::event::{Event, kind};
 use crate::shm::layout::EVENTS;
+use crate::sysex::Joiner;
 use std::rc::Rc;
 use vst3::ComPtr;
 use vst3::Steinberg::Vst::ProcessModes_::{kOffline, kRealtime};
 use vst3::Steinberg::Vst::SymbolicSampleSizes_::{kSample32, kSample64};
-use vst3::Steinberg::Vst::{
-    IAudioProcessor, IAudioProcessorTrait, IComponent, ProcessData, SpeakerArrangement,
-};
+use vst3::Steinberg::Vst::{IAudioProcessor, IAudioProcessorTrait, IComponent, ProcessData};
 use vst3::Steinberg::{
     kInternalError, kInvalidArgument, kNoInterface, kNotInitialized, kOutOfMemory, tresult,
 };
@@ -31,7 +30,6 @@ use vst3::Steinberg::{
 pub(super) struct Bus {
     pub(super) channels: u32,
     pub(super) active: bool,
-    pub(super) arrangement: SpeakerArrangement,
 }
 
 /// What the audio thread has to know of a parameter.
@@ -83,6 +81,7 @@ pub(super) struct Vst3Processor {
     outputs: Buses,
     params: Params,
     in_events: InEvents,
+    in_sysex: Joiner,
     out_events: OutEvents,
     out_changes: Changes,
     context: ContextMaker,
@@ -91,7 +90,6 @@ pub(super) struct Vst3Processor {
     max_frames: u32,
     rate: f64,
     processing: bool,
-    dropped: u64,
 }
 
 // SAFETY: channels' addresses are good on any thread (contract of `bind`). The reference counts in
@@ -111,6 +109,7 @@ impl Vst3Processor {
             out_changes: Changes::new(params.ids.clone(), OUT_PARAMS, 2 * EVENTS, true),
             params,
             in_events: InEvents::new(setup.event_inputs.len()),
+            in_sysex: Joiner::default(),
             out_events: OutEvents::new(setup.event_outputs.len()),
             context: ContextMaker::new(setup.rate, setup.context_requirements),
             mode: if setup.offline { kOffline } else { kRealtime } as i32,
@@ -118,7 +117,6 @@ impl Vst3Processor {
             max_frames: setup.max_frames,
             rate: setup.rate,
             processing: false,
-            dropped: 0,
         }
     }
 
@@ -128,10 +126,60 @@ impl Vst3Processor {
         !is_failure(unsafe { self.processor.setProcessing(on.into()) })
     }
 
+    /// Gives the plugin edits that wait, as many as fit a block, without audio: what the SDK calls a
+    /// flush. It must have been started. False: the plugin reported an error.
+    pub(super) fn flush(&mut self) -> bool {
+        let (transport, mut out_events) = (Transport::default(), Vec::with_capacity(EVENTS));
+        let block = ProcessBlock {
+            frames: 0,
+            steady_time: 0,
+            transport: &transport,
+            events: &[],
+            out_events: &mut out_events,
+        };
+        self.run(block, false)
+    }
+
+    fn run(&mut self, block: ProcessBlock<'_>, with_audio: bool) -> bool {
+        let frames = block.frames.min(self.max_frames);
+        self.give(&block);
+        self.out_events.begin();
+        self.out_changes.begin(frames);
+        let mut context = self.context.next(block.transport, block.steady_time, frames);
+        let mut data = ProcessData {
+            processMode: self.mode,
+            symbolicSampleSize: self.sample_size,
+            numSamples: frames as i32,
+            numInputs: 0,
+            numOutputs: 0,
+            inputs: std::ptr::null_mut(),
+            outputs: std::ptr::null_mut(),
+            inputParameterChanges: self.params.changes.as_ptr(),
+            outputParameterChanges: self.out_changes.as_ptr(),
+            inputEvents: self.in_events.as_ptr(),
+            outputEvents: self.out_events.as_ptr(),
+            processContext: &raw mut context,
+        };
+        if with_audio {
+            data.numInputs = self.inputs.len() as i32;
+            data.numOutputs = self.outputs.len() as i32;
+            data.inputs = self.inputs.pack_inputs(frames);
+            data.outputs = self.outputs.pack_outputs(frames);
+        }
+        // SAFETY: everything `data` points to lives until the end of this function.
+        let result = unsafe { self.processor.process(&raw mut data) };
+        if with_audio {
+            self.outputs.finish_outputs(frames);
+        }
+        self.take(frames, block.out_events);
+        !is_failure(result)
+    }
+
     fn give(&mut self, block: &ProcessBlock<'_>) {
         let tempo = block.transport.tempo;
         let beats_per_frame = if tempo.is_finite() { tempo / 60.0 / self.rate } else { 0.0 };
         self.in_events.begin(block.transport.position_beats, beats_per_frame);
+        self.in_sysex.begin_block();
         self.params.begin(block.frames);
         let last = block.frames.saturating_sub(1);
         for event in block.events {
@@ -139,6 +187,12 @@ impl Vst3Processor {
             match event.kind {
                 kind::PARAM_VALUE => self.params.value(&event),
                 kind::PARAM_MOD => self.params.modulate(&event),
+                kind::SYSEX => {
+                    if let Some(message) = self.in_sysex.push(&event) {
+                        let bytes = &self.in_sysex.bytes()[message];
+                        self.in_events.push_sysex(event.time, event.port, bytes);
+                    }
+                }
                 _ => {
                     if let Some(controller) = self.in_events.push(&event) {
                         self.params.controller(event.time, controller);
@@ -150,6 +204,7 @@ impl Vst3Processor {
 
     fn take(&mut self, frames: u32, into: &mut Vec<Event>) {
         let mut dropped = self.in_events.take_dropped() + self.params.dropped();
+        dropped += self.in_sysex.lost();
         // Notes first: of parameters the last values are enough.
         dropped += self.out_events.take(frames, into);
         dropped += self.out_changes.take_dropped();
@@ -213,31 +268,15 @@ impl Processor for Vst3Processor {
     }
 
     fn process(&mut self, block: ProcessBlock<'_>) -> bool {
-        let frames = block.frames.min(self.max_frames);
-        self.give(&block);
-        self.out_events.begin();
-        self.out_changes.begin(frames);
-        let mut context = self.context.next(block.transport, block.steady_time, frames);
-        let mut data = ProcessData {
-            processMode: self.mode,
-            symbolicSampleSize: self.sample_size,
-            numSamples: frames as i32,
-            numInputs: self.inputs.len() as i32,
-            numOutputs: self.outputs.len() as i32,
-            inputs: self.inputs.pack_inputs(frames),
-            outputs: self.outputs.pack_outputs(frames),
-            inputParameterChanges: self.params.changes.as_ptr(),
-            outputParameterChanges: self.out_changes.as_ptr(),
-            inputEvents: self.in_events.as_ptr(),
-            outputEvents: self.out_events.as_ptr(),
-            processContext: &raw mut context,
-        };
-        // SAFETY: everything `data` points to lives until the end of this function.
-        let result = unsafe { self.processor.process(&raw mut data) };
-        self.outputs.finish_outputs(frames);
-        self.take(frames, block.out_events);
-        !is_failure(result)
+        self.run(block, true)
     }
+}
+
+/// The place of the parameter that chooses programs, if there is one and no other.
+fn only_program(specs: &[ParamSpec]) -> Option<usize> {
+    let mut all = specs.iter().enumerate().filter(|(_, spec)| spec.program.is_some());
+    let first = all.next()?.0;
+    all.next().is_none().then_some(first)
 }
 
 /// Parameters on their way to the plugin.
@@ -247,6 +286,8 @@ struct Params {
     specs: Vec<ParamSpec>,
     /// Last value of each, without modulation, and its offset. VST 3 has no modulation of its own.
     values: Vec<(f64, f64)>,
+    /// The parameter that a program change moves, where the plugin does not say so itself: the only
+    /// one that chooses programs.
     program: Option<usize>,
     changes: Changes,
     midi: MidiMap,
@@ -264,7 +305,7 @@ impl Params {
             changes: Changes::new(ids.clone(), 2 * EVENTS + EDITS, 2 * EVENTS, false),
             ids,
             values: specs.iter().map(|spec| (spec.value, 0.0)).collect(),
-            program: specs.iter().position(|spec| spec.program.is_some()),
+            program: only_program(&specs),
             specs,
             midi,
             link,
@@ -312,19 +353,23 @@ impl Params {
 
     fn controller(&mut self, time: u32, controller: Controller) {
         let Controller { bus, channel, what } = controller;
-        let (number, value) = match what {
-            ControllerKind::Value(number, value) => (number, value),
-            ControllerKind::Program(program) => (CONTROLLERS - 1, f64::from(program) / 127.0),
+        let assigned = |number| {
+            let id = self.midi.get(bus, channel, number)?;
+            self.ids.binary_search(&id).ok()
         };
-        let assigned = self.midi.get(bus, channel, number);
-        if let Some(param) = assigned.and_then(|id| self.ids.binary_search(&id).ok()) {
-            self.set(param, time, value);
-            return;
-        }
-        if let (ControllerKind::Program(program), Some(param)) = (what, self.program) {
-            let most = self.specs[param].program.unwrap_or(0);
-            if most > 0 && u32::from(program) <= most {
-                self.set(param, time, f64::from(program) / f64::from(most));
+        match what {
+            // Read-only ones too: that users don't move them may be what they are flagged for.
+            ControllerKind::Value(number, value) => {
+                if let Some(param) = assigned(number) {
+                    self.set(param, time, value);
+                }
+            }
+            ControllerKind::Program(program) => {
+                let Some(param) = assigned(PROGRAM_CHANGE).or(self.program) else { return };
+                let most = self.specs[param].program.unwrap_or(0);
+                if most > 0 && u32::from(program) <= most {
+                    self.set(param, time, f64::from(program) / f64::from(most));
+                }
             }
         }
     }

@@ -7,7 +7,8 @@
 //! ```
 //! All numbers are little-endian. The bytes come from files: every place is checked.
 
-const HEADER: usize = 48;
+/// Bytes of the header.
+pub(super) const HEADER: usize = 48;
 const ENTRY: usize = 20;
 /// Most chunks that are looked at; the SDK's own format has four kinds, one of each.
 const MAX_CHUNKS: usize = 128;
@@ -51,16 +52,8 @@ pub(super) fn write(chunks: &Chunks<'_>) -> Vec<u8> {
 
 /// Reads a state. The error says what is wrong with it.
 pub(super) fn read(file: &[u8]) -> Result<Chunks<'_>, String> {
-    if file.get(..4) != Some(b"VST3") {
-        return Err("it does not begin with 'VST3'".into());
-    }
     let cut = || "it is cut short".to_owned();
-    let version = number4(file, 4).ok_or_else(cut)?;
-    if version < 1 {
-        return Err(format!("it has version {version}"));
-    }
-    let class = slice(file, 8, 32).ok_or_else(cut)?;
-    let class = std::str::from_utf8(class).map_err(|_| "its class id is no text".to_owned())?;
+    let class = class(file)?;
     let list = number8(file, 40).ok_or_else(cut)?;
     if slice(file, list, 4).ok_or_else(cut)? != b"List" {
         return Err("it has no list of chunks".into());
@@ -85,6 +78,20 @@ pub(super) fn read(file: &[u8]) -> Result<Chunks<'_>, String> {
         into.get_or_insert(data);
     }
     Ok(chunks)
+}
+
+/// The class's id as 32 digits, as a state's header has it. The error says what is wrong with it.
+pub(super) fn class(file: &[u8]) -> Result<&str, String> {
+    if file.get(..4) != Some(b"VST3") {
+        return Err("it does not begin with 'VST3'".into());
+    }
+    let cut = || "it is cut short".to_owned();
+    let version = number4(file, 4).ok_or_else(cut)?;
+    if version < 1 {
+        return Err(format!("it has version {version}"));
+    }
+    let class = slice(file, 8, 32).ok_or_else(cut)?;
+    std::str::from_utf8(class).map_err(|_| "its class id is no text".to_owned())
 }
 
 fn slice(file: &[u8], from: usize, len: usize) -> Option<&[u8]> {

@@ -36,6 +36,7 @@ pub(super) struct ViewEditor {
     requests: Arc<ArrayQueue<EditorRequest>>,
     view: Option<ComPtr<IPlugView>>,
     attached: bool,
+    missing: bool,
 }
 
 impl ViewEditor {
@@ -59,7 +60,13 @@ impl ViewEditor {
             requests,
             view: None,
             attached: false,
+            missing: false,
         }
+    }
+
+    /// Whether the controller was asked for a view, and gave none.
+    pub(super) fn is_known_to_be_missing(&self) -> bool {
+        self.missing
     }
 
     fn call_failed(&self, call: &str, reason: impl ToString) -> PluginError {
@@ -87,6 +94,7 @@ impl Editor for ViewEditor {
         self.destroy();
         // SAFETY: see the file's text. Who asks for a view gets its reference.
         let view = unsafe { ComPtr::from_raw(self.controller.createView(ViewType::kEditor)) };
+        self.missing = view.is_none();
         let view = view.ok_or_else(|| self.call_failed("createView", "it has no editor"))?;
         // SAFETY: see the file's text.
         if unsafe { view.isPlatformTypeSupported(PLATFORM) } != kResultTrue {

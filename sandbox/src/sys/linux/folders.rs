@@ -1,4 +1,4 @@
-//! Where plugins are installed.
+//! Where plugins and their presets are installed.
 
 use std::path::PathBuf;
 
@@ -15,4 +15,15 @@ pub fn plugin_folders() -> Vec<PathBuf> {
         folders.extend(["clap", "vst3"].map(|name| PathBuf::from(parent).join(name)));
     }
     folders
+}
+
+/// The folders in which VST3 plugins' preset files lie, each in `VENDOR/PLUGIN`, whether or not they
+/// exist: the user's own first.
+pub fn vst3_preset_folders() -> Vec<PathBuf> {
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    home.map(|home| home.join(".vst3"))
+        .into_iter()
+        .chain(["/usr/local/share/vst3", "/usr/share/vst3"].map(PathBuf::from))
+        .map(|folder| folder.join("presets"))
+        .collect()
 }

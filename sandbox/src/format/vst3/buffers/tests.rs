@@ -1,11 +1,10 @@
 use super::*;
 use crate::audio::Packed;
-use vst3::Steinberg::Vst::SpeakerArr;
 
 const MAX: u32 = 64;
 
 fn bus(channels: u32, active: bool) -> Bus {
-    Bus { channels, active, arrangement: SpeakerArr::kStereo }
+    Bus { channels, active }
 }
 
 /// The channels that a plugin sees in each bus, as addresses.

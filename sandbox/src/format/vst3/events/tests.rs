@@ -108,7 +108,7 @@ fn expressions_name_the_note_that_sounds_and_have_the_formats_range() {
     for (which, value, expected) in [
         (expression::VOLUME, 1.0, 0.25),
         (expression::VOLUME, 4.0, 1.0),
-        (expression::PAN, 0.25, 0.25),
+        (1, 0.25, 0.25),
         (expression::TUNING, 0.0, 0.5),
         (expression::TUNING, 12.0, 0.55),
         (expression::TUNING, -120.0, 0.0),

@@ -6,7 +6,7 @@ use crate::format::vst3::link::{MainEnd, link};
 use std::sync::{Arc, Mutex};
 use vst3::Steinberg::Vst::{
     BusDirection, BusInfo, IAudioProcessorTrait, IComponentTrait, IParamValueQueueTrait,
-    IParameterChangesTrait, IoMode, MediaType, ProcessSetup, RoutingInfo, SpeakerArr,
+    IParameterChangesTrait, IoMode, MediaType, ProcessSetup, RoutingInfo, SpeakerArrangement,
 };
 use vst3::Steinberg::{
     FUnknown, IBStream, IPluginBaseTrait, TBool, TUID, int32, kNotImplemented, kResultFalse,
@@ -141,7 +141,7 @@ impl Rig {
         let on_process = Box::new(on_process);
         let fake = ComWrapper::new(Fake { on_process, processing: Mutex::default(), answer });
         let (main, audio) = link(Arc::new(|| {}));
-        let stereo = Bus { channels: 2, active: true, arrangement: SpeakerArr::kStereo };
+        let stereo = Bus { channels: 2, active: true };
         let mut midi = MidiMap::new(1);
         midi.set(0, 3, 74, 10);
         midi.set(0, 3, 129, 30);
