@@ -3,83 +3,17 @@
 mod common;
 
 use common::offline::{Offline, PATIENT};
+use common::score::{self, Events, MAX, SIZES};
 use common::{Noise, is_silent, plugin, same};
-use sandrack_engine::event::{Event, EventKind, Expression, NoteAddress};
+use sandrack_engine::event::{Event, EventKind, NoteAddress};
 use sandrack_host::report::Isolation;
-use sandrack_sandbox::format::PluginInfo;
-
-const MAX: u32 = 512;
-
-/// Frames of each block. The longest are more than the plugins were activated for: the engine
-/// cuts them up.
-const SIZES: &[u32] = &[64, 1, 17, 512, 33, 2, 256, 511, 1000, 128, 3, 512, 1537, 64, 480, 441, 7];
-
-/// Events for one plugin in one block, at any of its frames and in any order.
-fn events(noise: &mut Noise, info: &PluginInfo, frames: u32) -> Vec<Event> {
-    let mut events = Vec::new();
-    for param in info.params.iter().filter(|param| param.automatable && !param.read_only) {
-        for _ in 0..noise.below(3) {
-            let span = param.max - param.min;
-            let mut value = param.min + noise.unit() * span;
-            if info.descriptor.id.ends_with(".burn") {
-                // Microseconds of work, not seconds.
-                value = param.min + noise.unit() * span.min(40.0);
-            }
-            if param.steps > 0 {
-                value = value.round();
-            }
-            let kind = EventKind::ParamValue { param: param.id, note: NoteAddress::ALL, value };
-            events.push(Event { time: noise.below(frames), kind });
-        }
-    }
-    if info.note_inputs.is_empty() {
-        return events;
-    }
-    for _ in 0..noise.below(6) {
-        let key = (40 + noise.below(20)) as i16;
-        let note = NoteAddress { note_id: -1, port: 0, channel: noise.below(2) as i16, key };
-        let kind = match noise.below(8) {
-            0..4 => EventKind::NoteOn { note, velocity: noise.unit() },
-            4 => EventKind::NoteOff { note, velocity: 0.5 },
-            5 => EventKind::NoteChoke { note },
-            6 => EventKind::NoteExpression {
-                note,
-                expression: Expression::Tuning,
-                value: noise.unit() * 4.0 - 2.0,
-            },
-            _ => EventKind::Midi { port: 0, data: [0xe0, 0, noise.below(128) as u8] },
-        };
-        events.push(Event { time: noise.below(frames), kind });
-    }
-    events
-}
 
 /// Plays a chain; the same each time, wherever its plugins are.
 fn play(chain: &[&str], isolation: Isolation) -> Vec<Vec<f32>> {
     let track: Vec<_> = chain.iter().map(|name| plugin(name)).collect();
     let mut offline = Offline::new(&[track], isolation, MAX, false);
-    let mut noise = Noise(1);
-    for round in 0..4 {
-        for &frames in SIZES {
-            for place in 0..chain.len() {
-                let info = offline.session.info(0, place).clone();
-                for event in events(&mut noise, &info, frames) {
-                    offline.send(0, place, event);
-                }
-            }
-            // The last round is a tail: silence comes in.
-            let mut input = noise.channels(2, frames as usize);
-            if round == 3 {
-                input.iter_mut().for_each(|channel| channel.fill(0.0));
-            }
-            offline.step(&input, PATIENT);
-        }
-    }
-    offline.assert_all_well();
-    let Offline { running, session, heard, .. } = offline;
-    drop(running);
-    session.quit();
-    heard
+    score::play(&mut offline, Events::All);
+    offline.quit()
 }
 
 #[track_caller]

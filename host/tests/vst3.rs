@@ -1,99 +1,16 @@
-//! VST3 plugins, as a user has them: the test plugins in a bundle, against what their CLAP side
-//! says and does.
+//! VST3 plugins, as a user has them: the test plugins in a bundle. What they have in common with
+//! their CLAP side is in `conformance.rs`.
 
 mod common;
 
-use common::offline::{Offline, PATIENT};
-use common::{Noise, example, is_silent, plugin, same, supervisor};
+use common::bundle::{Bundle, bundle};
+use common::{Noise, example, is_silent, same, supervisor};
 use sandrack_host::plugins::test_library;
-use sandrack_host::report::Isolation;
 use sandrack_sandbox::event::{Event, transport_flags};
-use sandrack_sandbox::format::{
-    AudioPort, Format, Instance, Notice, Param, PluginInfo, PluginRef, Preset, StateContext,
-    Transport,
-};
+use sandrack_sandbox::format::{Instance, Notice, PluginRef, Preset, StateContext, Transport};
 use sandrack_sandbox::local::LocalPlugin;
 use sandrack_sandbox::protocol::Activation;
-use std::path::{Path, PathBuf};
-
-const ALL: [&str; 8] = ["Gain", "Mono", "Split", "Delay", "Compressor", "Synth", "Events", "Burn"];
-
-/// Where bundles have the library for this system.
-fn folder() -> String {
-    format!("Contents/{}-{}", std::env::consts::ARCH, std::env::consts::OS)
-}
-
-/// A bundle with a copy of a library in it.
-fn bundle(at: &Path, name: &str, library: &Path) -> PathBuf {
-    let bundle = at.join(format!("{name}.vst3"));
-    let folder = bundle.join(folder());
-    std::fs::create_dir_all(&folder).unwrap();
-    let inner = folder.join(format!("{name}.{}", std::env::consts::DLL_EXTENSION));
-    std::fs::copy(library, inner).unwrap();
-    bundle
-}
-
-/// The test plugins in a bundle.
-struct Bundle {
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Bundle {
-    fn new() -> Self {
-        // Builds them.
-        plugin("gain");
-        let folder = tempfile::tempdir().unwrap();
-        let path = bundle(folder.path(), "Test", &test_library().unwrap());
-        Self { path, _folder: folder }
-    }
-
-    fn plugin(&self, name: &str) -> PluginRef {
-        PluginRef { path: self.path.clone(), id: Some(format!("Sandrack Test {name}")) }
-    }
-}
-
-/// Parameters that a user sees: without those that stand for MIDI controllers.
-fn shown(info: &PluginInfo) -> Vec<&Param> {
-    info.params.iter().filter(|param| !param.name.starts_with("MIDI Ch.")).collect()
-}
-
-#[test]
-fn each_test_plugin_is_described_as_its_clap_side_is() {
-    let (bundle, supervisor) = (Bundle::new(), supervisor());
-    let listed = supervisor.list(&bundle.path).unwrap();
-    let names: Vec<_> = listed.iter().map(|d| d.name.strip_prefix("Sandrack Test ")).collect();
-    assert_eq!(names, ALL.map(Some));
-    assert!(listed.iter().all(|d| d.id.len() == 32 && d.vendor == "Sandrack"));
-    let channels = |ports: &[AudioPort]| -> Vec<(u32, bool)> {
-        ports.iter().map(|port| (port.channels, port.main)).collect()
-    };
-    let worker = supervisor.start_worker("described", None).unwrap();
-    for name in ALL {
-        let clap = worker.load(&plugin(&name.to_lowercase())).unwrap();
-        let vst3 = worker.load(&bundle.plugin(name)).unwrap();
-        let (clap, vst3) = (clap.info(), vst3.info());
-        assert_eq!((clap.format, vst3.format), (Format::Clap, Format::Vst3));
-        // Without audio, the framework gives VST3 hosts a bus to call it with.
-        if name != "Events" {
-            assert_eq!(channels(&clap.inputs), channels(&vst3.inputs), "{name}");
-            assert_eq!(channels(&clap.outputs), channels(&vst3.outputs), "{name}");
-        }
-        assert_eq!(clap.note_inputs.len(), vst3.note_inputs.len(), "{name}");
-        assert_eq!(clap.note_outputs.len(), vst3.note_outputs.len(), "{name}");
-        let (clap, vst3) = (shown(clap), shown(vst3));
-        assert_eq!(clap.len(), vst3.len(), "{name}");
-        for (clap, vst3) in clap.iter().zip(&vst3) {
-            assert_eq!((clap.id, &clap.name), (vst3.id, &vst3.name));
-            assert_eq!(clap.automatable, vst3.automatable, "{}", vst3.name);
-            assert_eq!((vst3.min, vst3.max), (0.0, 1.0));
-            // A whole number may have its unit in one and beside it in the other.
-            let number = |text: &str| text.split(' ').next().map(str::to_owned);
-            assert_eq!(number(&clap.text), number(&vst3.text), "{}", vst3.name);
-        }
-    }
-    worker.quit();
-}
+use std::path::Path;
 
 #[test]
 fn a_plugin_is_named_by_its_id_or_its_name() {
@@ -305,35 +222,4 @@ fn a_bad_state_is_an_error_and_changes_nothing() {
     other[8] = b'0';
     assert!(refused(&other).contains("it is of another plugin"));
     assert_eq!(instance.save_state(StateContext::Project).unwrap(), state);
-}
-
-/// Plays a plugin, in a worker, with its gain moving.
-fn play(plugin: PluginRef) -> Vec<Vec<f32>> {
-    let mut offline = Offline::tracks(&[vec![plugin]], Isolation::Plugin, 256);
-    let gain = offline.session.info(0, 0).params.iter().find(|param| param.name == "gain");
-    let gain = gain.map(|param| param.id);
-    let mut noise = Noise(9);
-    for frames in [256, 1, 17, 200, 256, 64] {
-        if let Some(gain) = gain {
-            offline.set(0, 0, gain, noise.unit());
-        }
-        let input = noise.channels(2, frames);
-        offline.step(&input, PATIENT);
-    }
-    offline.assert_all_well();
-    let heard = offline.track(0).to_vec();
-    let Offline { running, session, .. } = offline;
-    drop(running);
-    session.quit();
-    heard
-}
-
-#[test]
-fn both_formats_of_a_plugin_sound_the_same() {
-    let bundle = Bundle::new();
-    for name in ["Gain", "Mono", "Split", "Delay", "Compressor", "Burn"] {
-        let heard = play(bundle.plugin(name));
-        assert!(!is_silent(&heard), "{name}");
-        same(&heard, &play(plugin(&name.to_lowercase())), name);
-    }
 }

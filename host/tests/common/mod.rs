@@ -5,10 +5,12 @@
 //! realtime code ends it.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
+pub(crate) mod bundle;
 pub(crate) mod display;
 pub(crate) mod offline;
 pub(crate) mod program;
 pub(crate) mod render;
+pub(crate) mod score;
 
 use sandrack_host::plugins::test_library;
 use sandrack_sandbox::format::PluginRef;
@@ -80,12 +82,18 @@ pub(crate) fn supervisor() -> Supervisor {
 }
 
 pub(crate) fn supervisor_with(realtime: bool) -> Supervisor {
-    let options = SupervisorOptions {
-        program: PROGRAM.into(),
-        realtime,
-        timeout: Duration::from_secs(30),
-        show_errors: true,
-    };
+    let timeout = Duration::from_secs(30);
+    supervisor_as(Path::new(PROGRAM), realtime, timeout)
+}
+
+/// Workers of another copy of the program.
+pub(crate) fn supervisor_of(program: &Path, timeout: Duration) -> Supervisor {
+    supervisor_as(program, false, timeout)
+}
+
+fn supervisor_as(program: &Path, realtime: bool, timeout: Duration) -> Supervisor {
+    let options =
+        SupervisorOptions { program: program.into(), realtime, timeout, show_errors: true };
     Supervisor::new(options).expect("a supervisor")
 }
 

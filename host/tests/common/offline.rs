@@ -42,16 +42,26 @@ impl Offline {
         max_frames: u32,
         separate: bool,
     ) -> Self {
-        let supervisor = supervisor();
         let config = SessionConfig {
             tracks: tracks.to_vec(),
             isolation,
             separate,
             ..SessionConfig::default()
         };
+        Self::of(supervisor(), config, max_frames, |_| {})
+    }
+
+    /// A session as it is described, prepared before it is connected.
+    pub(crate) fn of(
+        supervisor: Supervisor,
+        config: SessionConfig,
+        max_frames: u32,
+        prepare: impl FnOnce(&mut Session),
+    ) -> Self {
+        let plugins = config.tracks.iter().map(Vec::len).max().unwrap_or(0);
+        let outputs = if config.separate { 2 * config.tracks.len() } else { 2 };
         let mut session = Session::load(&supervisor, &config, &|| {}).expect("plugins load");
-        let plugins = tracks.iter().map(Vec::len).max().unwrap_or(0);
-        let outputs = if separate { 2 * tracks.len() } else { 2 };
+        prepare(&mut session);
         let running = session
             .connect(RATE, max_frames, plugins, (2, outputs as u32))
             .expect("plugins connect");
@@ -120,6 +130,34 @@ impl Offline {
             }
         }
         assert_eq!(self.lost_events, 0, "events were lost");
+    }
+
+    /// Lets go of the engine, and makes another: what sounds is forgotten.
+    pub(crate) fn again(self, rate: u32, max_frames: u32) -> Self {
+        let Self { running, mut session, supervisor, outputs, .. } = self;
+        let plugins = running.nodes.iter().map(Vec::len).max().unwrap_or(0);
+        drop(running);
+        session.restart();
+        let running = session
+            .connect(rate, max_frames, plugins, (2, outputs as u32))
+            .expect("plugins connect again");
+        Self {
+            running,
+            session,
+            supervisor,
+            outputs,
+            heard: vec![Vec::new(); outputs],
+            outcomes: HashMap::new(),
+            lost_events: 0,
+        }
+    }
+
+    /// Ends it in good order. What was heard.
+    pub(crate) fn quit(self) -> Vec<Vec<f32>> {
+        let Self { running, session, heard, .. } = self;
+        drop(running);
+        session.quit();
+        heard
     }
 
     /// The number of the process that a plugin is in.
