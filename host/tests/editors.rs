@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Of the test plugin's editor, before and after a mouse button.
+/// Of the test plugin's editor, before a mouse button, and once the restart is done that it asks for
+/// then.
 const CALM: u32 = 0x2060a0;
-const TOUCHED: u32 = 0xd08020;
+const RESTARTED: u32 = 0x40a060;
 
 fn edit(display: &str, plugin: &PluginRef, more: &[&str]) -> Program {
     let plugin = plugin.to_string();
@@ -47,11 +48,12 @@ fn an_editor_is_shown_resized_from_both_sides_used_and_closed() {
     assert!(is(CALM), "its child fills the window");
     // It learns of that from the descriptor that the worker watches.
     display.press(child);
-    assert!(is(TOUCHED), "it repaints itself");
+    assert!(is(RESTARTED), "it repaints itself, and stays while its plugin is activated anew");
     display.close(window);
     let finished = program.finish();
     finished.assert_success().assert_no_trace(id);
     assert!(finished.stdout.contains("editor of 200 x 120"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("Hostile editor: restarted\n"), "{}", finished.stdout);
 }
 
 #[test]
@@ -73,6 +75,16 @@ fn a_worker_that_dies_with_its_editor_open_is_an_error() {
     display.window("Sandrack Hostile editor");
     children_of(id).into_iter().for_each(|worker| send(worker, Signal::ABORT));
     program.finish().assert_error(&["hostile.editor", "SIGABRT"]).assert_no_trace(id);
+}
+
+#[test]
+fn a_song_for_a_plugin_without_notes_or_a_song_that_is_none_is_refused() {
+    let song = edit("", &hostile("editor"), &["--midi", "a.mid"]);
+    std::fs::write(song.folder().join("a.mid"), common::render::midi(&[])).unwrap();
+    song.run().assert_error(&["--midi", "hostile.editor", "takes no notes"]);
+    let song = edit("", &common::plugin("synth"), &["--midi", "a.mid"]);
+    std::fs::write(song.folder().join("a.mid"), common::render::midi(&[&[]])).unwrap();
+    song.run().assert_error(&["a.mid", "nothing to play"]);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 mod common;
 
-use common::program::files_in;
+use common::program::{Program, files_in};
 use common::render::{Render, constant, heard, midi, noise};
-use common::{is_silent, same};
+use common::{example, hostile, is_silent, plugin, same};
+use sandrack_sandbox::format::PluginRef;
 use std::fs;
+use std::path::Path;
 
 #[test]
 fn a_chain_on_several_threads_gives_the_same_bits_as_one_after_the_other() {
@@ -98,6 +100,72 @@ fn states_and_presets_that_are_none_are_refused_and_the_file_stays() {
         .assert_error(&["of which plugin", "1=a"]);
 }
 
+fn contract(path: &Path) -> PluginRef {
+    PluginRef { path: path.to_owned(), id: Some("org.sandrack.contract".into()) }
+}
+
+#[test]
+fn presets_of_a_file_are_listed_and_loaded_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = contract(&folder.path().join("contract.clap"));
+    fs::copy(example("contract"), &plugin.path).unwrap();
+    fs::create_dir(folder.path().join("presets")).unwrap();
+    let third = folder.path().join("presets/Third.value");
+    fs::write(&third, "0.375").unwrap();
+
+    let shown = plugin.to_string();
+    let listed = Program::new(["info", "--presets", &shown]).run();
+    listed.assert_success();
+    let expected =
+        format!("Sandrack Contract: 3 presets\n  Soft\n  Hard\n  Third  {}\n", third.display());
+    assert_eq!(listed.stdout, expected);
+    let json = Program::new(["info", "--presets", "--json", &shown]).run();
+    let all: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let names: Vec<_> = all[0]["presets"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
+    assert_eq!(names, ["Soft", "Hard", "Third"]);
+
+    let render = |preset: &str| {
+        let render = Render::of(std::slice::from_ref(&plugin));
+        render.run(&["out.wav", "--seconds", "0.01", "--preset", preset])
+    };
+    for (name, value) in [("Hard", 0.75), ("soft", 0.25), ("1=THIRD", 0.375)] {
+        // Its register of the parameter.
+        assert_eq!(heard(&render(name)).channels[0][7], value, "{name}");
+    }
+    render("Thrid").assert_error(&["Thrid", &shown, "no such preset", "there is 'Third'"]);
+    render("xyz").assert_error(&["xyz", "no such preset", "--presets"]);
+}
+
+#[test]
+fn plugins_are_told_which_of_their_inputs_are_connected() {
+    let plugin = contract(&example("contract"));
+    let register = |more: &[&str]| {
+        let render = Render::of(std::slice::from_ref(&plugin)).wav("in.wav", &noise(500));
+        render.wav("side.wav", &noise(500)).hear(&[&["in.wav", "out.wav"], more].concat())[0][2]
+    };
+    assert_eq!(register(&[]), 0.0);
+    assert_eq!(register(&["--sidechain", "side.wav"]), 1.0);
+    // Of eleven inputs it puts out the sum of those that it was told of, in three outputs.
+    let buses = PluginRef { path: example("hostile_vst3"), id: Some("Odd buses".into()) };
+    let render = |more: &[&str]| {
+        let render = Render::of(std::slice::from_ref(&buses)).wav("in.wav", &constant(0.25, 500));
+        let render = render.wav("side.wav", &constant(0.125, 500));
+        render.hear(&[&["in.wav", "out.wav"], more].concat())
+    };
+    let (plain, side) = (render(&[]), render(&["--sidechain", "side.wav", "--all-outputs"]));
+    assert!(plain.iter().all(|channel| channel[400] == 0.25), "{}", plain[0][400]);
+    assert!(side.iter().all(|channel| channel[400] == 0.375), "{}", side[0][400]);
+    assert_eq!(side.len(), 3 * plain.len());
+}
+
+#[test]
+fn a_plugin_that_fails_is_named_by_its_file() {
+    let failing = hostile("error");
+    let render = Render::of(&[plugin("gain"), failing.clone()]).wav("in.wav", &noise(100_000));
+    let finished = render.run(&["in.wav", "out.wav"]);
+    finished.assert_error(&[&failing.to_string(), "process() reported an error"]);
+}
+
 #[test]
 fn a_side_chain_ducks_and_comes_in_step() {
     let voice = [vec![0.0; 5000], vec![1.0; 5000]].concat();
@@ -161,8 +229,7 @@ fn an_automatic_tail_ends_half_a_second_after_the_last_sound() {
 
 #[test]
 fn no_unfinished_file_is_left_when_told_to_end() {
-    use common::program::Program;
-    use common::{LONG, becomes_true, hostile};
+    use common::{LONG, becomes_true};
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let mut program =
             Program::new(["--timeout", "600", "render", "in.wav", "out.wav", "--chain"]);

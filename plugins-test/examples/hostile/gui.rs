@@ -2,7 +2,7 @@
 //! the host watches.
 //!
 //! Its sides are multiples of ten. A timer has it ask once for [`GROWN`]; a mouse button turns it
-//! from [`CALM`] to [`TOUCHED`].
+//! from [`CALM`] to [`TOUCHED`] and has the plugin ask for a restart, which turns it to [`RESTARTED`].
 
 use std::ffi::{CStr, c_char, c_void};
 use std::os::fd::AsRawFd;
@@ -34,6 +34,7 @@ use crate::what::What;
 
 const CALM: u32 = 0x0020_60a0;
 const TOUCHED: u32 = 0x00d0_8020;
+const RESTARTED: u32 = 0x0040_a060;
 const FIRST: (u32, u32) = (200, 120);
 const GROWN: (u32, u32) = (300, 180);
 
@@ -65,6 +66,8 @@ struct Open {
     window: u32,
     size: (u32, u32),
     timer: u32,
+    /// Its user has pressed a button.
+    touched: bool,
 }
 
 fn open() -> MutexGuard<'static, Option<Open>> {
@@ -134,7 +137,7 @@ unsafe extern "C" fn create(
         {
             register(host, 50, &mut timer);
         }
-        *open() = Some(Open { connection, window: 0, size: FIRST, timer });
+        *open() = Some(Open { connection, window: 0, size: FIRST, timer, touched: false });
     }
     true
 }
@@ -226,15 +229,36 @@ unsafe extern "C" fn show(plugin: *const clap_plugin) -> bool {
     true
 }
 
-extern "C" fn on_fd(_plugin: *const clap_plugin, _fd: i32, _flags: u32) {
+impl Open {
+    fn paint(&mut self, color: u32) {
+        let values = ChangeWindowAttributesAux::new().background_pixel(color);
+        let _ = self.connection.change_window_attributes(self.window, &values);
+        let _ = self.connection.clear_area(false, self.window, 0, 0, 0, 0);
+        let _ = self.connection.flush();
+        self.touched = true;
+    }
+}
+
+/// The plugin was activated.
+pub(crate) fn activated() {
+    if let Some(open) = open().as_mut().filter(|open| open.touched) {
+        open.paint(RESTARTED);
+    }
+}
+
+unsafe extern "C" fn on_fd(plugin: *const clap_plugin, _fd: i32, _flags: u32) {
     let mut open = open();
     let Some(open) = open.as_mut() else { return };
     while let Ok(Some(event)) = open.connection.poll_for_event() {
         if let Event::ButtonPress(_) = event {
-            let values = ChangeWindowAttributesAux::new().background_pixel(TOUCHED);
-            let _ = open.connection.change_window_attributes(open.window, &values);
-            let _ = open.connection.clear_area(false, open.window, 0, 0, 0, 0);
-            let _ = open.connection.flush();
+            open.paint(TOUCHED);
+            // SAFETY: the plugin is alive, and its host lives longer.
+            unsafe {
+                let host = hostile(plugin).host;
+                if let Some(ask) = (*host).request_restart {
+                    ask(host);
+                }
+            }
         }
     }
 }

@@ -131,6 +131,7 @@ unsafe extern "C" fn activate(
     // SAFETY: the plugin is alive.
     let hostile = unsafe { hostile(plugin) };
     match hostile.what {
+        What::Editor => crate::gui::activated(),
         What::ActivateFails => return false,
         What::ActivateAborts => process::abort(),
         What::ActivateExits => process::exit(0),
