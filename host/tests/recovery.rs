@@ -228,7 +228,7 @@ fn state_and_newer_parameters_are_there_again() {
     stage.set(FIRST, gain, 0.25);
     stage.set(second, gain, 0.5);
     stage.rest();
-    for (round, signal) in [Signal::KILL, Signal::SEGV, Signal::STOP].into_iter().enumerate() {
+    for (round, signal) in [Signal::KILL, Signal::ABORT, Signal::STOP].into_iter().enumerate() {
         let newer = 0.75 - round as f64 / 8.0;
         stage.set(FIRST, gain, newer);
         stage.play(2);
@@ -302,7 +302,7 @@ fn plugins_that_share_a_process_come_back_together() {
         stage.set(at, gain, value);
     }
     stage.rest();
-    send(stage.offline.process_of(0), Signal::SEGV);
+    send(stage.offline.process_of(0), Signal::ABORT);
     stage.play_until("back", |stage| stage.recovered() == 3);
     assert_eq!(stage.offline.session.workers().len(), 1);
     for (at, value) in all {

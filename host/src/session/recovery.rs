@@ -244,7 +244,7 @@ impl Recovery {
             node.is_some_and(|node| node.worker().is_gone()) && !live.has_replacement(*at)
         });
         if is_gone {
-            return self.fail(index, now, step);
+            return self.fail(index, now, None, step);
         }
         let hang = self.options.hang;
         let runs = unit.plugins.iter().filter_map(|at| Some((*at, live.watch.hangs(*at, hang)?)));
@@ -261,11 +261,18 @@ impl Recovery {
         };
         unit.killed = Some(why);
         let since = run.since;
-        self.fail(index, since, step)
+        self.fail(index, since, None, step)
     }
 
-    /// A unit has failed (again).
-    fn fail(&mut self, index: usize, since: Instant, step: &mut Step<'_>) -> UnitPhase {
+    /// A unit has failed (again). `reason`: why it could not be restarted; the process before has
+    /// been ended then.
+    fn fail(
+        &mut self,
+        index: usize,
+        since: Instant,
+        reason: Option<String>,
+        step: &mut Step<'_>,
+    ) -> UnitPhase {
         let RecoveryOptions { most_faults, within, first_pause, .. } = self.options;
         let unit = &mut self.units[index];
         unit.faults.push_back(step.now);
@@ -278,7 +285,11 @@ impl Recovery {
             0 | 1 => Duration::ZERO,
             more => first_pause.saturating_mul(1 << (more - 2).min(16)),
         };
-        match self.reload(index, !is_enough, pause, step.session) {
+        if let Some(reason) = reason.as_ref().filter(|_| is_enough) {
+            self.quarantined(index, reason, step);
+            return UnitPhase::Quarantined { reload: None };
+        }
+        match self.reload(index, reason.is_none(), !is_enough, pause, step.session) {
             Ok((reload, _)) if is_enough => UnitPhase::Quarantined { reload: Some(reload) },
             Ok((reload, numbers)) => UnitPhase::Loading { reload, since, numbers },
             Err(error) => {
@@ -292,6 +303,7 @@ impl Recovery {
     fn reload(
         &self,
         index: usize,
+        ends_old: bool,
         again: bool,
         pause: Duration,
         session: &Session,
@@ -303,7 +315,7 @@ impl Recovery {
             let (Place::Worker(node), Some(activation)) = (&plugin.place, plugin.activation) else {
                 continue;
             };
-            if !old.iter().any(|known| known.id() == node.worker().id()) {
+            if ends_old && !old.iter().any(|known| known.id() == node.worker().id()) {
                 old.push(Arc::clone(node.worker()));
             }
             let remembered = self.memories[at].remembered();
@@ -343,7 +355,7 @@ impl Recovery {
                     for at in &self.units[index].plugins {
                         step.record(*at, step.block, FaultKind::NotRestarted, reason.clone());
                     }
-                    return self.fail(index, since, step);
+                    return self.fail(index, since, Some(reason), step);
                 }
             }
         }
@@ -414,10 +426,14 @@ impl Recovery {
             Told::Failed(reason) => reason,
             Told::Ready(_) => String::new(),
         };
+        self.quarantined(index, &cause, step);
+        UnitPhase::Quarantined { reload: None }
+    }
+
+    fn quarantined(&self, index: usize, cause: &str, step: &mut Step<'_>) {
         let (count, within) = (self.units[index].faults.len(), self.options.within.as_secs_f64());
         let reason = format!("{count} faults within {within} s; the last: {cause}");
         self.tell_quarantine(index, &reason, step);
-        UnitPhase::Quarantined { reload: None }
     }
 
     fn tell_quarantine(&self, index: usize, reason: &str, step: &mut Step<'_>) {
@@ -443,7 +459,7 @@ impl Recovery {
             let name = session.name(at.track, at.plugin);
             return Err(Error::Usage(format!("{name} is not in quarantine")));
         }
-        let started = self.reload(index, true, Duration::ZERO, session);
+        let started = self.reload(index, false, true, Duration::ZERO, session);
         let (reload, numbers) = started
             .map_err(|error| Error::Plan { reason: format!("no thread to restart it: {error}") })?;
         let unit = &mut self.units[index];
