@@ -246,10 +246,9 @@ fn state_and_newer_parameters_are_there_again() {
     stage.play_until("back", |stage| stage.recovered() == 4);
     stage.play(8);
     assert_eq!(stage.value(FIRST, gain), 0.0625);
-    let json = serde_json::to_value(
-        stage.offline.running.live.faults().iter().next().expect("a fault").clone(),
-    )
-    .unwrap();
+    let faults: Vec<_> = stage.offline.running.live.faults().iter().cloned().collect();
+    let dead = faults.iter().find(|fault| matches!(fault.kind, FaultKind::Dead { .. }));
+    let json = serde_json::to_value(dead.expect("a death")).unwrap();
     assert_eq!((&json["kind"], &json["signal"]), (&"dead".into(), &9.into()), "{json}");
     assert!(json["cause"].as_str().is_some_and(|cause| cause.contains("SIGKILL")), "{json}");
     stage.end();
