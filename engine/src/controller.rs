@@ -12,7 +12,7 @@ use crate::graph::NodeId;
 use crate::nodes::{Level, MeterCell, PARAM_GAIN, PARAM_PAN};
 use crate::plan::Plan;
 use crate::processor::Processor;
-use crate::timing::Record;
+use crate::timing::{NodeRecord, Record, Recorded};
 
 /// What the engine is told. Large only where it is rare: a plan comes as a pointer.
 pub(crate) enum Command {
@@ -77,8 +77,7 @@ pub enum SwapError {
 /// The control half of an [`Engine`](crate::engine::Engine). Lives on any other thread.
 pub struct Controller {
     queues: Queues,
-    records: Consumer<Record>,
-    lost_records: Arc<AtomicU64>,
+    recorded: Recorded,
     /// Plans that were sent and have not come back.
     plans: usize,
     meters: HashMap<NodeId, Arc<MeterCell>>,
@@ -87,13 +86,9 @@ pub struct Controller {
 }
 
 impl Controller {
-    pub(crate) fn new(
-        queues: Queues,
-        records: Consumer<Record>,
-        lost_records: Arc<AtomicU64>,
-    ) -> Self {
+    pub(crate) fn new(queues: Queues, recorded: Recorded) -> Self {
         let (meters, plugins) = (HashMap::new(), HashSet::new());
-        Self { queues, records, lost_records, plans: 0, meters, plugins }
+        Self { queues, recorded, plans: 0, meters, plugins }
     }
 
     fn send(&mut self, command: Command) -> Result<(), QueueFull> {
@@ -199,12 +194,23 @@ impl Controller {
 
     /// The queue of timing records.
     pub fn timing(&mut self) -> &mut Consumer<Record> {
-        &mut self.records
+        &mut self.recorded.records
+    }
+
+    /// The queue of those records that tell of a fault, once more: for whoever sees to faults,
+    /// beside whoever measures. What does not fit is forgotten.
+    pub fn faults(&mut self) -> &mut Consumer<NodeRecord> {
+        &mut self.recorded.faults
+    }
+
+    /// Number of the block that was done last.
+    pub fn last_block(&self) -> u64 {
+        self.recorded.blocks.load(Ordering::Relaxed)
     }
 
     /// How many timing records were lost because the queue was full.
     pub fn lost_records(&self) -> u64 {
-        self.lost_records.load(Ordering::Relaxed)
+        self.recorded.lost.load(Ordering::Relaxed)
     }
 
     /// What a meter node of the plan sent last shows for a channel.

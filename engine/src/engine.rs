@@ -76,7 +76,7 @@ impl Engine {
         let (taken_out, taken_out_consumer) = RingBuffer::new(64);
         let (told, plugin_events) = RingBuffer::new(config.plugin_events.max(1));
         let lost_plugin_events = Arc::new(AtomicU64::new(0));
-        let (recorder, records, lost): (_, _, Arc<AtomicU64>) = Recorder::new(config.records);
+        let (recorder, recorded) = Recorder::new(config.records);
         let rt = EngineRt {
             plan: None,
             retiring: None,
@@ -103,7 +103,7 @@ impl Engine {
             plugin_events,
             lost_plugin_events,
         };
-        (engine, Controller::new(queues, records, lost))
+        (engine, Controller::new(queues, recorded))
     }
 
     /// Processes what the driver asks for: as many frames as the longest channel has. Channels

@@ -38,6 +38,12 @@ impl NodeOutcome {
         matches!(self, Self::Finished | Self::NotFinite)
     }
 
+    /// Whether it is worth telling by itself: anything but a block that finished, and a plugin that
+    /// is gone, which is known otherwise.
+    pub fn is_fault(self) -> bool {
+        !matches!(self, Self::Finished | Self::Gone)
+    }
+
     /// Whether it missed the hard deadline of this block.
     pub fn is_late(self) -> bool {
         matches!(self, Self::Running | Self::NotStarted | Self::NotReady)
@@ -112,22 +118,54 @@ pub enum Record {
     Block(BlockRecord),
 }
 
-/// The realtime end of the queue.
+/// The realtime end of the queues.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     queue: Producer<Record>,
     lost: Arc<AtomicU64>,
     lost_so_far: u64,
+    /// What went wrong goes here as well, for somebody else to read.
+    faults: Producer<NodeRecord>,
+    blocks: Arc<AtomicU64>,
 }
 
+/// The other end.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) records: Consumer<Record>,
+    pub(crate) lost: Arc<AtomicU64>,
+    pub(crate) faults: Consumer<NodeRecord>,
+    pub(crate) blocks: Arc<AtomicU64>,
+}
+
+/// Records of faults that nobody has fetched; more are forgotten.
+const FAULTS: usize = 4096;
+
 impl Recorder {
-    pub(crate) fn new(capacity: usize) -> (Self, Consumer<Record>, Arc<AtomicU64>) {
+    pub(crate) fn new(capacity: usize) -> (Self, Recorded) {
         let (mut queue, mut consumer) = RingBuffer::new(capacity);
         // Filled and emptied once: otherwise its pages would come in one by one, in the callback.
         while queue.push(Record::Block(BlockRecord::default())).is_ok() {}
         while consumer.pop().is_ok() {}
-        let lost = Arc::new(AtomicU64::new(0));
-        (Self { queue, lost: lost.clone(), lost_so_far: 0 }, consumer, lost)
+        let (lost, blocks) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (mut faults, mut faults_consumer) = RingBuffer::new(FAULTS);
+        let nothing = NodeRecord {
+            block: 0,
+            node: NodeId::from_raw(0),
+            ready: 0,
+            start: 0,
+            end: 0,
+            outcome: NodeOutcome::Gone,
+        };
+        while faults.push(nothing).is_ok() {}
+        while faults_consumer.pop().is_ok() {}
+        let recorded = Recorded {
+            records: consumer,
+            lost: lost.clone(),
+            faults: faults_consumer,
+            blocks: blocks.clone(),
+        };
+        (Self { queue, lost, lost_so_far: 0, faults, blocks }, recorded)
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -136,6 +174,15 @@ impl Recorder {
 
     #[inline]
     pub(crate) fn record(&mut self, record: Record) {
+        match record {
+            Record::Node(node) if node.outcome.is_fault() => {
+                // A queue that nobody reads must cost nothing.
+                let _ = self.faults.push(node);
+            }
+            Record::Node(_) => {}
+            // A plain count; it orders nothing.
+            Record::Block(block) => self.blocks.store(block.block, Ordering::Relaxed),
+        }
         if self.queue.push(record).is_err() {
             self.lost_so_far += 1;
             // A plain count; it orders nothing.

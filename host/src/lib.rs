@@ -5,6 +5,7 @@
 //! | [`drivers`] | whatever calls back with a block of audio |
 //! | [`session`] | plugins loaded, connected and ready to be called back |
 //! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
+//! | [`faults`] | what went wrong with plugins while they ran |
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
@@ -24,6 +25,7 @@ pub mod check;
 pub mod cli;
 pub mod drivers;
 pub mod error;
+pub mod faults;
 pub mod join;
 pub mod measure;
 mod midi_events;

@@ -12,15 +12,20 @@
 
 mod callback;
 mod editors;
+mod event;
 mod graph;
 mod live;
 mod load;
+mod pace;
 mod plan;
 mod plugin;
+mod recovery;
 
 pub use callback::{EngineCallback, realtime_setup};
 pub use editors::PluginIndex;
-pub use live::{Live, PluginAt, SessionEvent};
+pub use event::{PluginAt, SessionEvent};
+pub use live::Live;
+pub use recovery::RecoveryOptions;
 
 use crate::error::Error;
 use crate::report::Isolation;

@@ -83,6 +83,8 @@ struct Inner {
     generation: AtomicU32,
     /// Blocks begun so far, by all plans.
     blocks: Arc<AtomicU64>,
+    /// Most ms that a worker may take for its part of a new plan.
+    connect_ms: AtomicU64,
 }
 
 type StartJob = (Vec<OsString>, HandleChannel, mpsc::SyncSender<std::io::Result<Process>>);
@@ -145,6 +147,7 @@ impl Supervisor {
             restrictions: Mutex::new(Restrictions::default()),
             generation: AtomicU32::new(0),
             blocks: Arc::new(AtomicU64::new(0)),
+            connect_ms: AtomicU64::new(u64::MAX),
         })))
     }
 
@@ -192,6 +195,7 @@ impl Supervisor {
             });
         }
         let gone = Arc::new(AtomicBool::new(false));
+        let killer = process.killer().map_err(system("watching the worker"))?;
         let watch = process.watch().map_err(system("watching the worker"))?;
         self.0.watched.add(watch, Arc::clone(&gone));
         let id = process.id();
@@ -199,6 +203,7 @@ impl Supervisor {
             name: name.into(),
             supervisor: self.clone(),
             id,
+            killer,
             gone,
             demoted: Arc::new(AtomicBool::new(false)),
             bell_memory,
@@ -237,6 +242,17 @@ impl Supervisor {
             }
             _ => Err(worker.confused("answered something else")),
         }
+    }
+
+    /// From now on a worker that takes longer than this for its part of a new plan is killed, where
+    /// [`SupervisorOptions::timeout`] is not shorter: all others wait for it.
+    pub fn limit_connecting(&self, most: Duration) {
+        let ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        self.0.connect_ms.store(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connect_limit(&self) -> Duration {
+        Duration::from_millis(self.0.connect_ms.load(Ordering::Relaxed))
     }
 
     pub(crate) fn next_generation(&self) -> u32 {

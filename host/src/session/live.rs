@@ -15,56 +15,20 @@
 //! Each step needs the engine to have done the one before, so [`Live::service`] never waits for
 //! the engine: it does what can be done, and goes on at the next call.
 
-use super::{NamedNodes, Place, Plugin, Running, Session};
+use super::pace::{PEACE, Pace};
+use super::recovery::{Recovery, Watch};
+use super::{NamedNodes, Place, Plugin, PluginAt, Running, Session, SessionEvent};
 use crate::error::Error;
+use crate::faults::{FaultKind, FaultLog, Whom};
 use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::event::{EventKind, NoteAddress};
 use sandrack_engine::graph::NodeId;
+use sandrack_engine::timing::NodeOutcome;
 use sandrack_sandbox::format::{Notice, Param, ParamEdit};
 use sandrack_sandbox::supervisor::Node;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-
-/// What became of a running session, or what its plugins tell.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SessionEvent {
-    /// The delay from driver input to driver output is another now.
-    LatencyChanged {
-        /// In frames.
-        frames: u32,
-    },
-    /// A plugin was activated anew, as it had asked, or another took its place.
-    Restarted(PluginAt),
-    /// A plugin could not be activated anew. Its fallback is heard until it is replaced, or asks
-    /// for it again.
-    RestartFailed(PluginAt, String),
-    /// A plugin's process has ended. Its fallback is heard until it is replaced.
-    Gone(PluginAt),
-    /// Values, texts or the list of parameters have changed; [`Session::info`] has them.
-    ParamsChanged(PluginAt),
-    /// A plugin's user, or the plugin itself, moved a parameter.
-    ParamEdited(PluginAt, u32, ParamEdit),
-    /// A note has ended by itself.
-    NoteEnded(PluginAt, NoteAddress),
-    /// The state differs from what was saved last.
-    StateDirty(PluginAt),
-    /// A plugin wants to process again. (All active plugins process every block.)
-    ProcessRequested(PluginAt),
-    /// A plugin's editor was closed by its user.
-    EditorClosed(PluginAt),
-    /// A line for the log; how grave, as in [`Notice::Log`].
-    Logged(PluginAt, i32, String),
-}
-
-/// Which plugin of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PluginAt {
-    /// Track, from 0.
-    pub track: usize,
-    /// Place in the track, from 0.
-    pub plugin: usize,
-}
 
 /// Sees to what plugins ask for while they run. Made by [`Session::connect`], valid for the engine
 /// that was made with it; for the session's control thread.
@@ -77,7 +41,10 @@ pub struct Live {
     latency: u32,
     states: Vec<Vec<State>>,
     /// A plan has to be built.
-    is_stale: bool,
+    pub(super) is_stale: bool,
+    pub(super) faults: FaultLog,
+    pub(super) watch: Watch,
+    pub(super) recovery: Option<Recovery>,
 }
 
 /// What is known of a plugin of the running plan.
@@ -93,7 +60,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// It takes part.
     #[default]
     Running,
@@ -105,33 +72,6 @@ enum Phase {
     Out,
     /// It takes part in no block, and can't.
     Lost,
-}
-
-/// Holds back a plugin that wants to be restarted again and again: at most four times in the first
-/// second, then less and less often.
-#[derive(Default)]
-struct Pace {
-    last: Option<Instant>,
-    pause: Duration,
-}
-
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-const PEACE: Duration = Duration::from_secs(1);
-
-impl Pace {
-    fn allows(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now >= last + self.pause)
-    }
-
-    fn count(&mut self, now: Instant) {
-        let again = self.last.is_some_and(|last| now < last + 2 * self.pause + PEACE);
-        self.pause = match again {
-            true => (2 * self.pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
-            false => SHORTEST_PAUSE,
-        };
-        self.last = Some(now);
-    }
 }
 
 impl Live {
@@ -151,7 +91,20 @@ impl Live {
         let states = |track: &Vec<_>| track.iter().map(|_| State::default()).collect();
         let states = nodes.iter().map(states).collect();
         let is_stale = false;
-        Self { config, channels, nodes, places, delays, latency, states, is_stale }
+        let (faults, watch, recovery) = (FaultLog::default(), Watch::default(), None);
+        Self {
+            config,
+            channels,
+            nodes,
+            places,
+            delays,
+            latency,
+            states,
+            is_stale,
+            faults,
+            watch,
+            recovery,
+        }
     }
 
     /// Delay from driver input to driver output, frames.
@@ -162,7 +115,8 @@ impl Live {
     /// Whether something is under way: [`service`](Self::service) should be called again soon.
     pub fn is_busy(&self) -> bool {
         let settled = |state: &State| matches!(state.phase, Phase::Running | Phase::Lost);
-        self.is_stale || !self.states.iter().flatten().all(settled)
+        let is_recovering = self.recovery.as_ref().is_some_and(Recovery::is_busy);
+        self.is_stale || is_recovering || !self.states.iter().flatten().all(settled)
     }
 
     /// Hears what plugins ask for and does it. To be called a few times a second, every few
@@ -178,9 +132,28 @@ impl Live {
     ) -> Result<Vec<SessionEvent>, Error> {
         let mut events = Vec::new();
         session.idle();
-        self.hear_notices(session, &mut events);
+        self.hear_notices(session, controller.last_block(), &mut events);
         self.hear_blocks(controller, &mut events);
         let now = Instant::now();
+        self.hear_faults(session, controller, now);
+        let mut recovery = self.recovery.take();
+        if let Some(recovery) = &mut recovery {
+            recovery.step(self, session, controller, now, &mut events);
+        }
+        let served = self.serve(session, controller, now, recovery.as_mut(), &mut events);
+        self.recovery = recovery;
+        served.map(|()| events)
+    }
+
+    /// Takes the next steps of what is under way.
+    fn serve(
+        &mut self,
+        session: &mut Session,
+        controller: &mut Controller,
+        now: Instant,
+        recovery: Option<&mut Recovery>,
+        events: &mut Vec<SessionEvent>,
+    ) -> Result<(), Error> {
         for (state, node) in self.states.iter_mut().flatten().zip(self.nodes.iter().flatten()) {
             if state.phase == Phase::Wanted
                 && state.pace.allows(now)
@@ -194,21 +167,82 @@ impl Live {
                 self.states[at.track][at.plugin].phase = Phase::Out;
             }
         }
+        let is_out = |state: &State| state.phase == Phase::Out;
+        let is_wanted = self.is_stale || self.states.iter().flatten().any(is_out);
         // One plan at a time: the engine must have left the outboxes of the one before.
-        if controller.is_settled() {
+        if is_wanted
+            && controller.is_settled()
+            && recovery.is_none_or(|recovery| recovery.allows_plan(session, now))
+        {
             for at in self.all() {
                 if self.state(at).phase == Phase::Out {
-                    self.restart(session, at, now, &mut events);
+                    self.restart(session, at, now, events);
                 }
             }
             if self.is_stale {
-                self.swap(session, controller, &mut events)?;
+                self.swap(session, controller, events)?;
             }
         }
-        Ok(events)
+        Ok(())
     }
 
-    fn all(&self) -> Vec<PluginAt> {
+    /// What went wrong in blocks.
+    fn hear_faults(&mut self, session: &Session, controller: &mut Controller, now: Instant) {
+        // In this order: of this block, and those before, all is in the queue.
+        let block = controller.last_block();
+        let queue = controller.faults();
+        for _ in 0..queue.slots() {
+            let Ok(record) = queue.pop() else { break };
+            let Some(&at) = self.places.get(&record.node) else { continue };
+            self.watch.count(at, record, now);
+            let kind = match record.outcome {
+                NodeOutcome::Running | NodeOutcome::NotStarted => FaultKind::Late { blocks: 1 },
+                NodeOutcome::Failed => FaultKind::Failed { blocks: 1 },
+                NodeOutcome::NotFinite => FaultKind::NotFinite { blocks: 1 },
+                // Of others' making, or counted already.
+                _ => continue,
+            };
+            let whom = self.whom(session, at);
+            self.faults.count(whom, record.block, kind, now);
+        }
+        self.watch.reached(block);
+    }
+
+    pub(super) fn whom<'a>(&self, session: &'a Session, at: PluginAt) -> Whom<'a> {
+        let node = self.nodes[at.track][at.plugin].0;
+        Whom { at, node, name: &session.tracks[at.track][at.plugin].name }
+    }
+
+    pub(super) fn phase(&self, at: PluginAt) -> Phase {
+        self.states[at.track][at.plugin].phase
+    }
+
+    pub(super) fn has_replacement(&self, at: PluginAt) -> bool {
+        self.states[at.track][at.plugin].replacement.is_some()
+    }
+
+    /// Puts an active plugin in the place of one, and then sets parameters.
+    pub(super) fn put_in_place(
+        &mut self,
+        at: PluginAt,
+        node: Node,
+        params: impl Iterator<Item = (u32, f64)>,
+    ) {
+        let state = self.state(at);
+        state.replacement = Some(node);
+        state.pace = Pace::default();
+        state.phase = match state.phase {
+            Phase::Running => Phase::Wanted,
+            Phase::Lost => Phase::Out,
+            under_way => under_way,
+        };
+        for (param, value) in params {
+            state.pending.retain(|(known, _)| *known != param);
+            state.pending.push((param, value));
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<PluginAt> {
         let mut all: Vec<_> = self.places.values().copied().collect();
         all.sort_unstable();
         all
@@ -218,7 +252,7 @@ impl Live {
         &mut self.states[at.track][at.plugin]
     }
 
-    fn hear_notices(&mut self, session: &mut Session, events: &mut Vec<SessionEvent>) {
+    fn hear_notices(&mut self, session: &mut Session, block: u64, events: &mut Vec<SessionEvent>) {
         let mut said: HashMap<_, Vec<Notice>> = HashMap::new();
         for worker in session.workers() {
             for (number, notice) in worker.take_notices() {
@@ -239,6 +273,15 @@ impl Live {
                 if !std::mem::replace(&mut state.is_gone, true) {
                     tracing::warn!(plugin = plugin.name, "its process has ended");
                     events.push(SessionEvent::Gone(at));
+                    if self.recovery.is_none()
+                        && let Place::Worker(node) = &plugin.place
+                    {
+                        let (exit, node) =
+                            (node.worker().kill(), self.nodes[at.track][at.plugin].0);
+                        let whom = Whom { at, node, name: &plugin.name };
+                        let cause = format!("its process {exit}");
+                        self.faults.add(whom, block, FaultKind::dead(exit), cause);
+                    }
                 }
                 continue;
             }
@@ -337,8 +380,8 @@ impl Live {
             let (graph, nodes) = session.graph(count, self.channels)?;
             debug_assert_eq!(nodes, self.nodes, "the same plugins have the same nodes");
             match session.build(&graph, &nodes, self.config, &self.delays) {
-                // One that dies meanwhile is left out.
-                Err(_) if gone(session) > before => {}
+                // One that dies meanwhile is left out. That it has may be known a moment later.
+                Err(_) if comes_true(|| gone(session) > before) => {}
                 built => break built?,
             }
         };
@@ -359,6 +402,9 @@ impl Live {
         for (state, (node, name)) in
             self.states.iter_mut().flatten().zip(self.nodes.iter().flatten())
         {
+            if state.is_gone {
+                continue;
+            }
             for (param, value) in state.pending.drain(..) {
                 if controller.set_param(*node, param, value).is_err() {
                     tracing::warn!(plugin = name, param, "the queue to the engine is full");
@@ -386,14 +432,7 @@ impl Live {
             return Err(Error::Usage(reason));
         };
         node.activate(activation)?;
-        let state = self.state(at);
-        state.replacement = Some(node);
-        state.pace = Pace::default();
-        state.phase = match state.phase {
-            Phase::Running => Phase::Wanted,
-            Phase::Lost => Phase::Out,
-            under_way => under_way,
-        };
+        self.put_in_place(at, node, std::iter::empty());
         Ok(())
     }
 
@@ -440,6 +479,9 @@ impl Live {
         param: u32,
         value: f64,
     ) -> Result<(), Error> {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.set_param(at, param, value);
+        }
         let node = self.nodes[at.track][at.plugin].0;
         let state = self.state(at);
         match state.phase {
@@ -517,6 +559,16 @@ impl State {
     }
 }
 
+fn comes_true(so: impl Fn() -> bool) -> bool {
+    const MOMENTS: u32 = 50;
+    (0..MOMENTS).any(|_| {
+        so() || {
+            std::thread::sleep(Duration::from_millis(1));
+            false
+        }
+    })
+}
+
 fn full(error: sandrack_engine::QueueFull) -> Error {
     Error::Plan { reason: error.to_string() }
 }
@@ -561,31 +613,5 @@ impl Plugin {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plugin_that_always_wants_a_restart_gets_fewer_and_fewer() {
-        let mut pace = Pace::default();
-        let start = Instant::now();
-        let mut granted = Vec::new();
-        for ms in 0..60_000 {
-            let now = start + Duration::from_millis(ms);
-            if pace.allows(now) {
-                pace.count(now);
-                granted.push(ms);
-            }
-        }
-        assert!(granted.iter().filter(|ms| **ms < 1000).count() <= 5, "{granted:?}");
-        assert!(granted.len() < 16, "{granted:?}");
-        // After peace it is served at once again.
-        let later = start + Duration::from_secs(120);
-        assert!(pace.allows(later));
-        pace.count(later);
-        assert!(pace.allows(later + SHORTEST_PAUSE));
     }
 }

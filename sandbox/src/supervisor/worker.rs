@@ -3,18 +3,18 @@
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
 use crate::error::Error;
-use crate::format::{Descriptor, Notice, PluginRef};
+use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, SharedMemory};
-use crate::sys::process::{Exit, Process};
+use crate::sys::process::{Exit, Killer, Process};
 use crate::sys::thread::{self, ThreadId, priority};
 use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 /// A worker process, seen from the host.
@@ -22,6 +22,7 @@ pub struct Worker {
     pub(super) name: String,
     pub(super) supervisor: Supervisor,
     pub(super) id: u32,
+    pub(super) killer: Killer,
     pub(super) gone: Arc<AtomicBool>,
     pub(super) demoted: Arc<AtomicBool>,
     pub(super) bell_memory: SharedMemory,
@@ -125,9 +126,14 @@ impl Worker {
         self.request(Request::Sync, &[]).map(|_| ())
     }
 
-    /// What the plugins have said since the last call.
+    /// What the plugins have said since the last call. Never waits: what they say while another
+    /// thread asks them something comes with a later call.
     pub fn take_notices(&self) -> Vec<(NodeNumber, Notice)> {
-        let mut control = lock(&self.control);
+        let mut control = match self.control.try_lock() {
+            Ok(control) => control,
+            Err(TryLockError::Poisoned(control)) => control.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
         loop {
             match control.replies.try_recv() {
                 Ok(Reply::Notice(number, notice)) => control.keep(number, notice),
@@ -147,6 +153,41 @@ impl Worker {
         if !answered || control.process.wait(Duration::from_secs(1)).is_none() {
             control.process.kill();
         }
+    }
+
+    /// Whether nobody waits for an answer of its main thread at this moment, nor has given up
+    /// waiting for one.
+    pub fn is_answering(&self) -> bool {
+        match self.control.try_lock() {
+            Ok(control) => control.owed == 0,
+            Err(TryLockError::Poisoned(control)) => control.into_inner().owed == 0,
+            Err(TryLockError::WouldBlock) => false,
+        }
+    }
+
+    /// The state of one of its plugins, for a thread that has not the [`Node`].
+    ///
+    /// # Errors
+    /// As [`Node::save_state`]; but a worker that takes too long is not killed: [`Error::Hung`].
+    pub fn save_state(&self, plugin: NodeNumber, context: StateContext) -> Result<Vec<u8>, Error> {
+        match self.request_sparing(Request::SaveState(plugin, context))? {
+            Answer::State(state) => Ok(state),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// What one of its plugins says of itself now, as [`save_state`](Self::save_state).
+    pub fn describe(&self, plugin: NodeNumber) -> Result<PluginInfo, Error> {
+        match self.request_sparing(Request::Info(plugin))? {
+            Answer::Info(info) => Ok(*info),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Ends the process, without waiting for anything: not for its end, nor for a request that is
+    /// under way, which fails. [`kill`](Self::kill) tells how it ended.
+    pub fn end_now(&self) {
+        self.killer.kill();
     }
 
     /// Ends the process at once.
@@ -169,7 +210,12 @@ impl Worker {
     }
 
     pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
-        self.request(Request::Connect(to), handles).map(|_| ())
+        let mut control = lock(&self.control);
+        let usual = control.timeout;
+        control.timeout = usual.min(self.supervisor.connect_limit());
+        let answer = control.request(&self.name, Request::Connect(to), handles, Late::Killed);
+        control.timeout = usual;
+        answer.map(|_| ())
     }
 
     pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {

@@ -6,7 +6,7 @@
 
 use super::handles::HandleChannel;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{PidfdFlags, Signal, pidfd_open};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -109,6 +109,11 @@ impl Process {
         Ok(Watch(self.pidfd.try_clone()?))
     }
 
+    /// Something that ends it from another thread, without reaping it.
+    pub fn killer(&self) -> io::Result<Killer> {
+        Ok(Killer(self.pidfd.try_clone()?))
+    }
+
     /// How it ended, if it has; reaps it.
     pub fn ended(&mut self) -> Option<Exit> {
         if self.ended.is_none() {
@@ -139,6 +144,16 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Ends a process, and never another one that has got its number since.
+pub struct Killer(OwnedFd);
+
+impl Killer {
+    /// Ends the process at once, if it has not ended. It still has to be reaped.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 }
 

@@ -1,0 +1,544 @@
+//! Brings plugins back whose process has ended, or that hang, with their state and in their place.
+//!
+//! # Threads
+//! All decisions are made in [`Live::service`], on the control thread, which waits for no plugin
+//! here: a state is asked for, and a worker ended, started and filled, on threads of their own.
+//!
+//! # How a plugin comes back
+//! 1. Its process has ended, or it has begun a block and not ended it for
+//!    [`hang`](RecoveryOptions::hang).
+//! 2. Its process is killed and reaped; another is started on the same core, loads the plugin, gives
+//!    it its last state, then the parameters that are newer, and activates it.
+//! 3. It takes the old one's place as in [`Live::replace`].
+//!
+//! Plugins that share a process come back together. In-process plugins do not: they would have
+//! taken the host with them.
+
+mod memory;
+mod reload;
+mod watch;
+
+pub(super) use watch::Watch;
+
+use super::live::{Live, Phase};
+use super::{Place, PluginAt, Session, SessionEvent};
+use crate::error::Error;
+use crate::faults::{FaultKind, FaultLog};
+use crate::report::Isolation;
+use memory::Memory;
+use reload::{Job, Order, Reload, Told};
+use sandrack_engine::Controller;
+use sandrack_sandbox::format::ParamEdit;
+use sandrack_sandbox::supervisor::{Node, Worker};
+use sandrack_sandbox::sys::process::Exit;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// When plugins are taken for lost, and what is done then.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoveryOptions {
+    /// A plugin that is still at the same block after so long, and after two more blocks, hangs.
+    pub hang: Duration,
+    /// So many faults [`within`](Self::within) this time put it into quarantine.
+    pub most_faults: usize,
+    /// See there.
+    pub within: Duration,
+    /// After a second fault within that time it is restarted so much later, after each further one
+    /// twice as much. After the first: at once.
+    pub first_pause: Duration,
+    /// State is saved so long after the last change,
+    pub save_after: Duration,
+    /// but never later than so long after the first.
+    pub save_at_latest: Duration,
+    /// A plugin whose main thread does not answer for so long, while a plan that brings another one
+    /// back waits for it, is taken for lost too.
+    pub main_thread: Duration,
+}
+
+impl Default for RecoveryOptions {
+    fn default() -> Self {
+        Self {
+            hang: Duration::from_millis(75),
+            most_faults: 5,
+            within: Duration::from_secs(30),
+            first_pause: Duration::from_millis(50),
+            save_after: Duration::from_millis(300),
+            save_at_latest: Duration::from_millis(900),
+            main_thread: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What is needed to bring plugins back; part of [`Live`].
+pub(super) struct Recovery {
+    options: RecoveryOptions,
+    units: Vec<Unit>,
+    memories: HashMap<PluginAt, Memory>,
+    /// Workers whose main thread did not answer while a plan waited, and since when.
+    silent: HashMap<u32, Instant>,
+}
+
+/// Plugins that live and die together.
+struct Unit {
+    plugins: Vec<PluginAt>,
+    core: Option<usize>,
+    /// When it failed, lately.
+    faults: VecDeque<Instant>,
+    phase: UnitPhase,
+    /// Why it was ended, if it was.
+    killed: Option<String>,
+}
+
+enum UnitPhase {
+    Well,
+    /// Something has happened since then, and another worker is being started.
+    Loading {
+        reload: Reload,
+        since: Instant,
+        numbers: Vec<u64>,
+    },
+    /// The new plugins are on their way into the plan.
+    Placing {
+        since: Instant,
+    },
+    /// Failed too often. Its process is being ended.
+    Quarantined {
+        reload: Option<Reload>,
+    },
+}
+
+/// What a step works with.
+struct Step<'a> {
+    live: &'a mut Live,
+    session: &'a Session,
+    /// The block that was done last.
+    block: u64,
+    now: Instant,
+    /// Whether the engine runs the plan that was sent last.
+    is_settled: bool,
+    events: &'a mut Vec<SessionEvent>,
+}
+
+impl Recovery {
+    fn new(live: &Live, session: &Session, options: RecoveryOptions, now: Instant) -> Self {
+        let mut units: Vec<(u32, Unit)> = Vec::new();
+        let mut memories = HashMap::new();
+        for at in live.all() {
+            let Some(worker) = session.node(at.track, at.plugin).map(Node::worker) else {
+                continue;
+            };
+            let mut memory = Memory::default();
+            // What was loaded before must not be lost either: as soon as may be.
+            memory.touch(now.checked_sub(options.save_at_latest).unwrap_or(now));
+            memories.insert(at, memory);
+            match units.iter_mut().find(|(id, _)| *id == worker.id()) {
+                Some((_, unit)) => unit.plugins.push(at),
+                None => {
+                    let cores = &session.config.cores;
+                    let of_track = match session.config.isolation {
+                        Isolation::Group => 0,
+                        _ => at.track,
+                    };
+                    let unit = Unit {
+                        plugins: vec![at],
+                        core: cores.get(of_track % cores.len().max(1)).copied(),
+                        faults: VecDeque::new(),
+                        phase: UnitPhase::Well,
+                        killed: None,
+                    };
+                    units.push((worker.id(), unit));
+                }
+            }
+        }
+        let units = units.into_iter().map(|(_, unit)| unit).collect();
+        Self { options, units, memories, silent: HashMap::new() }
+    }
+
+    /// Whether something is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        let busy = |unit: &Unit| match &unit.phase {
+            UnitPhase::Loading { .. } | UnitPhase::Placing { .. } => true,
+            UnitPhase::Quarantined { reload } => reload.is_some(),
+            UnitPhase::Well => false,
+        };
+        self.units.iter().any(busy)
+    }
+
+    /// A parameter was set by the host.
+    pub(super) fn set_param(&mut self, at: PluginAt, param: u32, value: f64) {
+        if let Some(memory) = self.memories.get_mut(&at) {
+            memory.set(param, value, Instant::now());
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        live: &mut Live,
+        session: &Session,
+        controller: &mut Controller,
+        now: Instant,
+        events: &mut Vec<SessionEvent>,
+    ) {
+        self.remember(live, session, now, events);
+        let (block, is_settled) = (controller.last_block(), controller.is_settled());
+        let mut step = Step { live, session, block, now, is_settled, events };
+        for index in 0..self.units.len() {
+            let phase = std::mem::replace(&mut self.units[index].phase, UnitPhase::Well);
+            self.units[index].phase = match phase {
+                UnitPhase::Well => self.look(index, &mut step),
+                UnitPhase::Loading { reload, since, numbers } => {
+                    self.load(index, reload, since, numbers, &mut step)
+                }
+                UnitPhase::Placing { since } => self.place(index, since, &mut step),
+                UnitPhase::Quarantined { reload } => self.quarantine(index, reload, &mut step),
+            };
+        }
+    }
+
+    /// Follows what is moved, and has it saved.
+    fn remember(&mut self, live: &Live, session: &Session, now: Instant, events: &[SessionEvent]) {
+        for event in events {
+            match event {
+                SessionEvent::ParamEdited(at, param, ParamEdit::Value(value)) => {
+                    if let Some(memory) = self.memories.get_mut(at).filter(|_| value.is_finite()) {
+                        memory.set(*param, *value, now);
+                    }
+                }
+                SessionEvent::StateDirty(at) | SessionEvent::ParamsChanged(at) => {
+                    if let Some(memory) = self.memories.get_mut(at) {
+                        memory.touch(now);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let RecoveryOptions { save_after, save_at_latest, .. } = self.options;
+        for unit in &self.units {
+            for at in &unit.plugins {
+                let Some(memory) = self.memories.get_mut(at) else { continue };
+                let Some(node) = session.node(at.track, at.plugin) else { continue };
+                let worker = node.worker();
+                memory.take_saved(session.name(at.track, at.plugin), worker.id(), now);
+                let is_well = matches!(unit.phase, UnitPhase::Well)
+                    && live.phase(*at) == Phase::Running
+                    && node.is_ready();
+                if is_well
+                    && memory.is_due(now, save_after, save_at_latest)
+                    && worker.is_answering()
+                {
+                    let has_state = node.info().has_state;
+                    memory.save(Arc::clone(worker), node.number(), has_state, now);
+                }
+            }
+        }
+    }
+
+    /// Looks whether a unit that was well still is.
+    fn look(&mut self, index: usize, step: &mut Step<'_>) -> UnitPhase {
+        let (session, now) = (step.session, step.now);
+        let live = &*step.live;
+        let unit = &mut self.units[index];
+        let is_gone = unit.plugins.iter().any(|at| {
+            let node = session.node(at.track, at.plugin);
+            node.is_some_and(|node| node.worker().is_gone()) && !live.has_replacement(*at)
+        });
+        if is_gone {
+            return self.fail(index, now, None, step);
+        }
+        let hang = self.options.hang;
+        let runs = unit.plugins.iter().filter_map(|at| Some((*at, live.watch.hangs(*at, hang)?)));
+        // Who began, if several are at the same block: the others wait for its thread.
+        let hung = runs.max_by_key(|(_, run)| run.was_seen_running);
+        let Some((at, run)) = hung else { return UnitPhase::Well };
+        let ms = now.saturating_duration_since(run.since).as_millis();
+        let why = match unit.plugins.len() {
+            1 => format!("it did not come back from block {} for {ms} ms", run.first),
+            _ => {
+                let name = session.name(at.track, at.plugin);
+                format!("{name} did not come back from block {} for {ms} ms", run.first)
+            }
+        };
+        unit.killed = Some(why);
+        let since = run.since;
+        self.fail(index, since, None, step)
+    }
+
+    /// A unit has failed (again). `reason`: why it could not be restarted; the process before has
+    /// been ended then.
+    fn fail(
+        &mut self,
+        index: usize,
+        since: Instant,
+        reason: Option<String>,
+        step: &mut Step<'_>,
+    ) -> UnitPhase {
+        let RecoveryOptions { most_faults, within, first_pause, .. } = self.options;
+        let unit = &mut self.units[index];
+        unit.faults.push_back(step.now);
+        while unit.faults.front().is_some_and(|first| *first + within < step.now) {
+            unit.faults.pop_front();
+        }
+        let faults = unit.faults.len();
+        let is_enough = faults >= most_faults.max(1);
+        let pause = match faults {
+            0 | 1 => Duration::ZERO,
+            more => first_pause.saturating_mul(1 << (more - 2).min(16)),
+        };
+        if let Some(reason) = reason.as_ref().filter(|_| is_enough) {
+            self.quarantined(index, reason, step);
+            return UnitPhase::Quarantined { reload: None };
+        }
+        match self.reload(index, reason.is_none(), !is_enough, pause, step.session) {
+            Ok((reload, _)) if is_enough => UnitPhase::Quarantined { reload: Some(reload) },
+            Ok((reload, numbers)) => UnitPhase::Loading { reload, since, numbers },
+            Err(error) => {
+                let reason = format!("no thread to restart it: {error}");
+                self.tell_quarantine(index, &reason, step);
+                UnitPhase::Quarantined { reload: None }
+            }
+        }
+    }
+
+    fn reload(
+        &self,
+        index: usize,
+        ends_old: bool,
+        again: bool,
+        pause: Duration,
+        session: &Session,
+    ) -> std::io::Result<(Reload, Vec<u64>)> {
+        let unit = &self.units[index];
+        let (mut old, mut orders, mut numbers) = (Vec::<Arc<Worker>>::new(), Vec::new(), vec![]);
+        for at in &unit.plugins {
+            let plugin = &session.tracks[at.track][at.plugin];
+            let (Place::Worker(node), Some(activation)) = (&plugin.place, plugin.activation) else {
+                continue;
+            };
+            if ends_old && !old.iter().any(|known| known.id() == node.worker().id()) {
+                old.push(Arc::clone(node.worker()));
+            }
+            let remembered = self.memories[at].remembered();
+            numbers.push(remembered.number);
+            if again {
+                orders.push(Order { plugin: node.plugin().clone(), activation, remembered });
+            }
+        }
+        let supervisor = session.supervisor.clone();
+        let job = Job { supervisor, old, pause, core: unit.core, orders };
+        Ok((Reload::start(job)?, numbers))
+    }
+
+    /// Looks how far the new worker is.
+    fn load(
+        &mut self,
+        index: usize,
+        reload: Reload,
+        since: Instant,
+        numbers: Vec<u64>,
+        step: &mut Step<'_>,
+    ) -> UnitPhase {
+        while let Some(told) = reload.poll() {
+            match told {
+                Told::Ended(exit) => {
+                    self.tell_end(index, exit, step);
+                }
+                Told::Ready(nodes) => {
+                    let unit = &self.units[index];
+                    for ((at, node), number) in unit.plugins.iter().zip(nodes).zip(numbers) {
+                        let newer = self.memories[at].newer(number);
+                        step.live.put_in_place(*at, node, newer);
+                    }
+                    return UnitPhase::Placing { since };
+                }
+                Told::Failed(reason) => {
+                    for at in &self.units[index].plugins {
+                        step.record(*at, step.block, FaultKind::NotRestarted, reason.clone());
+                    }
+                    return self.fail(index, since, Some(reason), step);
+                }
+            }
+        }
+        UnitPhase::Loading { reload, since, numbers }
+    }
+
+    /// Tells that the process of a unit has ended; returns how.
+    fn tell_end(&mut self, index: usize, exit: Exit, step: &mut Step<'_>) -> String {
+        let unit = &mut self.units[index];
+        let killed = unit.killed.take();
+        let cause = match &killed {
+            Some(why) => why.clone(),
+            None => format!("its process {exit}"),
+        };
+        for &at in &unit.plugins {
+            let kind = if killed.is_some() { FaultKind::Killed } else { FaultKind::dead(exit) };
+            let block = step.live.watch.last_fault(at, step.block);
+            step.record(at, block, kind, cause.clone());
+            step.events.push(match &killed {
+                Some(why) => SessionEvent::Killed { at, why: why.clone() },
+                None => SessionEvent::Died { at, cause: cause.clone() },
+            });
+        }
+        cause
+    }
+
+    /// Looks whether the new plugins are in the plan that runs.
+    fn place(&mut self, index: usize, since: Instant, step: &mut Step<'_>) -> UnitPhase {
+        let (live, session) = (&*step.live, step.session);
+        let unit = &self.units[index];
+        if unit.plugins.iter().any(|at| live.has_replacement(*at)) {
+            return UnitPhase::Placing { since };
+        }
+        let is_gone = |at: &PluginAt| {
+            session.node(at.track, at.plugin).is_some_and(|node| node.worker().is_gone())
+        };
+        if unit.plugins.iter().any(is_gone) {
+            return UnitPhase::Well;
+        }
+        let placed = unit.plugins.iter().all(|at| live.phase(*at) == Phase::Running);
+        if !placed || live.is_stale || !step.is_settled {
+            return UnitPhase::Placing { since };
+        }
+        let ms = since.elapsed().as_secs_f64() * 1e3;
+        for &at in &unit.plugins {
+            step.record(at, step.block, FaultKind::Restarted { ms }, String::new());
+            step.live.watch.forget(at);
+            step.events.push(SessionEvent::Recovered { at, ms });
+            if let Some(memory) = self.memories.get_mut(&at) {
+                memory.touch(step.now);
+            }
+        }
+        UnitPhase::Well
+    }
+
+    fn quarantine(
+        &mut self,
+        index: usize,
+        reload: Option<Reload>,
+        step: &mut Step<'_>,
+    ) -> UnitPhase {
+        let Some(job) = reload else { return UnitPhase::Quarantined { reload: None } };
+        let Some(told) = job.poll() else {
+            return UnitPhase::Quarantined { reload: Some(job) };
+        };
+        let cause = match told {
+            Told::Ended(exit) => self.tell_end(index, exit, step),
+            Told::Failed(reason) => reason,
+            Told::Ready(_) => String::new(),
+        };
+        self.quarantined(index, &cause, step);
+        UnitPhase::Quarantined { reload: None }
+    }
+
+    fn quarantined(&self, index: usize, cause: &str, step: &mut Step<'_>) {
+        let (count, within) = (self.units[index].faults.len(), self.options.within.as_secs_f64());
+        let reason = format!("{count} faults within {within} s; the last: {cause}");
+        self.tell_quarantine(index, &reason, step);
+    }
+
+    fn tell_quarantine(&self, index: usize, reason: &str, step: &mut Step<'_>) {
+        for &at in &self.units[index].plugins {
+            step.record(at, step.block, FaultKind::Quarantined, reason.to_owned());
+            step.events.push(SessionEvent::Quarantined { at, reason: reason.to_owned() });
+        }
+    }
+
+    fn unit_of(&self, at: PluginAt) -> Option<usize> {
+        self.units.iter().position(|unit| unit.plugins.contains(&at))
+    }
+
+    fn retry(&mut self, session: &Session, at: PluginAt) -> Result<(), Error> {
+        let index = self.unit_of(at).ok_or_else(|| {
+            Error::Usage(format!(
+                "track {} has no plugin {} in a worker",
+                at.track + 1,
+                at.plugin + 1
+            ))
+        })?;
+        if !matches!(self.units[index].phase, UnitPhase::Quarantined { reload: None }) {
+            let name = session.name(at.track, at.plugin);
+            return Err(Error::Usage(format!("{name} is not in quarantine")));
+        }
+        let started = self.reload(index, false, true, Duration::ZERO, session);
+        let (reload, numbers) = started
+            .map_err(|error| Error::Plan { reason: format!("no thread to restart it: {error}") })?;
+        let unit = &mut self.units[index];
+        unit.faults.clear();
+        let since = Instant::now();
+        unit.phase = UnitPhase::Loading { reload, since, numbers };
+        Ok(())
+    }
+
+    /// Whether all workers can be asked to take part in another plan at once. One that can't holds up
+    /// all others, but not for long.
+    pub(super) fn allows_plan(&mut self, session: &Session, now: Instant) -> bool {
+        let mut all = true;
+        let mut silent = HashMap::new();
+        for worker in session.workers() {
+            if worker.is_gone() || worker.is_answering() {
+                continue;
+            }
+            all = false;
+            let since = *self.silent.get(&worker.id()).unwrap_or(&now);
+            silent.insert(worker.id(), since);
+            if now < since + self.options.main_thread {
+                continue;
+            }
+            let here = |at: &PluginAt| {
+                let node = session.node(at.track, at.plugin);
+                node.is_some_and(|node| node.worker().id() == worker.id())
+            };
+            if let Some(unit) = self.units.iter_mut().find(|unit| unit.plugins.iter().any(here)) {
+                let ms = self.options.main_thread.as_millis();
+                unit.killed = Some(format!(
+                    "its main thread did not answer for {ms} ms while another plugin was to be \
+                     brought back"
+                ));
+            }
+            worker.end_now();
+        }
+        self.silent = silent;
+        all
+    }
+}
+
+impl Step<'_> {
+    fn record(&mut self, at: PluginAt, block: u64, kind: FaultKind, cause: String) {
+        let whom = self.live.whom(self.session, at);
+        self.live.faults.add(whom, block, kind, cause);
+    }
+}
+
+impl Live {
+    /// Brings plugins back from now on whose process ends, or that hang; see the module. Their state
+    /// is saved in the background for that, beginning now.
+    pub fn enable_recovery(&mut self, session: &Session, options: RecoveryOptions) {
+        session.supervisor.limit_connecting(options.main_thread);
+        self.recovery = Some(Recovery::new(self, session, options, Instant::now()));
+    }
+
+    /// Tries again with a plugin that was put into quarantine.
+    ///
+    /// # Errors
+    /// It is not in quarantine, or recovery is not enabled.
+    pub fn retry(&mut self, session: &Session, at: PluginAt) -> Result<(), Error> {
+        match &mut self.recovery {
+            Some(recovery) => recovery.retry(session, at),
+            None => Err(Error::Usage("plugins are not brought back: it is not enabled".into())),
+        }
+    }
+
+    /// Says that a plugin was given a preset or a state, past [`Live`]: parameters that were set
+    /// before do not count any more.
+    pub fn state_was_loaded(&mut self, at: PluginAt) {
+        let memory = self.recovery.as_mut().and_then(|recovery| recovery.memories.get_mut(&at));
+        if let Some(memory) = memory {
+            memory.renew(Instant::now());
+        }
+    }
+
+    /// What went wrong with plugins so far, and what was done about it.
+    pub fn faults(&self) -> &FaultLog {
+        &self.faults
+    }
+}

@@ -1,0 +1,158 @@
+//! Starts plugins again in a new worker, on a thread of its own.
+
+use super::memory::Remembered;
+use sandrack_sandbox::error::Error;
+use sandrack_sandbox::format::{PluginRef, StateContext};
+use sandrack_sandbox::protocol::Activation;
+use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
+use sandrack_sandbox::sys::process::Exit;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A plugin as it is to be.
+pub(super) struct Order {
+    pub(super) plugin: PluginRef,
+    pub(super) activation: Activation,
+    pub(super) remembered: Remembered,
+}
+
+/// What to do.
+pub(super) struct Job {
+    pub(super) supervisor: Supervisor,
+    /// What is ended and reaped first.
+    pub(super) old: Vec<Arc<Worker>>,
+    /// Then this is waited for.
+    pub(super) pause: Duration,
+    pub(super) core: Option<usize>,
+    /// Then these are loaded, into one worker; may be none.
+    pub(super) orders: Vec<Order>,
+}
+
+/// How it went.
+pub(super) enum Told {
+    /// The old worker has ended, and how.
+    Ended(Exit),
+    /// Active, in the order of the orders.
+    Ready(Vec<Node>),
+    /// They can't be loaded.
+    Failed(String),
+}
+
+/// A job under way. Dropping it ends it, with all that it has started.
+pub(super) struct Reload {
+    told: mpsc::Receiver<Told>,
+    stop: Option<mpsc::Sender<()>>,
+    new: Arc<Mutex<New>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct New {
+    worker: Option<Arc<Worker>>,
+    is_stopped: bool,
+}
+
+impl Reload {
+    pub(super) fn start(job: Job) -> std::io::Result<Self> {
+        let (sender, told) = mpsc::channel();
+        let (stop, stopped) = mpsc::channel();
+        let new = Arc::<Mutex<New>>::default();
+        let shared = Arc::clone(&new);
+        let thread = std::thread::Builder::new()
+            .name("plugin restart".into())
+            .spawn(move || run(job, &sender, &stopped, &shared))?;
+        Ok(Self { told, stop: Some(stop), new, thread: Some(thread) })
+    }
+
+    /// The next news; `None`: none yet.
+    pub(super) fn poll(&self) -> Option<Told> {
+        match self.told.try_recv() {
+            Ok(told) => Some(told),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => {
+                Some(Told::Failed("its thread ended without a word".into()))
+            }
+        }
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let worker = {
+            let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+            new.is_stopped = true;
+            new.worker.take()
+        };
+        // Whatever it is asked fails at once.
+        if let (Some(worker), false) = (worker, self.has_ended()) {
+            worker.end_now();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Reload {
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
+    for worker in &job.old {
+        worker.end_now();
+        let _ = told.send(Told::Ended(worker.kill()));
+    }
+    if job.orders.is_empty() || stopped.recv_timeout(job.pause) != Err(RecvTimeoutError::Timeout) {
+        return;
+    }
+    let result = load(&job, new);
+    // Before the news: who has the nodes need not be afraid for them.
+    new.lock().unwrap_or_else(PoisonError::into_inner).worker = None;
+    let _ = told.send(match result {
+        Ok(nodes) => Told::Ready(nodes),
+        Err(error) => Told::Failed(error.to_string()),
+    });
+}
+
+fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
+    let name = job.orders[0].plugin.to_string();
+    let worker = job.supervisor.start_worker(&name, job.core)?;
+    {
+        let mut new = new.lock().unwrap_or_else(PoisonError::into_inner);
+        if new.is_stopped {
+            return Ok(Vec::new());
+        }
+        new.worker = Some(Arc::clone(&worker));
+    }
+    let mut nodes = Vec::with_capacity(job.orders.len());
+    for order in &job.orders {
+        let mut node = worker.load(&order.plugin)?;
+        let Remembered { state, params, .. } = &order.remembered;
+        if let Some(state) = state {
+            let loaded = node.load_state(state.to_vec(), StateContext::Project);
+            forgive(&order.plugin, loaded, "it does not take its own state")?;
+        }
+        if !params.is_empty() {
+            forgive(&order.plugin, node.set_params(params), "it does not take its parameters")?;
+        }
+        node.activate(order.activation)?;
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// Better a plugin as it is when it is new than none.
+fn forgive(plugin: &PluginRef, result: Result<(), Error>, what: &str) -> Result<(), Error> {
+    match result {
+        Err(Error::Plugin(error)) => {
+            tracing::warn!(%plugin, %error, "{what}");
+            Ok(())
+        }
+        result => result,
+    }
+}
