@@ -79,7 +79,7 @@ const INPUT: f32 = 1.0 / 16.0;
 
 #[test]
 fn gains_of_every_kind_follow_their_parameter() {
-    for what in ["double", "split", "mono", "latency", "sloppy"] {
+    for what in ["double", "split", "mono", "empty", "latency", "sloppy"] {
         let mut rig = Rig::new(what);
         rig.step(&[]);
         assert_eq!(rig.heard(0), INPUT, "{what}");
@@ -317,4 +317,21 @@ fn system_exclusive_messages_go_through_a_plugin_and_back() {
     }
     rig.step(&[]);
     assert!(rig.processor.events().is_empty());
+}
+
+#[test]
+fn a_bus_that_a_plugin_asks_for_takes_part_once_it_is_activated_anew() {
+    let mut rig = Rig::new("asks");
+    rig.step(&[]);
+    assert_eq!(rig.heard(0), INPUT);
+    rig.plugin.idle();
+    assert!(rig.plugin.take_notices().contains(&Notice::RestartRequested));
+    let Rig { processor, plugin, .. } = rig;
+    drop(processor);
+    let mut rig = Rig::of(plugin, 1);
+    rig.step(&[]);
+    assert_eq!(rig.heard(0), 3.0 * INPUT);
+    // It asks for what it has: nothing is left to be done.
+    rig.plugin.idle();
+    assert!(!rig.plugin.take_notices().contains(&Notice::RestartRequested));
 }

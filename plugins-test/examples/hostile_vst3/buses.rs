@@ -15,6 +15,7 @@ pub(crate) fn audio(what: What, is_input: bool) -> &'static [i32] {
         What::OddMono => &[1],
         What::OddBuses if is_input => &[2; 11],
         What::OddBuses => &[2; 3],
+        What::OddAsks if is_input => &[2; 2],
         What::OddMidiMapping | What::OddMidiOut if is_input => &[],
         What::OddMidiOut => &[],
         What::ThousandChannels => &[1000],

@@ -60,7 +60,10 @@ impl<K> IComponentTrait for Plugin<K> {
             What::MillionBuses => lies::bus(media, direction, index),
             what => buses::info(what, media, direction, index),
         };
-        let Some(bus) = bus else { return kInvalidArgument };
+        let Some(mut bus) = bus else { return kInvalidArgument };
+        if !self.arranged.load(Relaxed) && buses::is_audio(media) {
+            bus.channelCount = 0;
+        }
         // SAFETY: the host passes valid memory.
         unsafe { info.write(bus) };
         kResultOk
@@ -220,6 +223,9 @@ impl<K> IAudioProcessorTrait for Plugin<K> {
         };
         let fits = same(inputs, input_count, buses::audio(self.what, true))
             && same(outputs, output_count, buses::audio(self.what, false));
+        if fits {
+            self.arranged.store(true, Relaxed);
+        }
         if fits { self.fine() } else { kResultFalse }
     }
 
@@ -236,8 +242,9 @@ impl<K> IAudioProcessorTrait for Plugin<K> {
         let Some(channels) = usize::try_from(index).ok().and_then(|at| own.get(at)) else {
             return kInvalidArgument;
         };
+        let channels = if self.arranged.load(Relaxed) { *channels } else { 0 };
         // SAFETY: the host passes valid memory.
-        unsafe { arrangement.write(buses::arrangement(*channels)) };
+        unsafe { arrangement.write(buses::arrangement(channels)) };
         kResultOk
     }
 

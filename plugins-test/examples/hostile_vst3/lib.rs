@@ -36,6 +36,8 @@
 //! | `Odd latency` | a gain with a latency of 64 frames until block N, then 128, which it tells |
 //! | `Odd midi-out` | puts out MIDI controllers 74, 128 (pressure), 129 (bend) and 130 (program) for each note that it gets |
 //! | `Odd midi-mapping` | puts out a constant per held note, times its volume, which controller 7 moves; `bend` and `pressure`, which is read-only but for that, likewise show what moved them |
+//! | `Odd empty` | a gain without channels until the host arranges its buses to be stereo |
+//! | `Odd asks` | puts out the sum of its inputs, of which the second is inactive until the plugin asks for it, in its first block |
 //! | `Odd programs` | a gain of 0, 1/4, 1/2, 3/4 or 1, which its five programs are, behind a parameter that MIDI does not move by itself; of two units, the second |
 //! | `Odd silent` | leaves rubbish in its outputs and marks it as silence |
 //! | `Odd sysex` | answers each system exclusive message with the same one, the bytes between its ends backwards |

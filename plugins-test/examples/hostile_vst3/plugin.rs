@@ -58,6 +58,8 @@ pub(crate) struct Plugin<K> {
     pub(crate) has_more_params: AtomicBool,
     /// Buses that are inactive: bit n, of the inputs.
     pub(crate) inactive: AtomicU32,
+    /// The host has arranged its buses.
+    pub(crate) arranged: AtomicBool,
     /// Notes that sound.
     pub(crate) held: AtomicU32,
     pub(crate) handler: Mutex<Option<ComPtr<IComponentHandler>>>,
@@ -89,7 +91,11 @@ impl<K> Plugin<K> {
             block_override: std::env::var(BLOCK_VARIABLE).ok().and_then(|text| text.parse().ok()),
             processed: AtomicU64::new(0),
             has_more_params: AtomicBool::new(false),
-            inactive: AtomicU32::new(if what == What::OddBuses { !1 } else { 0 }),
+            inactive: AtomicU32::new(match what {
+                What::OddBuses | What::OddAsks => !1,
+                _ => 0,
+            }),
+            arranged: AtomicBool::new(what != What::OddEmpty),
             held: AtomicU32::new(0),
             handler: Mutex::default(),
             kept: Mutex::default(),

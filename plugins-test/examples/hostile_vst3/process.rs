@@ -4,13 +4,16 @@ use std::slice;
 use std::sync::atomic::Ordering::Relaxed;
 
 use vst3::ComRef;
+use vst3::Steinberg::Vst::BusDirections_::kInput;
 use vst3::Steinberg::Vst::Event_::EventTypes_::{
     kDataEvent, kLegacyMIDICCOutEvent, kNoteOffEvent, kNoteOnEvent,
 };
+use vst3::Steinberg::Vst::MediaTypes_::kAudio;
 use vst3::Steinberg::Vst::RestartFlags_::kLatencyChanged;
 use vst3::Steinberg::Vst::{
-    AudioBusBuffers, Event, Event__type0, IComponentHandlerTrait, IEventListTrait,
-    IParamValueQueueTrait, IParameterChangesTrait, LegacyMIDICCOutEvent, ProcessData,
+    AudioBusBuffers, BusDirection, Event, Event__type0, IComponentHandlerBusActivation,
+    IComponentHandlerBusActivationTrait, IComponentHandlerTrait, IEventListTrait,
+    IParamValueQueueTrait, IParameterChangesTrait, LegacyMIDICCOutEvent, MediaType, ProcessData,
 };
 use vst3::Steinberg::{int32, kResultOk, tresult};
 
@@ -31,7 +34,7 @@ pub(crate) unsafe fn process<K>(plugin: &Plugin<K>, data: &mut ProcessData) -> t
         match plugin.what {
             What::AllErrors => {}
             What::OddMidiMapping => sound(plugin, data),
-            What::OddBuses => sum(plugin, data),
+            What::OddBuses | What::OddAsks => sum(plugin, data),
             What::OddDouble => {
                 each_channel(data, |from, to| apply_wide(from.cast(), to.cast(), plugin, data));
             }
@@ -41,6 +44,15 @@ pub(crate) unsafe fn process<K>(plugin: &Plugin<K>, data: &mut ProcessData) -> t
     match plugin.what {
         // SAFETY: as the caller promises.
         What::OddSilent => unsafe { strike::fill_and_deny(data) },
+        What::OddAsks if now == 0 => {
+            let handler = plugin.handler();
+            let asked = handler.and_then(|h| h.cast::<IComponentHandlerBusActivation>());
+            if let Some(handler) = asked {
+                let (media, direction) = (kAudio as MediaType, kInput as BusDirection);
+                // SAFETY: the host's handler.
+                unsafe { handler.requestBusActivation(media, direction, 1, 1) };
+            }
+        }
         What::OddLatency if now == block => {
             if let Some(handler) = plugin.handler() {
                 // SAFETY: the host's handler. (It is told from the audio thread; so do others.)

@@ -81,6 +81,8 @@ classes! {
     OddLatency = "Odd latency",
     OddMidiOut = "Odd midi-out",
     OddMidiMapping = "Odd midi-mapping",
+    OddEmpty = "Odd empty",
+    OddAsks = "Odd asks",
     OddPrograms = "Odd programs",
     OddSysex = "Odd sysex",
     OddSilent = "Odd silent",

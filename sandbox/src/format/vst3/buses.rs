@@ -22,6 +22,9 @@ use vst3::Steinberg::{kResultOk, kResultTrue};
 /// Most buses of a kind and direction that are believed of a plugin.
 const MAX_BUSES: i32 = 256;
 
+/// Left and right.
+const STEREO: SpeakerArrangement = 0b11;
+
 /// An audio bus.
 #[derive(Clone, Debug)]
 pub(super) struct AudioBus {
@@ -56,15 +59,32 @@ impl Buses {
         processor: &ComPtr<IAudioProcessor>,
     ) -> Result<Self, String> {
         let buses = Self::read(component, processor)?;
-        let arrangements = |buses: &[AudioBus]| -> Vec<SpeakerArrangement> {
-            buses.iter().map(|bus| bus.arrangement).collect()
-        };
-        let (mut inputs, mut outputs) = (arrangements(&buses.inputs), arrangements(&buses.outputs));
-        if inputs.is_empty() && outputs.is_empty() {
+        if buses.inputs.is_empty() && buses.outputs.is_empty() {
             return Ok(buses);
         }
+        // One that refuses its own arrangements keeps, or has chosen, others. So has, at times, one
+        // that agrees.
+        buses.arrange(processor, |bus| bus.arrangement);
+        let own = Self::read(component, processor)?;
+        if own.inputs.iter().chain(&own.outputs).any(|bus| bus.channels > 0) {
+            return Ok(own);
+        }
+        // It leaves all to the host. What it makes of that is asked of it, whatever it answers.
+        own.arrange(processor, |bus| if bus.main { STEREO } else { bus.arrangement });
+        Self::read(component, processor)
+    }
+
+    fn arrange(
+        &self,
+        processor: &ComPtr<IAudioProcessor>,
+        arrangement: impl Fn(&AudioBus) -> SpeakerArrangement,
+    ) {
+        let all = |buses: &[AudioBus]| -> Vec<SpeakerArrangement> {
+            buses.iter().map(&arrangement).collect()
+        };
+        let (mut inputs, mut outputs) = (all(&self.inputs), all(&self.outputs));
         // SAFETY: see the file's text.
-        let result = unsafe {
+        unsafe {
             processor.setBusArrangements(
                 inputs.as_mut_ptr(),
                 inputs.len() as i32,
@@ -72,10 +92,6 @@ impl Buses {
                 outputs.len() as i32,
             )
         };
-        // One that refuses its own arrangements keeps, or has chosen, others. So has, at times, one
-        // that agrees.
-        let _ = result;
-        Self::read(component, processor)
     }
 
     /// Asks the plugin for its buses.
@@ -121,11 +137,15 @@ impl Buses {
 }
 
 /// Which buses take part: those connected to something, the main ones, and those that the plugin
-/// has active from the start.
-pub(super) fn active(buses: &[AudioBus], connected: u64) -> Vec<bool> {
+/// has active from the start, unless it `wanted` otherwise meanwhile.
+pub(super) fn active(
+    buses: &[AudioBus],
+    connected: u64,
+    wanted: impl Fn(usize) -> Option<bool>,
+) -> Vec<bool> {
     let is = |(index, bus): (usize, &AudioBus)| {
         let bit = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index));
-        bus.main || bus.default_active || connected & bit.unwrap_or(0) != 0
+        bus.main || wanted(index).unwrap_or(bus.default_active) || connected & bit.unwrap_or(0) != 0
     };
     buses.iter().enumerate().map(is).collect()
 }
@@ -254,10 +274,13 @@ mod tests {
             arrangement: 3,
         };
         let mut buses = vec![bus(true, false), bus(false, false), bus(false, true)];
-        assert_eq!(active(&buses, 0), [true, false, true]);
-        assert_eq!(active(&buses, 2), [true, true, true]);
+        let none = |_| None;
+        assert_eq!(active(&buses, 0, none), [true, false, true]);
+        assert_eq!(active(&buses, 2, none), [true, true, true]);
+        assert_eq!(active(&buses, 0, |bus| Some(bus == 1)), [true, true, false]);
+        assert_eq!(active(&buses, 4, |_| Some(false)), [true, false, true]);
         buses.extend(vec![bus(false, false); 70]);
-        assert_eq!(active(&buses, !0).iter().filter(|&&active| active).count(), 64);
+        assert_eq!(active(&buses, !0, none).iter().filter(|&&active| active).count(), 64);
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Vst3Instance {
         self.take_edits();
         self.take_values();
         self.take_flags();
+        self.take_bus_requests();
         self.notices.extend(self.shared.take_misuse());
         let dropped = self.link.take_dropped();
         if dropped > 0 {
@@ -108,6 +109,20 @@ impl Vst3Instance {
         if has(kMidiCCAssignmentChanged) && self.active {
             let midi = self.read_midi_map(self.buses.event_inputs.len());
             if midi != self.midi {
+                self.shared.raise(&self.shared.wishes.restart);
+            }
+        }
+    }
+
+    /// What it wants of its buses is granted when it is activated.
+    pub(super) fn take_bus_requests(&mut self) {
+        while let Some(request) = self.shared.take_bus_request() {
+            let buses = if request.is_input { &self.buses.inputs } else { &self.buses.outputs };
+            let place = (request.is_input, request.index);
+            if request.index < buses.len()
+                && self.wanted_buses.insert(place, request.active) != Some(request.active)
+                && self.active
+            {
                 self.shared.raise(&self.shared.wishes.restart);
             }
         }

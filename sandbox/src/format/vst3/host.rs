@@ -8,7 +8,7 @@
 use super::abi::write_wide;
 use super::message::{Attributes, Message};
 use super::run_loop::{RunLoop, pass_run_loop_on};
-use super::shared::{MainCall, Shared};
+use super::shared::{BusRequest, MainCall, Shared};
 use crate::format::ParamEdit;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -114,8 +114,14 @@ pub(super) struct Handler {
 }
 
 impl Class for Handler {
-    type Interfaces =
-        (IComponentHandler, IComponentHandler2, IUnitHandler, IUnitHandler2, IProgress);
+    type Interfaces = (
+        IComponentHandler,
+        IComponentHandler2,
+        IComponentHandlerBusActivation,
+        IUnitHandler,
+        IUnitHandler2,
+        IProgress,
+    );
 }
 
 impl Handler {
@@ -173,6 +179,28 @@ impl IComponentHandler2Trait for Handler {
 
     unsafe fn finishGroupEdit(&self) -> tresult {
         kResultOk
+    }
+}
+
+impl IComponentHandlerBusActivationTrait for Handler {
+    unsafe fn requestBusActivation(
+        &self,
+        media: MediaType,
+        direction: BusDirection,
+        index: i32,
+        state: TBool,
+    ) -> tresult {
+        self.shared.check(MainCall::Bus);
+        let Ok(index) = usize::try_from(index) else { return kInvalidArgument };
+        if media != MediaTypes_::kAudio as MediaType {
+            // Those for events are always active.
+            return if state != 0 { kResultTrue } else { kResultFalse };
+        }
+        let is_input = direction == BusDirections_::kInput as BusDirection;
+        match self.shared.request_bus(BusRequest { is_input, index, active: state != 0 }) {
+            true => kResultTrue,
+            false => kResultFalse,
+        }
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Vst3Instance {
     pub(super) values: HashMap<u32, f64>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) active: bool,
+    /// Audio buses that it wants to be active, or not: as (is input, index).
+    pub(super) wanted_buses: HashMap<(bool, usize), bool>,
     /// How it was activated last.
     activation: Activation,
     pub(super) midi: MidiMap,
@@ -134,6 +136,7 @@ impl Vst3Instance {
             values: HashMap::new(),
             notices: VecDeque::new(),
             active: false,
+            wanted_buses: HashMap::new(),
             activation: Activation::new(48_000.0, 512),
             midi: MidiMap::new(0),
             latency: Latency::default(),
@@ -263,6 +266,7 @@ impl Vst3Instance {
 
     fn activate_processor(&mut self, activation: Activation) -> Result<Vst3Processor, PluginError> {
         self.buses = self.negotiate()?;
+        self.take_bus_requests();
         self.shared.wishes.restart.fulfil();
         let double = !self.takes(kSample32) && self.takes(kSample64);
         let mut setup = ProcessSetup {
@@ -274,8 +278,14 @@ impl Vst3Instance {
         // SAFETY: see the file's text.
         let result = unsafe { self.processor.setupProcessing(&mut setup) };
         self.checked("setupProcessing", result)?;
-        let inputs = buses::active(&self.buses.inputs, activation.connected_inputs);
-        let outputs = buses::active(&self.buses.outputs, activation.connected_outputs);
+        let wanted = |is_input| {
+            let wanted = &self.wanted_buses;
+            move |index| wanted.get(&(is_input, index)).copied()
+        };
+        let (connected_inputs, connected_outputs) =
+            (activation.connected_inputs, activation.connected_outputs);
+        let inputs = buses::active(&self.buses.inputs, connected_inputs, wanted(true));
+        let outputs = buses::active(&self.buses.outputs, connected_outputs, wanted(false));
         self.buses.activate(&self.component, &inputs, &outputs);
         // SAFETY: see the file's text.
         let result = unsafe { self.component.setActive(1) };

@@ -14,6 +14,8 @@ use vst3::Steinberg::Vst::{IConnectionPoint, IMessage};
 
 /// Most edits that wait for the main thread. Beyond them, all parameters are read anew.
 const EDITS: usize = 8192;
+/// Most requests for buses that wait. Beyond them, they are refused.
+const BUS_REQUESTS: usize = 256;
 /// Most messages from other threads that wait.
 const MESSAGES: usize = 1024;
 
@@ -28,20 +30,30 @@ pub(super) enum MainCall {
     Dirty,
     Unit,
     Message,
+    Bus,
 }
 
-const MAIN_CALLS: [&str; 5] = [
+const MAIN_CALLS: [&str; 6] = [
     "beginEdit, performEdit or endEdit",
     "restartComponent",
     "setDirty",
     "a unit notification",
     "IConnectionPoint::notify",
+    "requestBusActivation",
 ];
 
 /// A message on its way, and who gets it.
 pub(super) struct Letter {
     pub(super) to: ComPtr<IConnectionPoint>,
     pub(super) message: ComPtr<IMessage>,
+}
+
+/// A plugin wants an audio bus to be active, or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct BusRequest {
+    pub(super) is_input: bool,
+    pub(super) index: usize,
+    pub(super) active: bool,
 }
 
 /// Each is fulfilled by what the comment says.
@@ -66,6 +78,7 @@ pub(super) struct Shared {
     flags: AtomicI32,
     edits: ArrayQueue<(u32, ParamEdit)>,
     edits_lost: AtomicBool,
+    bus_requests: ArrayQueue<BusRequest>,
     letters: ArrayQueue<Letter>,
     misuse: AtomicU32,
     told: AtomicU32,
@@ -81,6 +94,7 @@ impl Shared {
             flags: AtomicI32::new(0),
             edits: ArrayQueue::new(EDITS),
             edits_lost: AtomicBool::new(false),
+            bus_requests: ArrayQueue::new(BUS_REQUESTS),
             letters: ArrayQueue::new(MESSAGES),
             misuse: AtomicU32::new(0),
             told: AtomicU32::new(0),
@@ -138,6 +152,17 @@ impl Shared {
     /// Whether edits did not fit since the last call.
     pub(super) fn take_edits_lost(&self) -> bool {
         self.edits_lost.swap(false, Ordering::Acquire)
+    }
+
+    /// False: too many wait already.
+    pub(super) fn request_bus(&self, request: BusRequest) -> bool {
+        let taken = self.bus_requests.push(request).is_ok();
+        (self.wake)();
+        taken
+    }
+
+    pub(super) fn take_bus_request(&self) -> Option<BusRequest> {
+        self.bus_requests.pop()
     }
 
     /// Has the main thread deliver a message. False: too many wait already.
