@@ -63,6 +63,8 @@ pub struct Vst3Instance {
     pub(super) values: HashMap<u32, f64>,
     pub(super) notices: VecDeque<Notice>,
     pub(super) active: bool,
+    /// Whether it has ever been told a rate.
+    pub(super) was_set_up: bool,
     pub(super) midi: MidiMap,
     pub(super) latency: Latency,
     /// Whether the plugin wanted a restart when it was last activated.
@@ -134,6 +136,7 @@ impl Vst3Instance {
             values: HashMap::new(),
             notices: VecDeque::new(),
             active: false,
+            was_set_up: false,
             midi: MidiMap::new(0),
             latency: Latency::default(),
             restarts_in_activate: false,
@@ -226,6 +229,22 @@ impl Vst3Instance {
         Ok(())
     }
 
+    /// Tells the plugin rate and block size. Whether it wants 64-bit samples.
+    pub(super) fn set_up(&mut self, activation: &Activation) -> Result<bool, PluginError> {
+        let double = !self.takes(kSample32) && self.takes(kSample64);
+        let mut setup = ProcessSetup {
+            processMode: if activation.offline { kOffline } else { kRealtime } as i32,
+            symbolicSampleSize: if double { kSample64 } else { kSample32 } as i32,
+            maxSamplesPerBlock: activation.max_frames as i32,
+            sampleRate: activation.rate,
+        };
+        // SAFETY: see the file's text.
+        let result = unsafe { self.processor.setupProcessing(&mut setup) };
+        self.checked("setupProcessing", result)?;
+        self.was_set_up = true;
+        Ok(double)
+    }
+
     fn takes(&self, sample_size: u32) -> bool {
         // SAFETY: see the file's text.
         unsafe { self.processor.canProcessSampleSize(sample_size as i32) == kResultTrue }
@@ -295,16 +314,7 @@ impl Instance for Vst3Instance {
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError> {
         self.buses = self.negotiate()?;
         self.shared.wishes.restart.fulfil();
-        let double = !self.takes(kSample32) && self.takes(kSample64);
-        let mut setup = ProcessSetup {
-            processMode: if activation.offline { kOffline } else { kRealtime } as i32,
-            symbolicSampleSize: if double { kSample64 } else { kSample32 } as i32,
-            maxSamplesPerBlock: activation.max_frames as i32,
-            sampleRate: activation.rate,
-        };
-        // SAFETY: see the file's text.
-        let result = unsafe { self.processor.setupProcessing(&mut setup) };
-        self.checked("setupProcessing", result)?;
+        let double = self.set_up(&activation)?;
         let inputs = buses::active(&self.buses.inputs, activation.connected_inputs);
         let outputs = buses::active(&self.buses.outputs, activation.connected_outputs);
         self.buses.activate(&self.component, &inputs, &outputs);
