@@ -285,6 +285,8 @@ impl Vst3Instance {
 
 impl Instance for Vst3Instance {
     fn info(&mut self) -> PluginInfo {
+        // What the audio thread was told, the controller has to know first.
+        self.take_news();
         self.shared.wishes.params.fulfil();
         self.refresh_buses();
         if self.has_editor.is_none() {
