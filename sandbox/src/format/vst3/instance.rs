@@ -66,6 +66,8 @@ pub struct Vst3Instance {
     pub(super) wanted_buses: HashMap<(bool, usize), bool>,
     /// How it was activated last.
     activation: Activation,
+    /// Whether it has ever been told a rate.
+    pub(super) was_set_up: bool,
     pub(super) midi: MidiMap,
     pub(super) latency: Latency,
     /// Whether the plugin wanted a restart when it was last activated.
@@ -138,6 +140,7 @@ impl Vst3Instance {
             active: false,
             wanted_buses: HashMap::new(),
             activation: Activation::new(48_000.0, 512),
+            was_set_up: false,
             midi: MidiMap::new(0),
             latency: Latency::default(),
             restarts_in_activate: false,
@@ -227,6 +230,22 @@ impl Vst3Instance {
         Ok(())
     }
 
+    /// Tells the plugin rate and block size. Whether it wants 64-bit samples.
+    pub(super) fn set_up(&mut self, activation: &Activation) -> Result<bool, PluginError> {
+        let double = !self.takes(kSample32) && self.takes(kSample64);
+        let mut setup = ProcessSetup {
+            processMode: if activation.offline { kOffline } else { kRealtime } as i32,
+            symbolicSampleSize: if double { kSample64 } else { kSample32 } as i32,
+            maxSamplesPerBlock: activation.max_frames as i32,
+            sampleRate: activation.rate,
+        };
+        // SAFETY: see the file's text.
+        let result = unsafe { self.processor.setupProcessing(&mut setup) };
+        self.checked("setupProcessing", result)?;
+        self.was_set_up = true;
+        Ok(double)
+    }
+
     fn takes(&self, sample_size: u32) -> bool {
         // SAFETY: see the file's text.
         unsafe { self.processor.canProcessSampleSize(sample_size as i32) == kResultTrue }
@@ -268,16 +287,7 @@ impl Vst3Instance {
         self.buses = self.negotiate()?;
         self.take_bus_requests();
         self.shared.wishes.restart.fulfil();
-        let double = !self.takes(kSample32) && self.takes(kSample64);
-        let mut setup = ProcessSetup {
-            processMode: if activation.offline { kOffline } else { kRealtime } as i32,
-            symbolicSampleSize: if double { kSample64 } else { kSample32 } as i32,
-            maxSamplesPerBlock: activation.max_frames as i32,
-            sampleRate: activation.rate,
-        };
-        // SAFETY: see the file's text.
-        let result = unsafe { self.processor.setupProcessing(&mut setup) };
-        self.checked("setupProcessing", result)?;
+        let double = self.set_up(&activation)?;
         let wanted = |is_input| {
             let wanted = &self.wanted_buses;
             move |index| wanted.get(&(is_input, index)).copied()

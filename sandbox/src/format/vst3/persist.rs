@@ -12,6 +12,7 @@ use super::stream::{Stream, as_argument};
 use super::{params, programs};
 use crate::error::PluginError;
 use crate::format::StateContext;
+use crate::protocol::Activation;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -80,6 +81,11 @@ impl Vst3Instance {
             return Err(self.call_failed(call, failed(reason)));
         }
         let stream = |data: &[u8]| Stream::new(data.to_vec(), context, file);
+        if !self.was_set_up {
+            // LSP's plugins divide by their rate when they take a state. Any rate will do: theirs
+            // comes with the activation. One that refuses it may still take the state.
+            let _ = self.set_up(&Activation::new(48_000.0, 1024));
+        }
         // What came before must not come after it.
         self.take_news();
         self.link.forget_edits();

@@ -155,3 +155,18 @@ fn a_queue_kept_from_an_earlier_block_is_harmless() {
     add(queue(&changes, 1), 0, 0.25);
     assert_eq!(all(&changes), [(0, vec![(0, 0.25)])]);
 }
+
+#[test]
+fn of_many_changes_at_one_time_the_first_and_the_last_are_sent() {
+    let changes = Changes::new([3].into(), 8, 16, false);
+    changes.begin(64);
+    for (time, value) in [(0, 0.1), (0, 0.2), (0, 0.3), (0, 0.4), (7, 0.5), (9, 0.6), (9, 0.7)] {
+        assert!(changes.add(0, time, value));
+    }
+    assert!(changes.add(0, 9, 0.8));
+    let points = vec![(0, 0.1), (0, 0.4), (7, 0.5), (9, 0.6), (9, 0.8)];
+    assert_eq!(all(&changes), [(0, points)]);
+    changes.begin(64);
+    assert!(changes.add(0, 9, 0.1));
+    assert_eq!(all(&changes), [(0, vec![(9, 0.1)])]);
+}
