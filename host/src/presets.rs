@@ -1,7 +1,7 @@
 //! Presets by name: those of a plugin, and those that its file declares.
 
 use crate::error::Error;
-use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset};
+use sandrack_sandbox::format::{Format, PluginInfo, PluginRef, Preset};
 use sandrack_sandbox::supervisor::Supervisor;
 
 /// Names that are offered instead of one that isn't there.
@@ -18,6 +18,10 @@ pub(crate) fn declared(
     plugin: &PluginRef,
     info: &PluginInfo,
 ) -> Result<Vec<Preset>, Error> {
+    // Files of VST3 declare none.
+    if info.format != Format::Clap {
+        return Ok(Vec::new());
+    }
     let listed = supervisor.presets(&plugin.path)?.into_iter();
     let id = &info.descriptor.id;
     let mine = listed.filter(|listed| listed.plugins.is_empty() || listed.plugins.contains(id));

@@ -162,7 +162,8 @@ fn plugins_are_told_which_of_their_inputs_are_connected() {
 fn a_plugin_that_fails_is_named_by_its_file() {
     let failing = hostile("error");
     let render = Render::of(&[plugin("gain"), failing.clone()]).wav("in.wav", &noise(100_000));
-    let finished = render.run(&["in.wav", "out.wav"]);
+    // It does so in its hundredth block.
+    let finished = render.run(&["in.wav", "out.wav", "--frames", "256"]);
     finished.assert_error(&[&failing.to_string(), "process() reported an error"]);
 }
 

@@ -1,6 +1,7 @@
 //! `sandrack check`
 
 use super::print;
+use crate::catalog::find::named;
 use crate::check::{CheckOptions, check, markdown, text};
 use crate::error::Error;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,6 +37,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     let mut plugins = Vec::new();
     let mut unlisted = Vec::new();
     for plugin in &arguments.plugins {
+        let plugin = named(plugin)?;
         if plugin.id.is_some() {
             plugins.push(plugin.clone());
             continue;

@@ -152,11 +152,10 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         && end.is_none_or(|end| Instant::now() < end)
     {
         std::thread::sleep(if player.is_busy() { SOON } else { GLANCE });
-        let said = player.service(&mut session)?;
         // Before anything is asked of it, which would fail for that very reason.
-        if let Some((plugin, exit)) = session.gone_plugin() {
-            return Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") });
-        }
+        still_there(&session)?;
+        let said = player.service(&mut session)?;
+        still_there(&session)?;
         is_open = !said.iter().any(|event| matches!(event, SessionEvent::EditorClosed(_)));
         tell_restarts(&name, &session, &said);
         if arguments.verbose {
@@ -171,6 +170,13 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     player.stop(&plugin)?;
     session.quit();
     Ok(())
+}
+
+fn still_there(session: &Session) -> Result<(), Error> {
+    match session.gone_plugin() {
+        Some((plugin, exit)) => Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") }),
+        None => Ok(()),
+    }
 }
 
 /// Prints what came of a plugin's wish to be activated anew, in a line.

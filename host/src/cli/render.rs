@@ -95,11 +95,12 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
         0 => String::new(),
         n => format!("; {n} samples clipped (use --bits float)"),
     };
+    let speed = seconds / took;
+    let digits = usize::from(speed < 10.0);
     print(&format!(
-        "{}: {seconds:.2} s in {took:.2} s ({:.0} times realtime), {} frames of latency taken \
-         out{clipped}\n",
+        "{}: {seconds:.2} s in {took:.2} s ({speed:.digits$} times realtime), {} frames of latency \
+         taken out{clipped}\n",
         render_options.output.display(),
-        seconds / took,
         rendered.latency
     ));
     Ok(())
