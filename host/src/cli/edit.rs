@@ -181,6 +181,8 @@ fn tell(session: &Session, notice: &Notice) -> Result<(), Error> {
         }
         Notice::ParamEdited { .. } => {}
         Notice::Log(_, line) => print(&format!("plugin: {}\n", clean(line))),
+        // It is in the log.
+        Notice::Refused { .. } => {}
         Notice::LatencyChanged => print("its latency has changed\n"),
         Notice::ParamsChanged => print("its parameters have changed\n"),
         Notice::RestartRequested => print("it asks to be restarted\n"),

@@ -3,6 +3,7 @@
 use super::{clean, count, print};
 use crate::catalog::find::named;
 use crate::error::Error;
+use sandrack_sandbox::confine::Enforced;
 use sandrack_sandbox::format::{
     AudioPort, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
 };
@@ -38,6 +39,8 @@ struct Described {
     tail: Option<u32>,
     tail_is_endless: bool,
     state_bytes: Option<usize>,
+    /// What confined it meanwhile.
+    confinement: Option<Enforced>,
     /// Why it can't be used, or does not give its state.
     error: Option<String>,
 }
@@ -101,6 +104,7 @@ fn describe(
         latency: Some(latency),
         tail: tail.filter(|frames| *frames != u32::MAX),
         tail_is_endless: tail == Some(u32::MAX),
+        confinement: worker.enforced(),
         ..Described::default()
     };
     if with_state && described.info.has_state {
@@ -155,6 +159,7 @@ fn text(described: &Described) -> String {
     let yes = |has: bool| if has { "yes" } else { "no" }.to_owned();
     line("state", yes(info.has_state));
     line("editor", yes(info.has_editor));
+    line("confined", described.confinement.as_ref().map_or("".into(), |c| c.to_string()));
     line("presets", presets(&info.presets));
     line("error", described.error.clone().unwrap_or_default());
     if !info.params.is_empty() {

@@ -256,7 +256,7 @@ impl Live {
                     Notice::StateDirty => events.push(SessionEvent::StateDirty(at)),
                     Notice::ProcessRequested => events.push(SessionEvent::ProcessRequested(at)),
                     Notice::EditorClosed => events.push(SessionEvent::EditorClosed(at)),
-                    Notice::Log(..) => {}
+                    Notice::Log(..) | Notice::Refused { .. } => {}
                 }
             }
         }

@@ -85,6 +85,7 @@ pub(crate) fn supervisor_with(realtime: bool) -> Supervisor {
         realtime,
         timeout: Duration::from_secs(30),
         show_errors: true,
+        confinement: Default::default(),
     };
     Supervisor::new(options).expect("a supervisor")
 }
