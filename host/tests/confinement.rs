@@ -3,13 +3,16 @@
 
 mod common;
 
-use common::program::{Finished, Program};
 use common::hostile;
+use common::program::{Finished, Program};
 use std::fs;
 
 /// Lets a plugin try; the program runs in a home of its own.
 fn attempt(what: &str, options: &[&str]) -> Finished {
     let mut program = Program::new(["--show-worker-errors"]);
+    if !options.contains(&"--confinement") {
+        program.command().args(["--confinement", "standard"]);
+    }
     let home = program.folder().join("home");
     fs::create_dir_all(home.join(".ssh")).unwrap();
     fs::write(home.join(".ssh/id"), "secret").unwrap();
@@ -59,7 +62,7 @@ fn what_is_confined_reaches_nothing_beyond_its_worker() {
 }
 
 #[test]
-fn standard_is_the_default_and_is_told() {
+fn the_level_in_force_is_told() {
     let tried = attempt("reads-home", &[]);
     assert_refused(&tried);
     assert!(tried.stdout.contains("confined    standard: Landlock "), "{}", tried.stdout);

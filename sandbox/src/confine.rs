@@ -13,9 +13,9 @@ use std::str::FromStr;
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all: a plugin may do what its user may do.
+    #[default]
     Off,
     /// As far as normal plugins, their editors included, go on working.
-    #[default]
     Standard,
     /// Further: no sockets, so no editors; none of the user's own files.
     Strict,

@@ -51,7 +51,7 @@ pub struct SupervisorOptions {
 }
 
 impl SupervisorOptions {
-    /// This very program as worker, realtime, ten seconds, confined.
+    /// This very program as worker, realtime, ten seconds, not confined.
     pub fn new() -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::system("finding this program"))?;
         Ok(Self {

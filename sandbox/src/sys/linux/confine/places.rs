@@ -184,10 +184,10 @@ fn mapped_libraries() -> Vec<PathBuf> {
     for file in files {
         let is_library = file.file_name().is_some_and(|n| n.to_string_lossy().contains(".so"));
         let place = if is_library { file.parent() } else { Some(file) };
-        if let Some(place) = place.filter(|place| file.is_file() && !is_broad(place, None)) {
-            if !all.iter().any(|known| known == place) {
-                all.push(place.to_owned());
-            }
+        if let Some(place) = place.filter(|place| file.is_file() && !is_broad(place, None))
+            && !all.iter().any(|known| known == place)
+        {
+            all.push(place.to_owned());
         }
     }
     all
