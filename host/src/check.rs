@@ -10,6 +10,7 @@ mod table;
 
 pub use table::{markdown, text};
 
+use sandrack_sandbox::confine::Enforced;
 use sandrack_sandbox::format::{Format, PluginRef};
 use sandrack_sandbox::supervisor::SupervisorOptions;
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,9 @@ pub struct Checked {
     pub latency: u32,
     /// Run time of a block of 256 frames at 48 kHz, p50, us.
     pub run_us: Option<f64>,
+    /// What confined it; `None`: it never came to that.
+    #[serde(default)]
+    pub confinement: Option<Enforced>,
     /// The steps.
     pub steps: Vec<(Step, Verdict)>,
 }

@@ -41,6 +41,7 @@ use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
 use sandrack_sandbox::sys::clock::now_ns;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What to load.
@@ -136,6 +137,9 @@ impl Session {
             Isolation::Group => {
                 // One process has one audio thread: all tracks on the engine's core.
                 let worker = supervisor.start_worker("group", core(0))?;
+                let files: Vec<&Path> =
+                    config.tracks.iter().flatten().map(|plugin| plugin.path.as_path()).collect();
+                worker.begin(&files)?;
                 load_all(&config.tracks, |_, plugin| {
                     let node = worker.load(plugin)?;
                     progress();

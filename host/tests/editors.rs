@@ -110,6 +110,7 @@ fn an_editor_that_hangs_leaves_the_audio(what: &str) {
         realtime: false,
         timeout: Duration::from_secs(4),
         show_errors: true,
+        confinement: Default::default(),
     };
     let supervisor = Supervisor::new(options).expect("a supervisor");
     let config = SessionConfig { tracks: vec![vec![hostile(what)]], ..SessionConfig::default() };

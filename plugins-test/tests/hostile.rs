@@ -55,7 +55,7 @@ fn all_documented_plugins_are_there_and_no_others() {
         let what = id.strip_prefix("org.sandrack.hostile.").unwrap();
         assert!(first_page.contains(&format!("`{what}`")), "{what}");
     }
-    assert_eq!(list.len(), 39);
+    assert_eq!(list.len(), 51);
 }
 
 #[test]

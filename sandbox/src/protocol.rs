@@ -4,6 +4,7 @@
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
+use crate::confine::{Confinement, Enforced};
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{
@@ -48,6 +49,8 @@ pub struct Region {
 /// What the host asks.
 #[derive(Serialize, Deserialize)]
 pub enum Request {
+    /// Confines the worker to what the plugin files named need. Always the first but `Quit`.
+    Confine(Confinement, Vec<PathBuf>),
     /// Sets up the audio thread. Regions: block page, the worker's own doorbell.
     Prepare {
         /// Core to stay on.
@@ -101,6 +104,7 @@ impl Request {
     /// For errors: what was asked.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Confine(..) => "its confinement",
             Self::Prepare { .. } => "start of its audio thread",
             Self::List(_) => "load",
             Self::ListPresets(_) => "list of its presets",
@@ -259,6 +263,8 @@ pub enum Reply {
 pub enum Answer {
     /// Done.
     Done,
+    /// To `Confine`.
+    Confined(Enforced),
     /// To `Prepare`.
     Prepared {
         /// The audio thread.

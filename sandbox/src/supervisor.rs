@@ -7,7 +7,7 @@
 //! of them to end.
 //!
 //! # Lifecycle
-//! [`Supervisor::start_worker`] → [`Worker::load`] → [`Node::activate`] →
+//! [`Supervisor::start_worker`] → ([`Worker::begin`]) → [`Worker::load`] → [`Node::activate`] →
 //! [`RemoteSet::connect`](crate::remote::RemoteSet::connect) → blocks → [`Node::deactivate`] →
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
@@ -18,6 +18,7 @@ pub use node::Node;
 pub use worker::Worker;
 pub(crate) use worker::hand_over;
 
+use crate::confine::Confinement;
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
@@ -45,13 +46,21 @@ pub struct SupervisorOptions {
     pub timeout: Duration,
     /// Whether workers' standard error goes to this program's.
     pub show_errors: bool,
+    /// What workers may do to the rest of the system.
+    pub confinement: Confinement,
 }
 
 impl SupervisorOptions {
-    /// This very program as worker, realtime, ten seconds.
+    /// This very program as worker, realtime, ten seconds, not confined.
     pub fn new() -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::system("finding this program"))?;
-        Ok(Self { program, realtime: true, timeout: Duration::from_secs(10), show_errors: false })
+        Ok(Self {
+            program,
+            realtime: true,
+            timeout: Duration::from_secs(10),
+            show_errors: false,
+            confinement: Confinement::default(),
+        })
     }
 }
 
@@ -208,6 +217,8 @@ impl Supervisor {
             demoted: Arc::new(AtomicBool::new(false)),
             bell_memory,
             bell,
+            core,
+            begun: Mutex::new(None),
             thread: Mutex::new(None),
             next_number: AtomicU32::new(0),
             control: Mutex::new(worker::Control {
@@ -220,7 +231,6 @@ impl Supervisor {
                 owed: 0,
             }),
         });
-        worker.prepare(core)?;
         Ok(worker)
     }
 
@@ -235,6 +245,7 @@ impl Supervisor {
     /// Lists the presets that a plugin file declares, in a worker of its own.
     pub fn presets(&self, path: &Path) -> Result<Vec<ListedPreset>, Error> {
         let worker = self.start_worker(&path.display().to_string(), None)?;
+        worker.begin(&[path])?;
         match worker.request(Request::ListPresets(path.to_owned()), &[])? {
             Answer::Presets(all) => {
                 worker.quit();

@@ -4,6 +4,7 @@
 //! | module | gives |
 //! |---|---|
 //! | `clock` | monotonic ns |
+//! | `confine` | what a worker may do to the rest of the system |
 //! | `memory` | sealed shared memory, mappings that can be read-only for good |
 //! | `wake` | waiting on, and waking, a word in shared memory |
 //! | `thread` | realtime class, cores, locking memory |
@@ -24,5 +25,5 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, folders, handles, idle, library, memory, poll, process, thread, wake, window,
+    clock, confine, folders, handles, idle, library, memory, poll, process, thread, wake, window,
 };

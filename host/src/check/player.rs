@@ -5,6 +5,7 @@ use crate::report::Isolation;
 use crate::session::{Running, Session, SessionConfig};
 use sandrack_engine::event::{Event, EventKind, NoteAddress};
 use sandrack_engine::timing::{NodeOutcome, Record};
+use sandrack_sandbox::confine::Enforced;
 use sandrack_sandbox::format::{PluginInfo, PluginRef};
 use sandrack_sandbox::supervisor::{Node, Supervisor};
 use std::time::Duration;
@@ -62,6 +63,11 @@ impl Player {
 
     pub(super) fn info(&self) -> &PluginInfo {
         self.session.info(0, 0)
+    }
+
+    /// What confines it.
+    pub(super) fn enforced(&self) -> Option<Enforced> {
+        self.node()?.worker().enforced()
     }
 
     pub(super) fn node(&self) -> Option<&Node> {

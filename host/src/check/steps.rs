@@ -30,6 +30,7 @@ pub(super) fn run(
         params: 0,
         latency: 0,
         run_us: None,
+        confinement: None,
         steps: vec![],
     };
     // Plugins are checked side by side, and a supervisor serves one engine.
@@ -49,6 +50,7 @@ pub(super) fn run(
         }
     };
     describe(&mut checked, player.info());
+    checked.confinement = player.enforced();
     let audio = match player.connect(RATE, FRAMES) {
         Ok(latency) => {
             checked.latency = latency;

@@ -1,7 +1,7 @@
 //! The results as people read them.
 
 use super::{Checked, Step, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 fn mark(verdict: Option<&Verdict>) -> &'static str {
@@ -49,6 +49,11 @@ pub fn text(all: &[Checked]) -> String {
         }
     }
     let _ = writeln!(out, "\n{}", summary(all));
+    let confined: BTreeSet<String> =
+        all.iter().filter_map(|c| Some(c.confinement.as_ref()?.to_string())).collect();
+    for level in confined {
+        let _ = writeln!(out, "confined: {level}");
+    }
     out
 }
 

@@ -4,6 +4,7 @@ use super::{clean, count, print};
 use crate::catalog::find::named;
 use crate::error::Error;
 use crate::presets::declared;
+use sandrack_sandbox::confine::Enforced;
 use sandrack_sandbox::format::{
     AudioPort, Format, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
 };
@@ -42,6 +43,8 @@ struct Described {
     tail: Option<u32>,
     tail_is_endless: bool,
     state_bytes: Option<usize>,
+    /// What confined it meanwhile.
+    confinement: Option<Enforced>,
     /// Why it can't be used, or does not give its state.
     error: Option<String>,
 }
@@ -109,6 +112,7 @@ fn describe(
         latency: Some(latency),
         tail: tail.filter(|frames| *frames != u32::MAX),
         tail_is_endless: tail == Some(u32::MAX),
+        confinement: worker.enforced(),
         ..Described::default()
     };
     if arguments.json && described.info.has_state {
@@ -185,6 +189,7 @@ fn text(described: &Described) -> String {
             (_, has) => yes(has),
         },
     );
+    line("confined", described.confinement.as_ref().map_or("".into(), |c| c.to_string()));
     line("presets", presets(&info.presets));
     line("error", described.error.clone().unwrap_or_default());
     if !info.params.is_empty() {

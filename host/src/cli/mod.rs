@@ -14,9 +14,11 @@ mod signals;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
+use sandrack_sandbox::confine::{Confinement, Level, Reach};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::thread::realtime_advice;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,6 +44,36 @@ struct Cli {
     /// Show what workers and plugins write to standard error
     #[arg(long, global = true)]
     show_worker_errors: bool,
+    /// What plugins may do to the rest of the system: off, standard or strict
+    #[arg(long, global = true, value_name = "LEVEL", default_value_t)]
+    confinement: Level,
+    /// Let plugins read a file or folder; PATH:rw to change it too
+    #[arg(long, global = true, value_name = "PATH")]
+    grant_files: Vec<String>,
+    /// Let plugins use the network
+    #[arg(long, global = true)]
+    grant_network: bool,
+}
+
+/// What plugins may do.
+fn confinement(cli: &Cli) -> Result<Confinement, Error> {
+    let grant = |text: &String| {
+        let (path, reach) = match text.strip_suffix(":rw") {
+            Some(path) => (path, Reach::Write),
+            None => (text.as_str(), Reach::Read),
+        };
+        let path = std::path::absolute(PathBuf::from(path))
+            .map_err(|e| Error::Usage(format!("--grant-files {text}: {e}")))?;
+        match path.exists() {
+            true => Ok((path, reach)),
+            false => Err(Error::Usage(format!("--grant-files {text}: no such file or folder"))),
+        }
+    };
+    Ok(Confinement {
+        files: cli.grant_files.iter().map(grant).collect::<Result<_, _>>()?,
+        network: cli.grant_network,
+        ..Confinement::of(cli.confinement)
+    })
 }
 
 // In the order of use: help begins with the three that are used most.
@@ -96,6 +128,7 @@ fn run(cli: Cli) -> Result<(), Error> {
     options.realtime = !cli.no_realtime;
     options.timeout = Duration::from_secs_f64(timeout);
     options.show_errors = cli.show_worker_errors;
+    options.confinement = confinement(&cli)?;
     match cli.command {
         Command::Bench(arguments) => bench::run(arguments, options),
         Command::Info(arguments) => info::run(&arguments, options),

@@ -304,6 +304,8 @@ impl Live {
                     Notice::Log(level, line) => {
                         events.push(SessionEvent::Logged(at, level, line));
                     }
+                    // It is in the log.
+                    Notice::Refused { .. } => {}
                 }
             }
         }

@@ -92,8 +92,13 @@ pub(crate) fn supervisor_of(program: &Path, timeout: Duration) -> Supervisor {
 }
 
 fn supervisor_as(program: &Path, realtime: bool, timeout: Duration) -> Supervisor {
-    let options =
-        SupervisorOptions { program: program.into(), realtime, timeout, show_errors: true };
+    let options = SupervisorOptions {
+        program: program.into(),
+        realtime,
+        timeout,
+        show_errors: true,
+        confinement: Default::default(),
+    };
     Supervisor::new(options).expect("a supervisor")
 }
 

@@ -17,6 +17,7 @@
 //! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names), `lies-port-counts` (as many ports as were asked for before, with fewer channels each time), `refuses-all` (returns false from every call but `init`, `activate` and `start_processing`) |
 //! | every block | `params-change` (has one parameter more or less and says so from there), `wrong-threads` (calls what the host has for the main thread, asks for a restart, and does so from a thread of its own too) |
 //! | editor | `gui-create-hangs`, `gui-show-hangs`; `editor` has one that works, on X11 |
+//! | `init` | attempts to reach beyond the worker, told on standard error: `opens-socket`, `reads-home` ($HOME/.ssh/id), `writes-home`, `executes` (in a process of its own), `executes-itself` (in its place), `kills-parent` (asks whether it could), `reads-parent` (its environment), `opens-files` (4000), `eats-memory` (8 TiB of address space), `changes-mode`; and what is permitted: `writes-private` ($XDG_CONFIG_HOME), `starts-thread` |
 //!
 //! What hangs outside of `process` sleeps, so that it costs test machines nothing.
 //!
@@ -36,6 +37,7 @@
 #![allow(unsafe_code, reason = "implements and breaks a C interface, see above")]
 
 mod calls;
+mod escape;
 mod extensions;
 #[cfg(unix)]
 mod gui;

@@ -17,7 +17,7 @@ use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
 use crate::what::What;
-use crate::{calls, extensions, strike, sys};
+use crate::{calls, escape, extensions, strike, sys};
 
 /// The id of the parameter `block`.
 pub(crate) const BLOCK: u32 = 0;
@@ -109,7 +109,7 @@ unsafe extern "C" fn init(plugin: *const clap_plugin) -> bool {
         What::InitExits => process::exit(0),
         What::InitHangs => sleep_forever(),
         What::Scribble => hostile.mappings = sys::Mappings::find(),
-        _ => {}
+        what => escape::attempt(what),
     }
     true
 }

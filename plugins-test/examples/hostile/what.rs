@@ -69,6 +69,18 @@ faults! {
     Editor = "editor",
     GuiCreateHangs = "gui-create-hangs",
     GuiShowHangs = "gui-show-hangs",
+    OpensSocket = "opens-socket",
+    ReadsHome = "reads-home",
+    WritesHome = "writes-home",
+    WritesPrivate = "writes-private",
+    Executes = "executes",
+    ExecutesItself = "executes-itself",
+    KillsParent = "kills-parent",
+    ReadsParent = "reads-parent",
+    OpensFiles = "opens-files",
+    EatsMemory = "eats-memory",
+    ChangesMode = "changes-mode",
+    StartsThread = "starts-thread",
 }
 
 struct Features([*const c_char; 3]);

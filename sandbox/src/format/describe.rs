@@ -282,6 +282,13 @@ pub enum Notice {
     },
     /// Its user closed the editor.
     EditorClosed,
+    /// Its confinement refused it something. Each is told once.
+    Refused {
+        /// The system call.
+        what: String,
+        /// The option that would allow it.
+        grant: String,
+    },
 }
 
 /// What a plugin's user did to a parameter.

@@ -2,7 +2,8 @@
 
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
-use crate::error::Error;
+use crate::confine::Enforced;
+use crate::error::{Error, PluginError};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
@@ -27,6 +28,8 @@ pub struct Worker {
     pub(super) demoted: Arc<AtomicBool>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
+    pub(super) core: Option<usize>,
+    pub(super) begun: Mutex<Option<Enforced>>,
     pub(super) thread: Mutex<Option<ThreadId>>,
     pub(super) next_number: AtomicU32,
     pub(super) control: Mutex<Control>,
@@ -63,7 +66,40 @@ impl Worker {
         self.gone.load(Ordering::Acquire)
     }
 
-    pub(super) fn prepare(&self, core: Option<usize>) -> Result<(), Error> {
+    /// Confines the worker to what these plugin files need, and starts its audio thread. Others
+    /// can't be loaded afterwards, unless they lie in the same folders; so call it before
+    /// [`load`](Self::load) where a worker is to hold plugins from several. Otherwise the first
+    /// use of a file does it. A second call does nothing.
+    ///
+    /// # Errors
+    /// The confinement that was asked for can't be enforced here: the worker is killed.
+    pub fn begin(&self, plugins: &[&Path]) -> Result<Enforced, Error> {
+        let mut begun = lock(&self.begun);
+        if let Some(enforced) = &*begun {
+            return Ok(enforced.clone());
+        }
+        let wanted = &self.supervisor.0.options.confinement;
+        let absolute =
+            |path: &&Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let request = Request::Confine(wanted.clone(), plugins.iter().map(absolute).collect());
+        let Answer::Confined(enforced) = self.request(request, &[])? else {
+            return Err(self.confused("answered something else"));
+        };
+        if let Err(what) = enforced.allows(wanted) {
+            self.kill();
+            return Err(PluginError::Absurd { plugin: self.name.clone(), what }.into());
+        }
+        tracing::debug!(worker = self.name, "confined: {enforced} {:?}", enforced.weaker);
+        self.prepare(self.core)?;
+        Ok(begun.insert(enforced).clone())
+    }
+
+    /// What confines it; `None`: it has not [begun](Self::begin).
+    pub fn enforced(&self) -> Option<Enforced> {
+        lock(&self.begun).clone()
+    }
+
+    fn prepare(&self, core: Option<usize>) -> Result<(), Error> {
         let page = &self.supervisor.0.page_memory;
         let regions = [(page, Access::Read), (&self.bell_memory, Access::ReadWrite)];
         let (described, handles) = hand_over(&regions)
@@ -92,6 +128,7 @@ impl Worker {
 
     /// Lists what is in a plugin file. Loads its library, to stay as long as the worker.
     pub fn list(&self, path: &Path) -> Result<Vec<Descriptor>, Error> {
+        self.begin(&[path])?;
         match self.request(Request::List(path.to_owned()), &[])? {
             Answer::Descriptors(all) => Ok(all),
             _ => Err(self.confused("answered something else")),
@@ -100,6 +137,7 @@ impl Worker {
 
     /// Loads a plugin.
     pub fn load(self: &Arc<Self>, plugin: &PluginRef) -> Result<Node, Error> {
+        self.begin(&[&plugin.path])?;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         match self.request(Request::Load(number, plugin.clone()), &[])? {
             Answer::Info(info) => {
@@ -136,7 +174,7 @@ impl Worker {
         };
         loop {
             match control.replies.try_recv() {
-                Ok(Reply::Notice(number, notice)) => control.keep(number, notice),
+                Ok(Reply::Notice(number, notice)) => control.keep(&self.name, number, notice),
                 Ok(Reply::Answer(_)) if control.owed > 0 => control.owed -= 1,
                 _ => break,
             }
@@ -255,7 +293,7 @@ impl Control {
             match self.replies.try_recv_timeout(left) {
                 Ok(Reply::Answer(_)) if self.owed > 0 => self.owed -= 1,
                 Ok(Reply::Answer(answer)) => return answer.map_err(Error::Plugin),
-                Ok(Reply::Notice(number, notice)) => self.keep(number, notice),
+                Ok(Reply::Notice(number, notice)) => self.keep(name, number, notice),
                 Err(TryRecvError::Empty) if left.is_zero() => {
                     let (name, timeout) = (name.to_owned(), self.timeout);
                     if late == Late::Spared {
@@ -272,8 +310,11 @@ impl Control {
     }
 
     /// Keeps what a plugin said until it is taken, up to a limit: a flood must not fill memory.
-    fn keep(&mut self, number: NodeNumber, notice: Notice) {
+    fn keep(&mut self, name: &str, number: NodeNumber, notice: Notice) {
         const MOST: usize = 4096;
+        if let Notice::Refused { what, grant } = &notice {
+            tracing::warn!("{name}: refused: {what} (allowed by {grant})");
+        }
         if self.notices.len() < MOST {
             self.notices.push((number, notice));
         }

@@ -11,6 +11,7 @@ use crate::format::{self, Instance, Notice, Processor};
 use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
 use crate::shm::layout::OutboxShape;
 use crate::shm::{BlockView, DoorbellView, OutboxWriter};
+use crate::sys::confine;
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, Mapping};
 use crate::sys::poll::{Sleeper, Waker};
@@ -51,6 +52,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     let (channel, parent) = (channel.to_string_lossy(), parent.to_string_lossy());
     let parent = parent.parse().map_err(|_| format!("'{parent}' is not a process number"))?;
     end_with_parent(parent).map_err(|e| e.to_string())?;
+    confine::leave_host();
     if *version != *VERSION {
         return Err(format!("host speaks {}, this program {VERSION}", version.to_string_lossy()));
     }
@@ -65,8 +67,22 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         .send(hello)
         .map_err(text)?;
 
+    // Before there is another thread: none that runs already would be confined.
+    match requests.recv() {
+        Ok(Request::Confine(wanted, plugins)) => {
+            let enforced = confine::begin(&wanted, &plugins, parent);
+            replies.send(Reply::Answer(Ok(Answer::Confined(enforced)))).map_err(text)?;
+        }
+        Ok(Request::Quit) => {
+            return replies.send(Reply::Answer(Ok(Answer::Done))).map_err(text);
+        }
+        Ok(_) => return Err("the host did not begin with the confinement".into()),
+        Err(_) => return Ok(()),
+    }
+
     let (to_main, inbox) = mpsc::channel();
     let sleeper = Sleeper::new();
+    confine::wake_on_violation(sleeper.waker());
     let main = sleeper.waker();
     thread::Builder::new()
         .name("control".into())
@@ -158,6 +174,12 @@ impl Worker {
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
+        // Which of several plugins it was is not known.
+        let number = self.plugins.keys().next().copied().unwrap_or_default();
+        for refused in confine::take_violations() {
+            let grant = refused.grant.to_owned();
+            self.tell(number, Notice::Refused { what: refused.what, grant })?;
+        }
         for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
                 self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
@@ -168,6 +190,7 @@ impl Worker {
 
     fn handle(&mut self, request: Request) -> Result<Answer, PluginError> {
         match request {
+            Request::Confine(..) => Err(confused("it is confined already")),
             Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
             Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
             Request::ListPresets(path) => Ok(Answer::Presets(format::presets(&path)?)),

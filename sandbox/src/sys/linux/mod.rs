@@ -1,6 +1,7 @@
 //! Linux: memfd with seals, futex, SCHED_FIFO, pidfd, SCM_RIGHTS, dlopen.
 
 pub mod clock;
+pub mod confine;
 pub mod folders;
 pub mod handles;
 pub mod idle;

@@ -1,0 +1,216 @@
+//! What a worker may do to the rest of the system: levels and grants, as data.
+//!
+//! How a level is enforced is the system's affair ([`sys::confine`](crate::sys::confine));
+//! docs/confinement.md says what each allows.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// How far a worker is confined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Not at all: a plugin may do what its user may do.
+    #[default]
+    Off,
+    /// As far as normal plugins, their editors included, go on working.
+    Standard,
+    /// Further: no sockets, so no editors; none of the user's own files.
+    Strict,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Standard => "standard",
+            Self::Strict => "strict",
+        })
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "standard" => Ok(Self::Standard),
+            "strict" => Ok(Self::Strict),
+            _ => Err("one of off, standard, strict".into()),
+        }
+    }
+}
+
+/// What may be done with a file or folder, and all that is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// It may be read.
+    Read,
+    /// It may be read, changed and removed.
+    Write,
+}
+
+/// What is wanted of a worker's confinement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// How far.
+    pub level: Level,
+    /// More files and folders than the level allows.
+    pub files: Vec<(PathBuf, Reach)>,
+    /// Whether the network may be used.
+    pub network: bool,
+    /// Most memory of a worker, in bytes; `None`: half of the machine's.
+    pub memory: Option<u64>,
+    /// Whether a plugin is refused where the level can't be enforced.
+    pub require: bool,
+}
+
+impl Default for Confinement {
+    fn default() -> Self {
+        Self { level: Level::default(), files: vec![], network: false, memory: None, require: true }
+    }
+}
+
+impl Confinement {
+    /// None.
+    pub fn off() -> Self {
+        Self { level: Level::Off, ..Self::default() }
+    }
+
+    /// A level, without grants.
+    pub fn of(level: Level) -> Self {
+        Self { level, ..Self::default() }
+    }
+}
+
+/// What is really in force in a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforced {
+    /// The level that was asked for.
+    pub level: Level,
+    /// Files are confined, by this version of Landlock's interface; `None`: they are not.
+    pub landlock_abi: Option<u32>,
+    /// System calls are filtered.
+    pub seccomp: bool,
+    /// Memory, files and processor time are limited.
+    pub limits: bool,
+    /// It has a network of its own, with nothing in it.
+    pub network_namespace: bool,
+    /// Parts without which the level is not in force, and why.
+    pub missing: Vec<String>,
+    /// Lesser parts that the system does not permit, and why: the level is in force without.
+    pub weaker: Vec<String>,
+}
+
+impl Enforced {
+    /// Nothing.
+    pub fn off() -> Self {
+        Self { level: Level::Off, ..Self::default() }
+    }
+
+    /// Fails closed: whether a plugin may be loaded in a worker like this.
+    ///
+    /// # Errors
+    /// What is missing, and how to go on.
+    pub fn allows(&self, wanted: &Confinement) -> Result<(), String> {
+        if wanted.level == Level::Off || !wanted.require {
+            return Ok(());
+        }
+        let mut missing = self.missing.clone();
+        if missing.is_empty() {
+            // A worker that says nothing is missing must have both.
+            if self.level != wanted.level {
+                missing.push(format!("the level is '{}'", self.level));
+            }
+            if self.landlock_abi.is_none() {
+                missing.push("no Landlock".into());
+            }
+            if !self.seccomp {
+                missing.push("no system call filter".into());
+            }
+        }
+        match missing.as_slice() {
+            [] => Ok(()),
+            missing => Err(format!(
+                "it can't be confined at level '{}' on this system ({}); if you trust it, use \
+                 --confinement off",
+                wanted.level,
+                missing.join("; ")
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Enforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.level)?;
+        if self.level == Level::Off {
+            return Ok(());
+        }
+        match self.landlock_abi {
+            Some(abi) => write!(f, ": Landlock {abi}")?,
+            None => write!(f, ": no Landlock")?,
+        }
+        for (there, what) in [
+            (self.seccomp, "seccomp"),
+            (self.limits, "limits"),
+            (self.network_namespace, "own network"),
+        ] {
+            write!(f, ", {}{what}", if there { "" } else { "no " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Enforced {
+        Enforced {
+            level: Level::Standard,
+            landlock_abi: Some(1),
+            seccomp: true,
+            ..Enforced::default()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_enforced_is_refused_and_says_how_to_go_on() {
+        let wanted = Confinement::of(Level::Standard);
+        assert_eq!(whole().allows(&wanted), Ok(()));
+        let lacking = [
+            Enforced { landlock_abi: None, ..whole() },
+            Enforced { seccomp: false, ..whole() },
+            Enforced { missing: vec!["no Landlock: too old".into()], ..whole() },
+            Enforced::off(),
+        ];
+        for enforced in lacking {
+            let why = enforced.allows(&wanted).unwrap_err();
+            assert!(why.contains("--confinement off"), "{why}");
+            // Unless the user said that it need not be.
+            assert_eq!(enforced.allows(&Confinement { require: false, ..wanted.clone() }), Ok(()));
+            assert_eq!(enforced.allows(&Confinement::off()), Ok(()));
+        }
+        assert!(whole().allows(&Confinement::of(Level::Strict)).is_err());
+    }
+
+    #[test]
+    fn what_is_in_force_stands_on_a_line() {
+        let text = Enforced { network_namespace: true, ..whole() }.to_string();
+        assert_eq!(text, "standard: Landlock 1, seccomp, no limits, own network");
+        assert_eq!(Enforced::off().to_string(), "off");
+    }
+
+    #[test]
+    fn levels_are_words() {
+        for level in [Level::Off, Level::Standard, Level::Strict] {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        assert!("of".parse::<Level>().is_err());
+    }
+}

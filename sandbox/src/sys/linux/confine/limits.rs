@@ -1,0 +1,84 @@
+//! Limits of a worker, and the end of its capabilities.
+//!
+//! # Safety
+//! The `unsafe` call changes the limits of this process from a local.
+
+use crate::confine::Confinement;
+use crate::sys::thread::priority;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use std::io;
+
+/// Most open files.
+const FILES: u64 = 1024;
+/// Greatest file that is written, in bytes.
+const FILE_SIZE: u64 = 1 << 30;
+/// Most time in the realtime class without a pause, in us: then the kernel ends the process.
+const REALTIME_RUN: u64 = 1_000_000;
+/// Most processes and threads, where the kernel counts those of one worker by themselves.
+const THREADS: u64 = 512;
+
+pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
+    let memory = wanted.memory.unwrap_or_else(half_of_memory);
+    lower(libc::RLIMIT_DATA, memory)?;
+    lower(libc::RLIMIT_NOFILE, FILES)?;
+    lower(libc::RLIMIT_FSIZE, FILE_SIZE)?;
+    lower(libc::RLIMIT_CORE, 0)?;
+    lower(libc::RLIMIT_RTTIME, REALTIME_RUN)?;
+    lower(libc::RLIMIT_MSGQUEUE, 0)?;
+    // In the first user namespace it would count all of the user's processes.
+    if in_own_user_namespace() {
+        lower(libc::RLIMIT_NPROC, THREADS)?;
+    }
+    Ok(())
+}
+
+/// Half of the machine's memory, in bytes; no less than 2 GiB.
+fn half_of_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    (total / 2).max(2 << 30)
+}
+
+fn in_own_user_namespace() -> bool {
+    // "0 0 4294967295" is the first one's map: everything is itself.
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.trim_end().ends_with("4294967295"))
+}
+
+/// Lowers a limit for good. One that is lower already stays.
+fn lower(which: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a local that outlives the call.
+    if unsafe { libc::getrlimit(which, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let to = to.min(limit.rlim_max);
+    set(which, to)
+}
+
+fn set(which: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: to, rlim_max: to };
+    // SAFETY: the pointer is to a local that outlives the call.
+    match unsafe { libc::setrlimit(which, &limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives up what root may do beyond others; only the realtime class stays, where there is no other
+/// way to it.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    let now = capabilities(None)?;
+    if now.permitted.is_empty() {
+        return Ok(());
+    }
+    // With this much, the class needs no capability.
+    let by_limit = set(libc::RLIMIT_RTPRIO, priority::WORKER as u64).is_ok();
+    let kept = match by_limit {
+        true => CapabilitySet::empty(),
+        false => now.permitted & CapabilitySet::SYS_NICE,
+    };
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: none };
+    Ok(set_capabilities(None, sets)?)
+}
