@@ -117,7 +117,7 @@ mod tests {
         }
         let transports: Vec<u64> = at.iter().filter(|(_, t)| *t).map(|(at, _)| *at).collect();
         let events: Vec<u64> = at.iter().filter(|(_, t)| !*t).map(|(at, _)| *at).collect();
-        assert_eq!(transports, [0, 112, 208, 304, 400]);
-        assert_eq!(events, [16, 112, 112, 208, 208, 304, 320, 400, 416]);
+        assert_eq!(transports, [0, 96, 208, 304, 400, 496]);
+        assert_eq!(events, [16, 96, 112, 208, 208, 304, 304, 400, 416, 496]);
     }
 }
