@@ -1,7 +1,7 @@
 //! Presets by name: those of a plugin, and those that its file declares.
 
 use crate::error::Error;
-use sandrack_sandbox::format::{Format, PluginInfo, PluginRef, Preset};
+use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset};
 use sandrack_sandbox::supervisor::Supervisor;
 
 /// Names that are offered instead of one that isn't there.
@@ -9,7 +9,8 @@ const OFFERED: usize = 4;
 /// How alike two names are, 0 to 1, so that one is offered for the other.
 const ALIKE: f64 = 0.7;
 
-/// Presets that a plugin's file declares for it, beside those that the plugin itself lists.
+/// Presets that a plugin's file declares for it, or that lie in its format's folders, beside those
+/// that the plugin itself lists.
 ///
 /// # Errors
 /// The file can't be loaded, or its worker ends.
@@ -18,10 +19,6 @@ pub(crate) fn declared(
     plugin: &PluginRef,
     info: &PluginInfo,
 ) -> Result<Vec<Preset>, Error> {
-    // Files of VST3 declare none.
-    if info.format != Format::Clap {
-        return Ok(Vec::new());
-    }
     let listed = supervisor.presets(&plugin.path)?.into_iter();
     let id = &info.descriptor.id;
     let mine = listed.filter(|listed| listed.plugins.is_empty() || listed.plugins.contains(id));
