@@ -86,7 +86,8 @@ fn a_plugin_says_the_same_of_itself_in_both_formats() {
         }
         assert_eq!(clap.note_inputs.len(), vst3.note_inputs.len(), "{name}");
         assert_eq!(clap.note_outputs.len(), vst3.note_outputs.len(), "{name}");
-        assert_eq!((clap.has_state, clap.has_editor), (vst3.has_state, vst3.has_editor), "{name}");
+        // Whether a VST3 plugin has an editor is known once it is opened.
+        assert_eq!(clap.has_state, vst3.has_state, "{name}");
         let said = |info: &PluginInfo| -> Vec<_> {
             let said = |p: &&Param| (p.id, p.name.clone(), p.steps, p.automatable, p.read_only);
             shown(info).iter().map(said).collect()

@@ -99,7 +99,7 @@ fn without_a_display_or_an_editor_it_is_said_so() {
         let plugin = PluginRef { path: example("hostile_vst3"), id: Some(what.into()) };
         edit(&display.name, &plugin, &[]).run().assert_error(reasons);
     };
-    vst3("Odd silent", &["Odd silent", "createView failed: it has no editor"]);
+    vst3("Odd silent", &["libhostile_vst3", "createView failed: it has no editor"]);
     vst3("Hostile view-aborts", &["Hostile view-aborts", "SIGABRT", "opening its editor"]);
 }
 
