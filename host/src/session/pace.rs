@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Holds back a plugin that wants to be restarted again and again: at most four times in the first
+/// Holds back a plugin that wants to be restarted again and again: at most five times in the first
 /// second, then less and less often.
 #[derive(Default)]
 pub(super) struct Pace {
