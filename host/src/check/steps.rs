@@ -362,7 +362,7 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
                 Err(error) => return Err(error.to_string()),
             }
             // Longer than editors need to settle: one that is closed while it still moves is another
-            // matter (those made with debug builds of VSTGUI give up then).
+            // matter (those of the VST3 SDK's examples were seen to abort then).
             for _ in 0..40 {
                 player.play(&[FRAMES; 4], true)?;
                 std::thread::sleep(Duration::from_millis(50));

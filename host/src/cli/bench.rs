@@ -184,9 +184,9 @@ pub(super) fn run(arguments: Arguments, supervisor: SupervisorOptions) -> Result
     let mut report = report?;
     report.machine = machine(&supervisor, wants_realtime);
     report.machine.idle_cores = match &awake {
-        Some(Ok(_)) => "kept awake".to_owned(),
-        Some(Err(error)) => format!("may sleep: {error}; {}", awake_advice()),
-        None => "may sleep (--let-cores-sleep)".to_owned(),
+        Some(Ok(_)) => "cores kept awake".to_owned(),
+        Some(Err(error)) => format!("cores may sleep: {error}; {}", awake_advice()),
+        None => "cores may sleep (--let-cores-sleep)".to_owned(),
     };
     report_restrictions(&supervisor);
     write_json(&report, &arguments.json)?;

@@ -107,7 +107,7 @@ impl Out {
             ("kernel", machine.kernel.clone()),
             ("driver", report.driver.clone()),
             ("realtime", machine.realtime.clone()),
-            ("idle cores", machine.idle_cores.clone()),
+            ("idle", machine.idle_cores.clone()),
             ("memory", machine.locked_memory.clone()),
         ] {
             self.paragraph(&format!("{name:<10}"), &value, None);
