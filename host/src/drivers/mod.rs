@@ -67,4 +67,32 @@ pub trait Driver: Send {
     fn running(&self) -> bool;
     /// Callbacks missed since the start.
     fn xruns(&self) -> u64;
+    /// What the driver adds before the first input frame of a block and after its last output
+    /// frame: input and output latency in frames, as it reports them.
+    fn latency(&self) -> (u32, u32) {
+        (0, 0)
+    }
+    /// What has happened since the last call. Cheap enough to poll.
+    fn take_events(&mut self) -> Vec<DriverEvent> {
+        Vec::new()
+    }
+}
+
+/// What a driver tells whoever controls it, while it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DriverEvent {
+    /// It wants to be closed, opened and started again: its settings were changed.
+    ResetRequested,
+    /// It wants to be stopped and started again with this many frames per callback.
+    BufferSizeChanged(u32),
+    /// It runs, or wants to run, at this rate, in Hz.
+    RateChanged(u32),
+    /// [`Driver::latency`] is another.
+    LatencyChanged,
+    /// Its position in time has jumped: sample positions are not continuous.
+    Resync,
+    /// It was too late for the hardware, or says so.
+    Overload,
+    /// It can't go on (unplugged, server ended): why. To be opened again, until that works.
+    Gone(String),
 }
