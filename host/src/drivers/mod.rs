@@ -8,17 +8,20 @@
 pub mod block_clock;
 pub mod clock;
 mod device;
+#[cfg(target_os = "linux")]
+pub mod jack;
+pub mod midi_ports;
 mod registry;
 pub mod samples;
 pub mod sizes;
 pub mod virtual_driver;
 
 use crate::error::Error;
-use crate::midi::MidiBuffer;
 use crate::midi::buffer::NO_MIDI;
+use crate::midi::{MidiBuffer, MidiRt};
 
 pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
-pub use registry::{Dither, DriverOptions, Settings, ThreadSetup, list, open, probe};
+pub use registry::{Dither, DriverOptions, JackOptions, Settings, ThreadSetup, list, open, probe};
 
 /// What a driver is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +106,10 @@ pub struct DriverMeter {
 pub trait Callback: Send {
     /// Fills `io.outputs`.
     fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>);
+    /// Gives back what knows which notes are held, for the callback that follows this one.
+    fn take_midi(&mut self) -> Option<MidiRt> {
+        None
+    }
 }
 
 /// A driver that has been opened.
@@ -127,6 +134,14 @@ pub trait Driver: Send {
     fn latency(&self) -> (u32, u32) {
         (0, 0)
     }
+    /// Names of its own MIDI ports, inputs and outputs; their places are the ports' numbers in
+    /// [`CallbackIo`].
+    fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
+        (Vec::new(), Vec::new())
+    }
+    /// So many frames lie between what comes in and what goes out because of it. Drivers that tell
+    /// other programs what they have to compensate pass it on.
+    fn set_graph_latency(&mut self, _frames: u32) {}
     /// What has happened since the last call. Cheap enough to poll.
     fn take_events(&mut self) -> Vec<DriverEvent> {
         Vec::new()
@@ -140,6 +155,8 @@ pub enum DriverEvent {
     ResetRequested,
     /// It wants to be stopped and started again with this many frames per callback.
     BufferSizeChanged(u32),
+    /// Its blocks have so many frames from now on; it goes on, and nothing has to be stopped.
+    BlocksChanged(u32),
     /// It runs, or wants to run, at this rate, in Hz.
     RateChanged(u32),
     /// [`Driver::latency`] is another.

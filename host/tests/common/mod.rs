@@ -7,6 +7,7 @@
 
 pub(crate) mod bundle;
 pub(crate) mod display;
+pub(crate) mod jackd;
 pub(crate) mod offline;
 pub(crate) mod program;
 pub(crate) mod render;
