@@ -13,9 +13,9 @@ use std::str::FromStr;
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all: a plugin may do what its user may do.
-    #[default]
     Off,
     /// As far as normal plugins, their editors included, go on working.
+    #[default]
     Standard,
     /// Further: no sockets, so no editors; none of the user's own files.
     Strict,
@@ -123,6 +123,19 @@ impl Confinement {
         all.files.dedup_by(|a, b| a.0 == b.0);
         all
     }
+}
+
+/// What a worker can reach of the file system, each with all that is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Read.
+    pub read: Vec<PathBuf>,
+    /// Read, changed, made and removed.
+    pub write: Vec<PathBuf>,
+    /// Read and changed.
+    pub devices: Vec<PathBuf>,
+    /// Local sockets to connect to.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// What is really in force in a worker.

@@ -31,7 +31,7 @@ use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How workers are started.
@@ -51,7 +51,7 @@ pub struct SupervisorOptions {
 }
 
 impl SupervisorOptions {
-    /// This very program as worker, realtime, ten seconds, not confined.
+    /// This very program as worker, realtime, ten seconds, confined as plugins bear it.
     pub fn new() -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::system("finding this program"))?;
         Ok(Self {
@@ -219,6 +219,7 @@ impl Supervisor {
             bell,
             core,
             begun: Mutex::new(None),
+            listener: OnceLock::new(),
             thread: Mutex::new(None),
             next_number: AtomicU32::new(0),
             control: Mutex::new(worker::Control {

@@ -70,8 +70,14 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     // Before there is another thread: none that runs already would be confined.
     match requests.recv() {
         Ok(Request::Confine(wanted, plugins)) => {
-            let enforced = confine::begin(&wanted, &plugins, parent);
-            replies.send(Reply::Answer(Ok(Answer::Confined(enforced)))).map_err(text)?;
+            let confine::Begun { enforced, reached, listener } =
+                confine::begin(&wanted, &plugins, parent);
+            let listens = listener.is_some();
+            if let Some(listener) = listener {
+                handles.send(&[&listener]).map_err(|e| e.to_string())?;
+            }
+            let answer = Answer::Confined { enforced, reached, listens };
+            replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
         }
         Ok(Request::Quit) => {
             return replies.send(Reply::Answer(Ok(Answer::Done))).map_err(text);
@@ -82,7 +88,6 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
 
     let (to_main, inbox) = mpsc::channel();
     let sleeper = Sleeper::new();
-    confine::wake_on_violation(sleeper.waker());
     let main = sleeper.waker();
     thread::Builder::new()
         .name("control".into())
@@ -174,12 +179,6 @@ impl Worker {
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
-        // Which of several plugins it was is not known.
-        let number = self.plugins.keys().next().copied().unwrap_or_default();
-        for refused in confine::take_violations() {
-            let grant = refused.grant.to_owned();
-            self.tell(number, Notice::Refused { what: refused.what, grant })?;
-        }
         for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
                 self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
