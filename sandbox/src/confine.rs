@@ -138,6 +138,21 @@ pub struct Reached {
     pub sockets: Vec<PathBuf>,
 }
 
+/// Something that a worker was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The system call, and the file or address.
+    pub what: String,
+    /// The option that would allow it.
+    pub grant: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (allowed by {})", self.what, self.grant)
+    }
+}
+
 /// What is really in force in a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforced {

@@ -25,6 +25,7 @@ use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::event::{EventKind, NoteAddress};
 use sandrack_engine::graph::NodeId;
 use sandrack_engine::timing::NodeOutcome;
+use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::{Notice, Param, ParamEdit};
 use sandrack_sandbox::supervisor::Node;
 use std::collections::HashMap;
@@ -304,8 +305,13 @@ impl Live {
                     Notice::Log(level, line) => {
                         events.push(SessionEvent::Logged(at, level, line));
                     }
-                    // It is in the log.
-                    Notice::Refused { .. } => {}
+                    Notice::Refused { what, grant } => {
+                        let refusal = Refusal { what, grant };
+                        let node = self.nodes[at.track][at.plugin].0;
+                        let whom = Whom { at, node, name: &plugin.name };
+                        self.faults.add(whom, block, FaultKind::Violation, refusal.to_string());
+                        events.push(SessionEvent::Refused(at, refusal));
+                    }
                 }
             }
         }

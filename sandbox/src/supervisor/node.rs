@@ -102,7 +102,8 @@ impl Node {
             max_frames: longest,
         };
         let memory = || Error::system(format!("{name}: making shared memory"));
-        let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;
+        let outbox =
+            SharedMemory::for_one_writer("sandrack-outbox", shape.len()).map_err(memory())?;
         let reader = outbox
             .map(Access::Read)
             .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
@@ -110,6 +111,7 @@ impl Node {
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
         self.worker.request(start, &handles)?;
+        outbox.seal_writes().map_err(memory())?;
         self.active = Some(Active { latency, tail, outbox, reader, shape });
         Ok(latency)
     }
@@ -151,8 +153,11 @@ impl Node {
         self.worker.request(Request::LoadState(self.number, state, context), &[]).map(|_| ())
     }
 
-    /// Gives the plugin a preset.
+    /// Gives the plugin a preset. It may read the preset's file from then on.
     pub fn load_preset(&self, preset: Preset) -> Result<(), Error> {
+        if let Some(file) = &preset.file {
+            self.worker.grant(file)?;
+        }
         self.worker.request(Request::LoadPreset(self.number, preset), &[]).map(|_| ())
     }
 

@@ -2,12 +2,12 @@
 
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
-use crate::confine::{Enforced, Grants, Level, Reached};
+use crate::confine::{Enforced, Grants, Level, Reached, Refusal};
 use crate::error::{Error, PluginError};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
-use crate::sys::confine::{Listener, Refusal};
+use crate::sys::confine::Listener;
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
@@ -116,7 +116,7 @@ impl Worker {
 
     fn listen(&self, reached: Reached) -> std::io::Result<Listener> {
         let handle = lock(&self.control).handles.receive(1)?.remove(0);
-        Listener::start(handle, self.id, reached, &self.name)
+        Listener::start(handle, self.id, reached, &self.name, self.supervisor.keep_refusals())
     }
 
     /// Lets its plugins read a file or folder from now on, besides what they may read since the
@@ -139,6 +139,16 @@ impl Worker {
             }
             (None, _) => Ok(()),
         }
+    }
+
+    /// What its confinement has refused it so far, each once, up to a limit.
+    pub fn refused(&self) -> Vec<Refusal> {
+        self.listener.get().map(Listener::refused).unwrap_or_default()
+    }
+
+    /// Whether its plugins may read what lies there.
+    pub(super) fn reaches(&self, path: &Path) -> bool {
+        self.listener.get().is_none_or(|listener| listener.reaches(path))
     }
 
     /// What confines it; `None`: it has not [begun](Self::begin).

@@ -23,7 +23,7 @@ mod limits;
 mod listener;
 mod places;
 
-pub use listener::{Listener, Refusal};
+pub use listener::Listener;
 
 use super::handles::Handle;
 use super::process::end_with_parent;

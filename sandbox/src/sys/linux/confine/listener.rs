@@ -19,14 +19,13 @@
 
 use super::files::{Act, Does, Wish, grant_for, paths_of, quoted, shown};
 use super::{filter, places};
-use crate::confine::Reached;
+use crate::confine::{Reached, Refusal};
 use crate::sys::handles::Handle;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain, socket_timeout};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -34,15 +33,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Something that was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The system call, and the file or address.
-    pub what: String,
-    /// The option that would allow it.
-    pub grant: String,
-}
 
 /// Refusals that are told of one worker.
 const MOST_TOLD: usize = 128;
@@ -56,6 +46,7 @@ pub struct Listener(Arc<Shared>);
 
 struct Shared {
     name: String,
+    keep: Box<dyn Fn(&Refusal) + Send + Sync>,
     process: u32,
     pidfd: OwnedFd,
     listener: OwnedFd,
@@ -68,8 +59,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Told {
-    all: BTreeSet<String>,
-    new: VecDeque<Refusal>,
+    all: Vec<Refusal>,
+    /// Of them, those that were [taken](Listener::take).
+    taken: usize,
     is_full: bool,
 }
 
@@ -92,11 +84,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Listener {
-    /// Begins to answer. `name` is for the log: whose worker it is.
-    pub fn start(listener: Handle, process: u32, reached: Reached, name: &str) -> io::Result<Self> {
+    /// Begins to answer. `name` is for the log: whose worker it is. `keep` is told what is
+    /// refused, on the listener's thread.
+    pub fn start(
+        listener: Handle,
+        process: u32,
+        reached: Reached,
+        name: &str,
+        keep: impl Fn(&Refusal) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let pid = Pid::from_raw(process as i32).ok_or(io::ErrorKind::NotFound)?;
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            keep: Box::new(keep),
             process,
             pidfd: pidfd_open(pid, PidfdFlags::empty())?,
             listener: listener.0,
@@ -133,7 +133,21 @@ impl Listener {
 
     /// What has been refused since the last call.
     pub fn take(&self) -> Vec<Refusal> {
-        lock(&self.0.told).new.drain(..).collect()
+        let told = &mut *lock(&self.0.told);
+        let taken = std::mem::replace(&mut told.taken, told.all.len());
+        told.all[taken..].to_vec()
+    }
+
+    /// All that has been refused, each once, up to a limit.
+    pub fn refused(&self) -> Vec<Refusal> {
+        lock(&self.0.told).all.clone()
+    }
+
+    /// Whether the worker may read what lies there.
+    pub fn reaches(&self, path: &Path) -> bool {
+        let Ok(path) = path.canonicalize() else { return true };
+        let Reached { read, write, .. } = &self.0.reached;
+        read.iter().chain(write).any(|place| path.starts_with(place)) || self.0.is_granted(&path)
     }
 }
 
@@ -218,7 +232,7 @@ impl Shared {
         let what = match number {
             libc::SYS_clone | libc::SYS_sched_setparam | libc::SYS_sched_setscheduler => {
                 let why = if number == libc::SYS_clone { "a process" } else { "realtime priority" };
-                format!("{} ({why})", filter::name(number))
+                format!("{}: {why}", filter::name(number))
             }
             number => filter::name(number),
         };
@@ -235,7 +249,7 @@ impl Shared {
     /// Keeps what was refused, once each.
     fn tell(&self, what: String, grant: String) {
         let mut told = lock(&self.told);
-        if told.is_full || told.all.contains(&what) {
+        if told.is_full || told.all.iter().any(|refusal| refusal.what == what) {
             return;
         }
         if told.all.len() == MOST_TOLD {
@@ -243,9 +257,10 @@ impl Shared {
             tracing::warn!("{}: refused: more, which is not told", self.name);
             return;
         }
-        tracing::warn!("{}: refused: {what} (allowed by {grant})", self.name);
-        told.all.insert(what.clone());
-        told.new.push_back(Refusal { what, grant });
+        let refusal = Refusal { what, grant };
+        tracing::warn!("{}: refused: {refusal}", self.name);
+        (self.keep)(&refusal);
+        told.all.push(refusal);
     }
 
     fn look(&self, call: &libc::seccomp_notif, paths: &[super::files::PathCall]) -> Outcome {
@@ -349,7 +364,7 @@ impl Shared {
             Ok(socket) => socket,
             Err(rustix::io::Errno::BADF) => return Outcome::Fails(libc::EBADF),
             Err(error) => {
-                let why = format!("connect (the system does not let the host do it: {error})");
+                let why = format!("connect: the system does not let the host do it: {error}");
                 self.tell(why, "--confinement off".into());
                 return Outcome::Fails(libc::EACCES);
             }
