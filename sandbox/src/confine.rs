@@ -9,16 +9,21 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How far a worker is confined.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all: a plugin may do what its user may do.
     Off,
     /// As far as normal plugins, their editors included, go on working.
-    #[default]
     Standard,
     /// Further: no sockets, so no editors; none of the user's own files.
     Strict,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        crate::sys::confine::USUAL
+    }
 }
 
 impl fmt::Display for Level {

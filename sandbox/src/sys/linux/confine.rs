@@ -40,6 +40,9 @@ use std::path::{Path, PathBuf};
 /// The newest version of Landlock's interface that the rules here were written for.
 const NEWEST: ABI = ABI::V9;
 
+/// The level where none is asked for.
+pub const USUAL: Level = Level::Standard;
+
 /// First of all in a worker: leaves the host's session and closes all descriptors but the three
 /// standard ones, whatever the program that runs the host had open.
 pub fn leave_host() {

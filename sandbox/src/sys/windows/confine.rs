@@ -5,6 +5,9 @@ use crate::confine::{Confinement, Enforced, Level, Reached, Refusal};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The level where none is asked for.
+pub const USUAL: Level = Level::Off;
+
 /// In the host: tells what a worker is refused. Windows tells nobody of that, so there is none.
 pub enum Listener {}
 

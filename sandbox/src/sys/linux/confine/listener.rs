@@ -36,6 +36,8 @@ use std::time::Duration;
 
 /// Refusals that are told of one worker.
 const MOST_TOLD: usize = 128;
+/// How the making of a file is told of.
+const MAKES: &str = " to make it";
 /// Connections that are being made at once, of one worker.
 const MOST_CONNECTING: usize = 16;
 /// How long a local socket may take to accept.
@@ -249,7 +251,12 @@ impl Shared {
     /// Keeps what was refused, once each.
     fn tell(&self, what: String, grant: String) {
         let mut told = lock(&self.told);
-        if told.is_full || told.all.iter().any(|refusal| refusal.what == what) {
+        // Names of new files differ each time; what would allow them does not.
+        let makes = what.ends_with(MAKES);
+        let is_known = |refusal: &Refusal| {
+            refusal.what == what || makes && refusal.grant == grant && refusal.what.ends_with(MAKES)
+        };
+        if told.is_full || told.all.iter().any(is_known) {
             return;
         }
         if told.all.len() == MOST_TOLD {
@@ -284,7 +291,7 @@ impl Shared {
             let how = match act {
                 Act::Read => " to read",
                 Act::Change => " to write",
-                Act::Place if name.starts_with("open") || name == "creat" => " to make it",
+                Act::Place if name.starts_with("open") || name == "creat" => MAKES,
                 Act::Place | Act::Describe => "",
             };
             let what = format!("{name} {}{how}", shown(&wish.path));

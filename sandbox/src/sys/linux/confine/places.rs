@@ -26,6 +26,7 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
     "/etc/fonts",
+    "/var/cache/fontconfig",
     "/etc/localtime",
     "/etc/timezone",
     "/etc/locale.alias",
