@@ -51,6 +51,10 @@ fn escapes(user: User, options: &[&str]) -> (BTreeMap<String, String>, Finished)
     let _abstract =
         UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
 
+    let memory = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o666)).unwrap();
+    user.give(memory.path());
+
     let mut program = Program::of(&program, ["--show-worker-errors"]);
     let home = program.folder().join("home");
     fs::create_dir_all(home.join(".ssh")).unwrap();
@@ -67,6 +71,7 @@ fn escapes(user: User, options: &[&str]) -> (BTreeMap<String, String>, Finished)
     }
     program.command().env("HOME", &home).env("SANDRACK_ESCAPE_SOCKET", &socket);
     program.command().env("SANDRACK_ESCAPE_ABSTRACT", &name);
+    program.command().env("SANDRACK_ESCAPE_MEMORY", memory.path());
     program.command().args(options).arg("info").arg(&library);
     let finished = program.run();
     let tried = finished.stderr.lines().filter_map(|line| {
@@ -106,6 +111,10 @@ fn the_ways_out_are_there_without_confinement() {
         "symlink-in",
         "change-mode",
         "temporary",
+        "shared-memory",
+        "spoil-shared-memory",
+        "remove-shared-memory",
+        "list-shared-memory",
         "parent-environment",
         "parent-files",
         "other-processes",

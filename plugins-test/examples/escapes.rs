@@ -7,6 +7,7 @@
 //!
 //! | variable | names |
 //! |---|---|
+//! | `SANDRACK_ESCAPE_MEMORY` | a file in `/dev/shm` |
 //! | `SANDRACK_ESCAPE_SOCKET` | a local socket that somebody listens at |
 //! | `SANDRACK_ESCAPE_ABSTRACT` | another, without a place in the file system |
 //!
@@ -53,10 +54,15 @@ mod escapes {
             fs::write("/tmp/sandrack-escaped", "x")
                 .and_then(|()| fs::remove_file("/tmp/sandrack-escaped"))
         }),
-        ("shm-folder", || {
-            fs::write("/dev/shm/sandrack-escaped", "x")
-                .and_then(|()| fs::remove_file("/dev/shm/sandrack-escaped"))
+        ("shared-memory", || fs::read(variable("SANDRACK_ESCAPE_MEMORY")).map(drop)),
+        ("spoil-shared-memory", || {
+            fs::OpenOptions::new().write(true).open(variable("SANDRACK_ESCAPE_MEMORY")).map(drop)
         }),
+        ("link-shared-memory", || {
+            fs::hard_link(variable("SANDRACK_ESCAPE_MEMORY"), private().join("memory"))
+        }),
+        ("remove-shared-memory", || fs::remove_file(variable("SANDRACK_ESCAPE_MEMORY"))),
+        ("list-shared-memory", || fs::read_dir("/dev/shm").map(drop)),
         ("device-memory", || fs::File::open("/dev/mem").map(drop)),
         ("sysfs-write", || {
             fs::OpenOptions::new()

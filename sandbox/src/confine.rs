@@ -141,6 +141,8 @@ pub struct Reached {
     pub devices: Vec<PathBuf>,
     /// Local sockets to connect to.
     pub sockets: Vec<PathBuf>,
+    /// Whose memory by name it shares: the name of a folder; `None`: nobody's.
+    pub memory: Option<String>,
 }
 
 /// Something that a worker was refused.

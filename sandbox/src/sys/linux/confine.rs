@@ -8,6 +8,7 @@
 //! | `limits` | memory, files, processor time; capabilities |
 //! | `listener` | in the host: answers and tells what a worker is refused |
 //! | `files` | what a system call does to which file |
+//! | `shared` | memory by name, a plugin's own |
 //!
 //! All of it is inherited by threads and not by those that run already, so it is done while the
 //! worker has one thread only.
@@ -22,6 +23,7 @@ mod filter;
 mod limits;
 mod listener;
 mod places;
+mod shared;
 
 pub use listener::Listener;
 

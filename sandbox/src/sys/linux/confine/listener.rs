@@ -17,8 +17,8 @@
 //! The `unsafe` calls pass the kernel pointers to locals of the sizes that it names, and read the
 //! worker's memory into a local buffer.
 
-use super::files::{Act, Does, Wish, grant_for, paths_of, quoted, shown};
-use super::{filter, places};
+use super::files::{Act, Does, PathCall, Wish, grant_for, paths_of, quoted, shown};
+use super::{filter, places, shared};
 use crate::confine::{Reached, Refusal};
 use crate::sys::handles::Handle;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -170,6 +170,7 @@ fn real(reached: Reached, process: u32) -> Reached {
         write: all(reached.write),
         devices: all(reached.devices),
         sockets: all(reached.sockets),
+        memory: reached.memory,
     }
 }
 
@@ -270,12 +271,15 @@ impl Shared {
         told.all.push(refusal);
     }
 
-    fn look(&self, call: &libc::seccomp_notif, paths: &[super::files::PathCall]) -> Outcome {
+    fn look(&self, call: &libc::seccomp_notif, paths: &[PathCall]) -> Outcome {
         let number = i64::from(call.data.nr);
         let mut describes = false;
         for part in paths {
             describes |= part.does == Does::Describe;
             let Some((path, flags)) = self.path_of(call, part) else { continue };
+            if let Some(outcome) = self.share(call, part, &path, flags) {
+                return outcome;
+            }
             let Some(wish) = Wish::of(&path, part.does, flags) else { continue };
             let Some(act) = wish.refused(&self.reached) else { continue };
             if wish.only_reads() && self.is_granted(&wish.path) {
@@ -303,16 +307,41 @@ impl Shared {
         }
     }
 
+    /// Sees to memory by name; `None`: it is not about that, or the user allows more.
+    fn share(
+        &self,
+        call: &libc::seccomp_notif,
+        part: &PathCall,
+        path: &Path,
+        flags: i32,
+    ) -> Option<Outcome> {
+        let (name, plugin) = (shared::name_of(path)?, self.reached.memory.as_ref()?);
+        let Reached { read, write, .. } = &self.reached;
+        if read.iter().chain(write).any(|place| path.starts_with(place)) {
+            return None;
+        }
+        let outcome = match part.does {
+            Does::Open(at) => {
+                let mode = call.data.args.get(at + 1).copied().unwrap_or_default();
+                shared::open(plugin, name, flags, mode as u32).map(Outcome::Opened)
+            }
+            Does::Create => {
+                shared::open(plugin, name, flags, call.data.args[1] as u32).map(Outcome::Opened)
+            }
+            Does::Remove if paths_of(call.data.nr.into()).len() == 1 => {
+                shared::remove(plugin, name).map(|()| Outcome::Done)
+            }
+            _ => return None,
+        };
+        Some(outcome.unwrap_or_else(|error| Outcome::Fails(error.raw_os_error())))
+    }
+
     fn is_granted(&self, path: &Path) -> bool {
         lock(&self.granted).iter().any(|place| path.starts_with(place))
     }
 
     /// The path that a call names, from the root, and the flags of an opening.
-    fn path_of(
-        &self,
-        call: &libc::seccomp_notif,
-        part: &super::files::PathCall,
-    ) -> Option<(PathBuf, i32)> {
+    fn path_of(&self, call: &libc::seccomp_notif, part: &PathCall) -> Option<(PathBuf, i32)> {
         let arguments = &call.data.args;
         let flags = match part.does {
             Does::Open(argument) => arguments[argument] as i32,

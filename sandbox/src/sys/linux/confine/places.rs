@@ -134,7 +134,13 @@ pub(super) fn for_plugins(wanted: &Confinement, plugins: &[PathBuf]) -> Reached 
             Reach::Write => write.push(path.clone()),
         }
     }
-    Reached { read: read.into_iter().collect(), write, devices, sockets }
+    Reached {
+        read: read.into_iter().collect(),
+        write,
+        devices,
+        sockets,
+        memory: private_name(plugins),
+    }
 }
 
 /// What belongs to a plugin: its bundle, or its file and what lies beside it. What lies beside a
@@ -208,7 +214,15 @@ fn data_home() -> Option<PathBuf> {
 /// The folder that a plugin may write to, made if need be: its own, by its file's place.
 pub(super) fn private_folder(plugins: &[PathBuf]) -> io::Result<PathBuf> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "no home folder");
-    let plugin = plugins.first().ok_or_else(none)?;
+    let name = private_name(plugins).ok_or_else(none)?;
+    let folder = data_home().ok_or_else(none)?.join("sandrack/plugins").join(name);
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// What the folders of a plugin are called that only its workers use.
+fn private_name(plugins: &[PathBuf]) -> Option<String> {
+    let plugin = plugins.first()?;
     let real = plugin.canonicalize().unwrap_or_else(|_| plugin.clone());
     let stem: String = real
         .file_stem()
@@ -223,10 +237,7 @@ pub(super) fn private_folder(plugins: &[PathBuf]) -> io::Result<PathBuf> {
         real.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-    let folder =
-        data_home().ok_or_else(none)?.join("sandrack/plugins").join(format!("{stem}-{hash:016x}"));
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
+    Some(format!("{stem}-{hash:016x}"))
 }
 
 /// Lets what looks for the user's folders find the private one, unless a grant lies there.
