@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `clock` | monotonic ns |
 //! | `confine` | what a worker may do to the rest of the system |
+//! | `crash` | where a worker was when a signal ended it |
 //! | `memory` | sealed shared memory, mappings that can be read-only for good |
 //! | `wake` | waiting on, and waking, a word in shared memory |
 //! | `thread` | realtime class, cores, locking memory |
@@ -25,5 +26,6 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, thread, wake, window,
+    clock, confine, crash, folders, handles, idle, library, memory, poll, process, thread, wake,
+    window,
 };
