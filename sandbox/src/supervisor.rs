@@ -16,7 +16,7 @@ mod recording;
 mod worker;
 
 pub use node::Node;
-pub use recording::RecorderOptions;
+pub use recording::{RecorderOptions, Recording};
 pub use worker::Worker;
 pub(crate) use worker::hand_over;
 

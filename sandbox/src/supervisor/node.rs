@@ -1,6 +1,6 @@
 //! A plugin in a worker, seen from the host.
 
-use super::recording::{Recorder, RecorderOptions};
+use super::recording::{Recorder, RecorderOptions, Recording};
 use super::{Worker, hand_over, lock};
 use crate::crash::{Call, ThreadKind};
 use crate::error::{Error, PluginError};
@@ -9,7 +9,6 @@ use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
 use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
 use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
-use crate::shm::recording::Recorded;
 use crate::sys::memory::{Access, SharedMemory};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -138,10 +137,9 @@ impl Node {
         recorder.begin(self)
     }
 
-    /// What was recorded since it was activated: the last seconds of it. For a control thread, at any
-    /// time: while it plays, when its worker has ended. `None`: nothing is recorded.
-    pub fn recorded(&self) -> Option<Recorded> {
-        lock(&self.recorder).read()
+    /// Where it is recorded; `None`: it isn't.
+    pub fn recording(&self) -> Option<Recording> {
+        lock(&self.recorder).recording()
     }
 
     /// Which entry point of the plugin its worker is in, or was in when it ended. The worker itself

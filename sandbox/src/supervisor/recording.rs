@@ -28,7 +28,28 @@ impl Default for RecorderOptions {
 pub(super) struct Recorder {
     options: Option<RecorderOptions>,
     /// Of the present activation.
-    memory: Option<(SharedMemory, RecordingShape)>,
+    memory: Option<Recording>,
+}
+
+/// What one activation of a plugin was given lately. Outlives the plugin's worker.
+#[derive(Clone)]
+pub struct Recording {
+    memory: Arc<SharedMemory>,
+    shape: RecordingShape,
+}
+
+impl Recording {
+    /// All that is there, at any time: while the plugin plays, when its worker has ended. Not for
+    /// the realtime thread.
+    ///
+    /// # Errors
+    /// It can't be mapped.
+    pub fn read(&self) -> Result<Recorded, Error> {
+        let mapping = self.memory.map_unlocked();
+        let reader =
+            mapping.and_then(|mapping| RecordingReader::new(Arc::new(mapping), self.shape));
+        reader.map(|reader| reader.read()).map_err(Error::system("mapping a recording"))
+    }
 }
 
 impl Recorder {
@@ -52,7 +73,7 @@ impl Recorder {
         let (regions, handles) = hand_over(&[(&memory, Access::ReadWrite)]).map_err(failed())?;
         let request = Request::Record(node.number(), shape, regions[0]);
         match node.worker().request(request, &handles) {
-            Ok(_) => self.memory = Some((memory, shape)),
+            Ok(_) => self.memory = Some(Recording { memory: Arc::new(memory), shape }),
             // It changed its mind about its inputs. It plays all the same.
             Err(Error::Plugin(error)) => tracing::debug!(%error, "not recorded"),
             Err(error) => return Err(error),
@@ -60,9 +81,7 @@ impl Recorder {
         Ok(())
     }
 
-    pub(super) fn read(&self) -> Option<Recorded> {
-        let (memory, shape) = self.memory.as_ref()?;
-        let mapping = memory.map_unlocked().ok()?;
-        Some(RecordingReader::new(Arc::new(mapping), *shape).ok()?.read())
+    pub(super) fn recording(&self) -> Option<Recording> {
+        self.memory.clone()
     }
 }

@@ -1,8 +1,7 @@
 //! In a worker: writes down where a signal hit that is about to end the process.
 //!
 //! A plugin may install handlers of its own, or close what this one writes to; then the host knows
-//! the signal only. Whatever happens in here, the signal's default action follows: the process ends
-//! by the signal that hit it.
+//! the signal only. Whatever happens in here, the process ends, by the signal that hit it.
 //!
 //! # Safety
 //! `unsafe` here installs signal handlers and stacks for them, and reads what the kernel passes a
@@ -119,6 +118,12 @@ extern "C" fn on_signal(
             // Two at the same time. The other must be able to finish: this one's return ends all.
             Err(_) => wait_for(page),
         }
+    }
+    if signal == libc::SIGQUIT {
+        // It was asked where it hangs, and is to end. Not by this signal's own action, which may
+        // write all its memory to a file.
+        // SAFETY: ends this process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
     set_action(signal, libc::SIG_DFL);
     if info.si_code <= 0 {

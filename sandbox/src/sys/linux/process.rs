@@ -34,6 +34,25 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The signal's name, such as `SIGSEGV`; `None`: it was none, or has none.
+    pub fn signal_name(self) -> Option<String> {
+        let Self::Signal(signal) = self else { return None };
+        let named = Signal::from_named_raw(signal)?;
+        let words = signal_name(named);
+        match words.split_once(' ') {
+            _ if words == "a signal" => None,
+            Some((name, _)) => Some(name.into()),
+            None => Some(words.into()),
+        }
+    }
+
+    /// Whether the signal is about an address that was used in vain.
+    pub fn has_address(signal: i32) -> bool {
+        signal == Signal::SEGV.as_raw() || signal == Signal::BUS.as_raw()
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
