@@ -8,6 +8,8 @@
 //! | [`details`] | what is known of a fault: the call, the code it was in, the last events |
 //! | [`symbols`] | from addresses to modules and functions |
 //! | [`reporter`] | puts all of that together, on a thread of its own |
+//! | [`replay`] | runs a file again, in a fresh worker |
+//! | [`minimize`] | the shortest recording that still fails |
 //!
 //! What is recorded is written by the worker (`sandbox::shm::recording`), what its signals meant by
 //! its signal handler; both are read here as what a stranger wrote.
@@ -15,6 +17,8 @@
 pub mod details;
 pub mod file;
 pub mod folder;
+pub mod minimize;
+pub mod replay;
 pub mod reporter;
 pub mod symbols;
 
