@@ -11,7 +11,6 @@ use crate::shm::{BlockView, DoorbellView};
 use crate::sys::crash;
 use crate::sys::fpu::FlushToZero;
 use crate::sys::thread::{self, ThreadId};
-use crate::sys::wake;
 use assert_no_alloc::assert_no_alloc;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::io;
@@ -215,7 +214,7 @@ impl AudioThread {
                 self.bell.commands.store(0, Ordering::Relaxed);
                 while self.obey() {}
             } else {
-                wake::wait(&self.bell.word, word, u64::MAX);
+                self.bell.wait(word, u64::MAX);
             }
         }
     }
