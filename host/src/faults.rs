@@ -1,6 +1,10 @@
 //! What went wrong with plugins, and what was done about it: a record each, kept for reports and
 //! written to the log.
 
+mod writer;
+
+pub use writer::FaultWriter;
+
 use crate::flight::details::FaultDetails;
 use crate::session::PluginAt;
 use sandrack_engine::graph::NodeId;
@@ -9,7 +13,7 @@ use sandrack_sandbox::sys::process::Exit;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem::{Discriminant, discriminant};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// One fault, or one step of getting over it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +23,8 @@ pub struct FaultRecord {
     pub block: u64,
     /// When it was seen: ns of CLOCK_MONOTONIC.
     pub time_ns: u64,
+    /// The same by the calendar's clock: ms since 1970.
+    pub unix_ms: u64,
     /// Track, from 0.
     pub track: usize,
     /// Place in the track, from 0.
@@ -195,6 +201,7 @@ impl FaultLog {
         self.records.push_back(FaultRecord {
             block,
             time_ns: now_ns(),
+            unix_ms: unix_ms(),
             track: at.track,
             plugin: at.plugin,
             name: name.to_owned(),
@@ -229,6 +236,11 @@ impl FaultLog {
         self.open.insert(key, (number, now));
         Some(number)
     }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod calibrate;
 mod check;
 mod devices;
 mod edit;
+mod fault_options;
 mod info;
 mod list;
 mod midi_loop;
