@@ -74,8 +74,8 @@ pub enum Request {
     Activate(NodeNumber, Activation),
     /// Gives an active plugin its outbox (one region) and starts it.
     Start(NodeNumber, OutboxShape, Region),
-    /// From now on records what an active plugin is given, in one region.
-    Record(NodeNumber, RecordingShape, Region),
+    /// From now on records what an active plugin is given, in one region; `None`: no more.
+    Record(NodeNumber, Option<(RecordingShape, Region)>),
     /// Stops and deactivates a plugin.
     Deactivate(NodeNumber),
     /// Prepares the connections of a plan.

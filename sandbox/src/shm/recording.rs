@@ -490,3 +490,6 @@ impl RecordingReader {
         params
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,19 +59,25 @@ impl Recorder {
 
     /// Begins a recording, if one is wanted and the plugin is active.
     pub(super) fn begin(&mut self, node: &Node) -> Result<(), Error> {
-        self.memory = None;
-        let (Some(options), Some(activation)) = (self.options, node.activation()) else {
-            return Ok(());
+        let before = self.memory.take();
+        let Some(activation) = node.activation() else { return Ok(()) };
+        let number = node.number();
+        let Some(shape) = self.options.and_then(|options| {
+            let channels = node.info().inputs.iter().map(|port| port.channels).sum();
+            let longest = activation.max_frames.max(activation.batch_frames);
+            let RecorderOptions { seconds, most_bytes } = options;
+            let rate = activation.rate;
+            RecordingShape::new(channels, longest, rate, seconds, most_bytes)
+        }) else {
+            return match before {
+                Some(_) => node.worker().request(Request::Record(number, None), &[]).map(drop),
+                None => Ok(()),
+            };
         };
-        let channels = node.info().inputs.iter().map(|port| port.channels).sum();
-        let longest = activation.max_frames.max(activation.batch_frames);
-        let RecorderOptions { seconds, most_bytes } = options;
-        let shape = RecordingShape::new(channels, longest, activation.rate, seconds, most_bytes);
-        let Some(shape) = shape else { return Ok(()) };
         let failed = || Error::system(format!("{}: making its recording", node.plugin()));
         let memory = SharedMemory::new("sandrack-recording", shape.len()).map_err(failed())?;
         let (regions, handles) = hand_over(&[(&memory, Access::ReadWrite)]).map_err(failed())?;
-        let request = Request::Record(node.number(), shape, regions[0]);
+        let request = Request::Record(number, Some((shape, regions[0])));
         match node.worker().request(request, &handles) {
             Ok(_) => self.memory = Some(Recording { memory: Arc::new(memory), shape }),
             // It changed its mind about its inputs. It plays all the same.

@@ -122,9 +122,9 @@ impl AudioHandle {
         }
     }
 
-    /// From now on a node's blocks are recorded.
-    pub(super) fn record(&mut self, number: u32, recording: RecordingWriter) {
-        self.send(Command::Record(number, Some(recording)));
+    /// From now on a node's blocks are recorded, or not any more.
+    pub(super) fn record(&mut self, number: u32, recording: Option<RecordingWriter>) {
+        self.send(Command::Record(number, recording));
         loop {
             if let Done::Recording(before) = self.receive() {
                 return drop(before);

@@ -243,7 +243,7 @@ impl Worker {
                 Ok(Answer::Activated { latency, tail })
             }
             Request::Start(number, shape, region) => self.start(number, shape, region),
-            Request::Record(number, shape, region) => self.record(number, shape, region),
+            Request::Record(number, to) => self.record(number, to),
             Request::Deactivate(number) => {
                 self.deactivate(number)?;
                 Ok(Answer::Done)
@@ -312,15 +312,17 @@ impl Worker {
     fn record(
         &mut self,
         number: NodeNumber,
-        shape: RecordingShape,
-        region: Region,
+        to: Option<(RecordingShape, Region)>,
     ) -> Result<Answer, PluginError> {
-        let mapping = self.map(&[region])?.remove(0);
-        let plugin = self.plugin(number)?;
-        if !plugin.on_audio_thread || plugin.input_size != (shape.channels, shape.max_frames) {
-            return Err(confused("a recording of other blocks"));
+        let mut recording = None;
+        if let Some((shape, region)) = to {
+            let mapping = self.map(&[region])?.remove(0);
+            let plugin = self.plugin(number)?;
+            if !plugin.on_audio_thread || plugin.input_size != (shape.channels, shape.max_frames) {
+                return Err(confused("a recording of other blocks"));
+            }
+            recording = Some(RecordingWriter::new(mapping, shape).map_err(confused)?);
         }
-        let recording = RecordingWriter::new(mapping, shape).map_err(confused)?;
         self.audio()?.record(number, recording);
         Ok(Answer::Done)
     }
