@@ -30,6 +30,7 @@ pub mod join;
 pub mod measure;
 mod midi_events;
 pub mod midi_file;
+pub mod mpe;
 pub mod plugins;
 mod presets;
 pub mod render;
