@@ -47,6 +47,14 @@ pub enum Error {
         /// Why, with the column, and what to do.
         reason: String,
     },
+    /// A recording of a plugin that failed can't be used.
+    #[error("{path}: {reason}", path = path.display())]
+    Recording {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A file with a plugin's state or parameters can't be used.
     #[error("{path}: {reason}", path = path.display())]
     State {
@@ -61,6 +69,17 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
         /// Why, and what to do.
+        reason: String,
+    },
+    /// What is in a rig's file makes no sense.
+    #[error("{path}{line}: {reason}", path = path.display(),
+        line = line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Rig {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1, where it is known.
+        line: Option<usize>,
+        /// Why, with the key, and what to do.
         reason: String,
     },
     /// The list of scanned plugins can't be read.

@@ -18,7 +18,7 @@ use crate::supervisor::Supervisor;
 use crate::sys::clock::now_ns;
 use crate::sys::memory::Access;
 use crate::sys::thread::{self, ThreadId};
-use crate::sys::wake::{self, Wait};
+use crate::sys::wake::Wait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use wiring::{Layout, absurd};
@@ -260,8 +260,8 @@ impl RemoteSet {
         written
     }
 
-    /// Publishes the block.
-    pub fn begin(&mut self, frames: u32, steady_time: u64, transport: &Transport) {
+    /// Publishes the block. `number`: the engine's, by which reports name it.
+    pub fn begin(&mut self, number: u64, frames: u32, steady_time: u64, transport: &Transport) {
         // Counted by the supervisor, over all its engines: workers outlive them.
         let sequence = sequence(self.blocks.fetch_add(1, Ordering::Relaxed));
         self.sequence = sequence;
@@ -285,6 +285,7 @@ impl RemoteSet {
         let page = &self.page;
         let set = |word: &AtomicU64, value: f64| word.store(value.to_bits(), Ordering::Relaxed);
         page.generation.store(self.generation, Ordering::Relaxed);
+        page.number.store(number, Ordering::Relaxed);
         page.frames.store(frames, Ordering::Relaxed);
         page.steady_time.store(steady_time, Ordering::Relaxed);
         page.transport_flags.store(transport.flags, Ordering::Relaxed);
@@ -387,7 +388,7 @@ impl RemoteSet {
                 true => self.bell.word.load(Ordering::SeqCst),
                 false => word,
             };
-            if wake::wait(&self.bell.word, expected, until) == Wait::TimedOut && until == deadline {
+            if self.bell.wait(expected, until) == Wait::TimedOut && until == deadline {
                 break nodes.clone().all(|node| self.has_ended(node));
             }
             if until != deadline && now_ns() >= deadline {

@@ -30,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 mod cookies;
+mod descriptors;
 mod editor;
 mod events;
 mod extensions;

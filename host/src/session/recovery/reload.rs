@@ -1,11 +1,13 @@
 //! Starts plugins again in a new worker, on a thread of its own.
 
 use super::memory::Remembered;
+use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::error::Error;
 use sandrack_sandbox::format::{PluginRef, StateContext};
 use sandrack_sandbox::protocol::Activation;
-use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
+use sandrack_sandbox::supervisor::{Node, RecorderOptions, Supervisor, Worker};
 use sandrack_sandbox::sys::process::Exit;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,8 +16,10 @@ use std::time::Duration;
 /// A plugin as it is to be.
 pub(super) struct Order {
     pub(super) plugin: PluginRef,
+    pub(super) grants: Grants,
     pub(super) activation: Activation,
     pub(super) remembered: Remembered,
+    pub(super) recorder: Option<RecorderOptions>,
 }
 
 /// What to do.
@@ -23,6 +27,8 @@ pub(super) struct Job {
     pub(super) supervisor: Supervisor,
     /// What is ended and reaped first.
     pub(super) old: Vec<Arc<Worker>>,
+    /// Asked before that where it is.
+    pub(super) ask_where: bool,
     /// Then this is waited for.
     pub(super) pause: Duration,
     pub(super) core: Option<usize>,
@@ -102,8 +108,14 @@ impl Reload {
     }
 }
 
+/// How long one that hangs is given to say where.
+const ANSWER: Duration = Duration::from_millis(15);
+
 fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
     for worker in &job.old {
+        if job.ask_where {
+            worker.ask_where(ANSWER);
+        }
         worker.end_now();
         let _ = told.send(Told::Ended(worker.kill()));
     }
@@ -129,6 +141,9 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
         }
         new.worker = Some(Arc::clone(&worker));
     }
+    let files: Vec<&Path> = job.orders.iter().map(|order| order.plugin.path.as_path()).collect();
+    let grants: Vec<Grants> = job.orders.iter().map(|order| order.grants.clone()).collect();
+    worker.begin_with(&files, &grants)?;
     let mut nodes = Vec::with_capacity(job.orders.len());
     for order in &job.orders {
         let mut node = worker.load(&order.plugin)?;
@@ -140,6 +155,8 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
         if !params.is_empty() {
             forgive(&order.plugin, node.set_params(params), "it does not take its parameters")?;
         }
+        // Recorded from its first block on.
+        node.record(order.recorder)?;
         node.activate(order.activation)?;
         nodes.push(node);
     }

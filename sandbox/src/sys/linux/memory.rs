@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::handles::Handle;
+use super::wake::Bell;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
@@ -43,6 +44,11 @@ impl SharedMemory {
         Ok(Self { fd, len })
     }
 
+    /// As [`new`](Self::new), with so many bells, for words in it that are waited on.
+    pub fn with_bells(name: &str, len: usize, _bells: usize) -> io::Result<Self> {
+        Self::new(name, len)
+    }
+
     /// Size in bytes, a multiple of the page size.
     pub fn len(&self) -> usize {
         self.len
@@ -56,6 +62,11 @@ impl SharedMemory {
     /// Maps it into this process.
     pub fn map(&self, access: Access) -> io::Result<Mapping> {
         Mapping::new(&self.fd, self.len, access)
+    }
+
+    /// Maps it for reading; pages that nobody has touched take up no memory.
+    pub fn map_unlocked(&self) -> io::Result<Mapping> {
+        Mapping::map(&self.fd, self.len, Access::Read, MapFlags::SHARED)
     }
 
     /// A handle to give to another process, with which it can map the memory with this access and
@@ -91,6 +102,17 @@ impl Mapping {
     /// Maps what another process handed over, and closes the handle. `len`: what the sender says
     /// it has; an error if there is less.
     pub fn from_handle(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        Self::check_handle(&handle, len)?;
+        Self::new(&handle.0, len, access)
+    }
+
+    /// The same, but pages are there, and take up memory, from when they are first touched.
+    pub fn from_handle_unlocked(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        Self::check_handle(&handle, len)?;
+        Self::map(&handle.0, len, access, MapFlags::SHARED)
+    }
+
+    fn check_handle(handle: &Handle, len: usize) -> io::Result<()> {
         let size = rustix::fs::fstat(&handle.0)?.st_size as usize;
         let seals = rustix::fs::fcntl_get_seals(&handle.0)?;
         if size < len || !seals.contains(SealFlags::SHRINK) {
@@ -99,23 +121,32 @@ impl Mapping {
                 format!("shared memory of {size} bytes where {len} sealed ones were promised"),
             ));
         }
-        Self::new(&handle.0, len, access)
+        Ok(())
     }
 
     fn new(fd: impl AsFd, len: usize, access: Access) -> io::Result<Self> {
+        // POPULATE: all pages are there now, none faults in a callback.
+        let mapping = Self::map(fd, len, access, MapFlags::SHARED | MapFlags::POPULATE)?;
+        // Refused without the right to lock memory; `thread::Realtime` reports that once.
+        // SAFETY: the range was mapped just now.
+        let _ = unsafe { rustix::mm::mlock(mapping.at.as_ptr().cast(), len) };
+        Ok(mapping)
+    }
+
+    fn map(fd: impl AsFd, len: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let protection = match access {
             Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
-        // POPULATE: all pages are there now, none faults in a callback.
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
         let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0)? };
         let at = NonNull::new(at.cast::<u8>()).ok_or(io::ErrorKind::Other)?;
-        // Refused without the right to lock memory; `thread::Realtime` reports that once.
-        // SAFETY: the range was mapped just now.
-        let _ = unsafe { rustix::mm::mlock(at.as_ptr().cast(), len) };
         Ok(Self { at, len, access })
+    }
+
+    /// The bell of a word in it, by number; `None`: it was made with fewer.
+    pub fn bell(&self, _index: usize) -> Option<Bell> {
+        Some(Bell::ONLY)
     }
 
     /// First byte.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod confine;
+pub mod crash;
 pub mod folders;
 pub mod handles;
 pub mod idle;
@@ -9,6 +10,7 @@ pub mod library;
 pub mod memory;
 pub mod poll;
 pub mod process;
+pub mod signals;
 pub mod thread;
 pub mod wake;
 pub mod window;
