@@ -15,6 +15,7 @@
 //! | [`shm`] | layout of shared memory, and the typed views of it |
 //! | [`protocol`] | messages of the control path |
 //! | [`confine`] | levels of confinement, grants, what is in force |
+//! | [`limits`] | how much a worker may use |
 //! | [`event`], [`sysex`] | what happens within a block |
 //! | [`calibrate`] | cost of a wake on this machine |
 //! | [`local`] | a plugin in this process, to be compared with |
@@ -40,6 +41,7 @@ pub mod confine;
 pub mod error;
 pub mod event;
 pub mod format;
+pub mod limits;
 pub mod local;
 pub mod protocol;
 pub mod remote;

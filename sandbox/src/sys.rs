@@ -14,6 +14,7 @@
 //! | `folders` | where plugins and presets are installed |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
+//! | `usage` | what a process uses, and how the machine is doing |
 //! | `window` | windows that plugins put their editors in |
 //! | `shape` | sizes of windows, on every system |
 //! | `fpu` | flush-to-zero |
@@ -25,5 +26,6 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, thread, wake, window,
+    clock, confine, folders, handles, idle, library, memory, poll, process, thread, usage, wake,
+    window,
 };

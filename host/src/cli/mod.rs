@@ -6,6 +6,7 @@ mod check;
 mod devices;
 mod edit;
 mod info;
+mod limits;
 mod list;
 mod midi_loop;
 mod render;
@@ -51,6 +52,8 @@ struct Cli {
     #[arg(long, global = true, value_name = "WHAT", default_value = "refuse",
           value_parser = ["refuse", "allow"])]
     confinement_missing: String,
+    #[command(flatten)]
+    limits: limits::Arguments,
     /// Let plugins read a file or folder; PATH:rw to change it too
     #[arg(long, global = true, value_name = "PATH")]
     grant_files: Vec<String>,
@@ -76,6 +79,7 @@ fn confinement(cli: &Cli) -> Result<Confinement, Error> {
     Ok(Confinement {
         files: cli.grant_files.iter().map(grant).collect::<Result<_, _>>()?,
         network: cli.grant_network,
+        limits: cli.limits.limits(),
         require: cli.confinement_missing == "refuse",
         ..Confinement::of(cli.confinement)
     })

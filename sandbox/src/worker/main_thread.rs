@@ -42,6 +42,7 @@ struct Worker {
     audio: Option<AudioHandle>,
     editors: Editors,
     waker: Waker,
+    is_confined: bool,
 }
 
 /// Serves until told to quit.
@@ -68,9 +69,11 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         .map_err(text)?;
 
     // Before there is another thread: none that runs already would be confined.
+    let is_confined;
     match requests.recv() {
         Ok(Request::Confine(wanted, plugins)) => {
             let enforced = confine::begin(&wanted, &plugins, parent);
+            is_confined = enforced.seccomp;
             replies.send(Reply::Answer(Ok(Answer::Confined(enforced)))).map_err(text)?;
         }
         Ok(Request::Quit) => {
@@ -97,6 +100,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         audio: None,
         editors: Editors::default(),
         waker: sleeper.waker(),
+        is_confined,
     };
     // Whose each is: a plugin's, or the editors' (they look for themselves).
     let mut watched: Vec<(Watched, Readiness)> = Vec::new();
@@ -308,6 +312,10 @@ impl Worker {
         let bell = DoorbellView::new(Arc::clone(bell)).map_err(confused)?;
         let (audio, prepared) = AudioHandle::start(page, bell, core, priority).map_err(confused)?;
         self.audio = Some(audio);
+        if self.is_confined {
+            // No plugin is loaded yet.
+            confine::keep_realtime().map_err(confused)?;
+        }
         let Prepared { thread, not_realtime, locked } = prepared;
         Ok(Answer::Prepared { thread, not_realtime, locked })
     }

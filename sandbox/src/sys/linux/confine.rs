@@ -6,6 +6,7 @@
 //! | `places` | which files may be reached |
 //! | `filter` | which system calls are refused, and how |
 //! | `limits` | memory, files, processor time; capabilities |
+//! | `realtime` | keeps the realtime class for the audio thread |
 //! | `violations` | records refused system calls |
 //!
 //! All of it is inherited by threads and not by those that run already, so it is done while the
@@ -19,11 +20,14 @@
 mod filter;
 mod limits;
 mod places;
+mod realtime;
 mod violations;
 
+pub use realtime::keep_realtime;
 pub use violations::{Violation, take as take_violations, wake_on as wake_on_violation};
 
 use super::process::end_with_parent;
+use super::usage;
 use crate::confine::{Confinement, Enforced, Level};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathFd, Ruleset, RulesetAttr,
@@ -37,6 +41,9 @@ use std::path::{Path, PathBuf};
 
 /// The newest version of Landlock's interface that the rules here were written for.
 const NEWEST: ABI = ABI::V9;
+
+/// A private folder with more entries is full, whatever they hold.
+const MOST_ENTRIES: usize = 50_000;
 
 /// First of all in a worker: leaves the host's session and closes all descriptors but the three
 /// standard ones, whatever the program that runs the host had open.
@@ -61,7 +68,14 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Enforced {
         Ok(folder) => {
             // SAFETY: there is one thread.
             unsafe { places::point_to(&folder, wanted) };
-            places.write.push(folder);
+            // A full one is not made fuller, nor emptied: it is the user's.
+            let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+            enforced.is_folder_full = usage::folder_size(&folder, MOST_ENTRIES) > limits.disk;
+            match enforced.is_folder_full {
+                true => places.read.push(folder.clone()),
+                false => places.write.push(folder.clone()),
+            }
+            enforced.folder = Some(folder);
         }
         Err(error) => enforced.weaker.push(format!("no private folder: {error}")),
     }

@@ -10,5 +10,6 @@ pub mod memory;
 pub mod poll;
 pub mod process;
 pub mod thread;
+pub mod usage;
 pub mod wake;
 pub mod window;
