@@ -26,7 +26,9 @@ pub(super) fn strike(strike: Strike) {
         Strike::MemoryBomb => memory_bomb(),
         Strike::BigAllocation => touch(&mut Vec::with_capacity(BIG_ALLOCATION)),
         Strike::FillsFolder => {
-            let _ = fill_folder();
+            if let Err(error) = fill_folder() {
+                eprintln!("hostile plugin can't fill its folder any more: {error}");
+            }
         }
         Strike::SpinsEverywhere => spin_everywhere(),
         _ => {}
