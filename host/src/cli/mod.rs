@@ -103,7 +103,7 @@ enum Command {
     /// List scanned plugins: all, or those that match all words
     List(list::Arguments),
     /// Show audio drivers and what they offer
-    Devices,
+    Devices(devices::Arguments),
     /// Measure what waking a process costs here, and where that puts the plugins
     Calibrate(calibrate::Arguments),
 }
@@ -146,7 +146,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),
         Command::List(arguments) => list::run(&arguments),
-        Command::Devices => devices::run(),
+        Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }
 }
