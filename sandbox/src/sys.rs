@@ -14,6 +14,7 @@
 //! | `folders` | where plugins and presets are installed |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
+//! | `traces` | what a host has left behind |
 //! | `usage` | what a process uses, and how the machine is doing |
 //! | `window` | windows that plugins put their editors in |
 //! | `signals` | being told to end |
@@ -29,14 +30,14 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, usage,
-    wake, window,
+    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread,
+    traces, usage, wake, window,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub use windows::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, usage,
-    wake, window,
+    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread,
+    traces, usage, wake, window,
 };

@@ -12,6 +12,7 @@ mod midi_loop;
 mod render;
 mod scan;
 mod signals;
+mod torture;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -106,6 +107,8 @@ enum Command {
     Devices(devices::Arguments),
     /// Measure what waking a process costs here, and where that puts the plugins
     Calibrate(calibrate::Arguments),
+    /// Attack plugins beside healthy ones, thousands of times, and prove that these don't notice
+    Torture(torture::Arguments),
 }
 
 /// Runs the program.
@@ -148,6 +151,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::List(arguments) => list::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
+        Command::Torture(arguments) => torture::run(arguments, options),
     }
 }
 
