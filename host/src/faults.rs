@@ -69,8 +69,10 @@ pub enum FaultKind {
         /// or with this exit code.
         code: Option<i32>,
     },
-    /// Its process was ended, because it did nothing any more.
+    /// Its process was ended, because it did nothing any more, or used more than it may.
     Killed,
+    /// It uses more than is good, and goes on.
+    Excess,
     /// It plays again.
     Restarted {
         /// So long after the fault was seen, ms.

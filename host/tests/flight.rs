@@ -256,7 +256,7 @@ fn a_file_that_is_cut_off_damaged_or_none_says_so() {
     let played = play(&hostile("segfault"), 10.0, 5.0);
     let good = std::fs::read(&played.file).expect("it can be read");
     let bad = played.folder.path().join("bad.sandrack");
-    let mut refused = |bytes: &[u8], part: &str| {
+    let refused = |bytes: &[u8], part: &str| {
         std::fs::write(&bad, bytes).expect("it can be written");
         replay(&bad, &[]).assert_error(&["bad.sandrack", part]);
     };

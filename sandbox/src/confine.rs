@@ -3,6 +3,7 @@
 //! How a level is enforced is the system's affair ([`sys::confine`](crate::sys::confine));
 //! docs/confinement.md says what each allows.
 
+use crate::limits::Limits;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -68,8 +69,8 @@ pub struct Confinement {
     pub files: Vec<(PathBuf, Reach)>,
     /// Whether the network may be used.
     pub network: bool,
-    /// Most memory of a worker, in bytes; `None`: half of the machine's.
-    pub memory: Option<u64>,
+    /// How much a worker may use.
+    pub limits: Limits,
     /// Whether a plugin is refused where the level can't be enforced.
     pub require: bool,
 }
@@ -99,7 +100,13 @@ impl Grants {
 
 impl Default for Confinement {
     fn default() -> Self {
-        Self { level: Level::default(), files: vec![], network: false, memory: None, require: true }
+        Self {
+            level: Level::default(),
+            files: vec![],
+            network: false,
+            limits: Limits::default(),
+            require: true,
+        }
     }
 }
 
@@ -171,6 +178,10 @@ pub struct Enforced {
     pub seccomp: bool,
     /// Memory, files and processor time are limited.
     pub limits: bool,
+    /// Its private data folder, if it has one.
+    pub folder: Option<PathBuf>,
+    /// That folder is full: it may be read only.
+    pub is_folder_full: bool,
     /// It has a network of its own, with nothing in it.
     pub network_namespace: bool,
     /// Parts without which the level is not in force, and why.

@@ -2,15 +2,16 @@
 //!
 //! # Threads
 //! [`Supervisor`], [`Worker`] and [`Node`] may be used from any thread but the realtime one; a
-//! request blocks until it is answered or its time is up. Two threads of its own: one starts all
+//! request blocks until it is answered or its time is up. Three threads of its own: one starts all
 //! processes (the kernel ends a worker when the *thread* that started it ends), one waits for any
-//! of them to end.
+//! of them to end, one looks at what they use.
 //!
 //! # Lifecycle
 //! [`Supervisor::start_worker`] → ([`Worker::begin`]) → [`Worker::load`] → [`Node::activate`] →
 //! [`RemoteSet::connect`](crate::remote::RemoteSet::connect) → blocks → [`Node::deactivate`] →
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
+mod limiter;
 mod node;
 mod recording;
 mod worker;
@@ -31,6 +32,7 @@ use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Process, Waker, Watch, wait_any};
 use crate::sys::thread;
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
+use limiter::Limiter;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -91,6 +93,7 @@ struct Inner {
     bell: DoorbellView,
     starter: Mutex<mpsc::Sender<StartJob>>,
     watched: Arc<Watched>,
+    limiter: Limiter,
     restrictions: Mutex<Restrictions>,
     refused: Arc<Mutex<Vec<Refusal>>>,
     generation: AtomicU32,
@@ -158,6 +161,7 @@ impl Supervisor {
             bell,
             starter: Mutex::new(starter),
             watched,
+            limiter: Limiter::default(),
             restrictions: Mutex::new(Restrictions::default()),
             refused: Arc::default(),
             generation: AtomicU32::new(0),
@@ -241,8 +245,9 @@ impl Supervisor {
             name: name.into(),
             supervisor: self.clone(),
             id,
-            killer,
+            killer: Arc::new(killer),
             gone,
+            excess: Arc::default(),
             demoted: Arc::new(AtomicBool::new(false)),
             bell_memory,
             bell,

@@ -1,11 +1,13 @@
 //! A worker process, seen from the host: requests and their answers.
 
+use super::limiter::{Excess, Subject};
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
-use crate::confine::{Enforced, Grants, Level, Reached, Refusal};
+use crate::confine::{Confinement, Enforced, Grants, Level, Reached, Refusal};
 use crate::crash::Doing;
 use crate::error::{Error, PluginError};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
+use crate::limits::bytes;
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::shm::crash_page::CrashView;
@@ -15,6 +17,7 @@ use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
 use crate::sys::thread::{self, ThreadId, priority};
+use crate::sys::usage;
 use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use std::path::Path;
@@ -27,8 +30,9 @@ pub struct Worker {
     pub(super) name: String,
     pub(super) supervisor: Supervisor,
     pub(super) id: u32,
-    pub(super) killer: Killer,
+    pub(super) killer: Arc<Killer>,
     pub(super) gone: Arc<AtomicBool>,
+    pub(super) excess: Arc<Excess>,
     pub(super) demoted: Arc<AtomicBool>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
@@ -115,6 +119,7 @@ impl Worker {
             let missing = enforced.missing.join("; ");
             tracing::warn!("{}: runs all the same, though not confined: {missing}", self.name);
         }
+        self.limit(&wanted, &enforced)?;
         self.prepare(self.core)?;
         Ok(begun.insert(enforced).clone())
     }
@@ -154,6 +159,42 @@ impl Worker {
     /// Whether its plugins may read what lies there.
     pub(super) fn reaches(&self, path: &Path) -> bool {
         self.listener.get().is_none_or(|listener| listener.reaches(path))
+    }
+
+    /// Has what it uses looked at.
+    fn limit(&self, wanted: &Confinement, enforced: &Enforced) -> Result<(), Error> {
+        let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+        if let Some(folder) = enforced.folder.as_ref().filter(|_| enforced.is_folder_full) {
+            tracing::warn!(
+                "{}: its folder {} holds more than the {} it may: it can write nothing until you \
+                 remove files there, or raise --limit-disk",
+                self.name,
+                folder.display(),
+                bytes(limits.disk)
+            );
+        }
+        self.supervisor
+            .0
+            .limiter
+            .add(Subject {
+                process: self.id,
+                killer: Arc::clone(&self.killer),
+                gone: Arc::clone(&self.gone),
+                limits,
+                folder: enforced.folder.clone().filter(|_| !enforced.is_folder_full),
+                excess: Arc::clone(&self.excess),
+            })
+            .map_err(Error::system(format!("{}: starting a thread", self.name)))
+    }
+
+    /// Why it was ended, if that is because it used more than it may: "used 3 GB of memory, …".
+    pub fn excess(&self) -> Option<&str> {
+        self.excess.ended()
+    }
+
+    /// What it used more of than is good, though it was not ended for it; each is told once.
+    pub fn take_remarks(&self) -> Vec<String> {
+        self.excess.take_remarks()
     }
 
     /// What confines it; `None`: it has not [begun](Self::begin).
@@ -344,12 +385,24 @@ impl Worker {
     }
 
     pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
-        lock(&self.control).request(&self.name, request, handles, Late::Killed)
+        let answer = lock(&self.control).request(&self.name, request, handles, Late::Killed);
+        answer.map_err(|error| self.explain(error))
+    }
+
+    /// How it died may not be why.
+    fn explain(&self, error: Error) -> Error {
+        match (error, self.excess()) {
+            (Error::Died { name, during, .. }, Some(what)) => {
+                Error::Excess { name, what: what.into(), during }
+            }
+            (error, _) => error,
+        }
     }
 
     /// The same, but a worker that takes too long is not killed.
     pub(super) fn request_sparing(&self, request: Request) -> Result<Answer, Error> {
-        lock(&self.control).request(&self.name, request, &[], Late::Spared)
+        let answer = lock(&self.control).request(&self.name, request, &[], Late::Spared);
+        answer.map_err(|error| self.explain(error))
     }
 
     pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
@@ -358,7 +411,12 @@ impl Worker {
         control.timeout = usual.min(self.supervisor.connect_limit());
         let answer = control.request(&self.name, Request::Connect(to), handles, Late::Killed);
         control.timeout = usual;
-        answer.map(|_| ())
+        drop(control);
+        // One that can't take its part (it may have no descriptor left) must not hold up the others.
+        answer.map(|_| ()).map_err(|error| {
+            self.kill();
+            self.explain(error)
+        })
     }
 
     pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {

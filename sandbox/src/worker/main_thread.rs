@@ -49,6 +49,7 @@ struct Worker {
     waker: Waker,
     /// Where this thread writes down which entry point of a plugin it is in; from `Prepare` on.
     doing: Option<CrashView>,
+    is_confined: bool,
 }
 
 /// Serves until told to quit.
@@ -75,10 +76,12 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         .map_err(text)?;
 
     // Before there is another thread: none that runs already would be confined.
+    let is_confined;
     match requests.recv() {
         Ok(Request::Confine(wanted, plugins)) => {
             let confine::Begun { enforced, reached, listener } =
                 confine::begin(&wanted, &plugins, parent);
+            is_confined = enforced.seccomp;
             let listens = listener.is_some();
             if let Some(listener) = listener {
                 handles.send(&[&listener]).map_err(|e| e.to_string())?;
@@ -110,6 +113,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         editors: Editors::default(),
         waker: sleeper.waker(),
         doing: None,
+        is_confined,
     };
     // Whose each is: a plugin's, or the editors' (they look for themselves).
     let mut watched: Vec<(Watched, Readiness)> = Vec::new();
@@ -351,6 +355,10 @@ impl Worker {
         let (audio, prepared) =
             AudioHandle::start(page, bell, doing, core, priority).map_err(confused)?;
         self.audio = Some(audio);
+        if self.is_confined {
+            // No plugin is loaded yet.
+            confine::keep_realtime().map_err(confused)?;
+        }
         let Prepared { thread, not_realtime, locked } = prepared;
         Ok(Answer::Prepared { thread, not_realtime, locked })
     }

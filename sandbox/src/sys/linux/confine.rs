@@ -9,6 +9,7 @@
 //! | `listener` | in the host: answers and tells what a worker is refused |
 //! | `files` | what a system call does to which file |
 //! | `shared` | memory by name, a plugin's own |
+//! | `realtime` | keeps the realtime class for the audio thread |
 //!
 //! All of it is inherited by threads and not by those that run already, so it is done while the
 //! worker has one thread only.
@@ -23,12 +24,15 @@ mod filter;
 mod limits;
 mod listener;
 mod places;
+mod realtime;
 mod shared;
 
 pub use listener::Listener;
+pub use realtime::keep_realtime;
 
 use super::handles::Handle;
 use super::process::end_with_parent;
+use super::usage;
 use crate::confine::{Confinement, Enforced, Level, Reached};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathFd, Ruleset, RulesetAttr,
@@ -44,6 +48,8 @@ const NEWEST: ABI = ABI::V9;
 
 /// The level where none is asked for.
 pub const USUAL: Level = Level::Standard;
+/// A private folder with more entries is full, whatever they hold.
+const MOST_ENTRIES: usize = 50_000;
 
 /// First of all in a worker: leaves the host's session and closes all descriptors but the three
 /// standard ones, whatever the program that runs the host had open.
@@ -80,7 +86,14 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
         Ok(folder) => {
             // SAFETY: there is one thread.
             unsafe { places::point_to(&folder, wanted) };
-            places.write.push(folder);
+            // A full one is not made fuller, nor emptied: it is the user's.
+            let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+            enforced.is_folder_full = usage::folder_size(&folder, MOST_ENTRIES) > limits.disk;
+            match enforced.is_folder_full {
+                true => places.read.push(folder.clone()),
+                false => places.write.push(folder.clone()),
+            }
+            enforced.folder = Some(folder);
         }
         Err(error) => enforced.weaker.push(format!("no private folder: {error}")),
     }

@@ -62,6 +62,12 @@ pub struct Begun {
     pub listener: Option<Handle>,
 }
 
+/// From now on no thread gets more urgent by itself. (Who may use the realtime class of MMCSS is the
+/// system's affair.)
+pub fn keep_realtime() -> std::io::Result<()> {
+    Ok(())
+}
+
 /// First of all in a worker: it inherits nothing but what the host listed, so nothing is to do.
 pub fn leave_host() {}
 
