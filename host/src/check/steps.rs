@@ -354,7 +354,8 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
         player.connect(RATE, FRAMES).map_err(|e| e.to_string())?;
         let title = player.info().descriptor.name.clone();
         let mut sizes = Vec::new();
-        for _ in 0..2 {
+        // First until it has settled, then closed while it still sets itself up.
+        for moments in [24, 2] {
             let node = player.node().ok_or("not in a worker")?;
             let options = EditorOptions { scale: None, title: title.clone() };
             match node.open_editor(options) {
@@ -369,9 +370,7 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
                 }
                 Err(error) => return Err(error.to_string()),
             }
-            // Longer than editors need to settle: one that is closed while it still moves is another
-            // matter (those of the VST3 SDK's examples were seen to abort then).
-            for _ in 0..40 {
+            for _ in 0..moments {
                 player.play(&[FRAMES; 4], true)?;
                 std::thread::sleep(Duration::from_millis(50));
             }

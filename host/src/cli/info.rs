@@ -316,6 +316,9 @@ fn note_ports(ports: &[NotePort]) -> String {
         if port.midi {
             kinds.push("MIDI");
         }
+        if port.expressions {
+            kinds.push("expressions");
+        }
         format!("{} ({})", port.name, kinds.join(", "))
     };
     ports.iter().map(one).collect::<Vec<_>>().join("; ")

@@ -163,6 +163,9 @@ impl Worker {
             }
         }
         if !self.editors.is_empty() {
+            if let Some(due) = self.editors.take_apart_settled(&mut self.plugins) {
+                next = Some(next.map_or(due, |n| n.min(due)));
+            }
             for number in self.editors.idle(&mut self.plugins) {
                 if let Some(plugin) = self.plugins.get_mut(&number) {
                     self.editors.close(number, &mut *plugin.instance);
@@ -407,7 +410,9 @@ impl Worker {
     fn quit(&mut self) {
         let numbers: Vec<_> = self.plugins.keys().copied().collect();
         for number in numbers {
-            self.close_editor(number);
+            if let Some(plugin) = self.plugins.get_mut(&number) {
+                self.editors.take_apart(number, &mut *plugin.instance);
+            }
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }
