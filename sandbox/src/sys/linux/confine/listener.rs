@@ -273,7 +273,7 @@ impl Shared {
 
     fn look(&self, call: &libc::seccomp_notif, paths: &[PathCall]) -> Outcome {
         let number = i64::from(call.data.nr);
-        let mut describes = false;
+        let (mut describes, mut is_told) = (false, false);
         for part in paths {
             describes |= part.does == Does::Describe;
             let Some((path, flags)) = self.path_of(call, part) else { continue };
@@ -300,11 +300,15 @@ impl Shared {
             };
             let what = format!("{name} {}{how}", shown(&wish.path));
             self.tell(what, grant_for(&wish.path, act));
+            is_told = true;
         }
-        match describes {
-            true => Outcome::Fails(libc::EPERM),
-            false => Outcome::GoOn,
+        if !describes {
+            return Outcome::GoOn;
         }
+        if !is_told {
+            self.tell(filter::name(number), filter::grant(number, &call.data.args).into());
+        }
+        Outcome::Fails(libc::EPERM)
     }
 
     /// Sees to memory by name; `None`: it is not about that, or the user allows more.
