@@ -36,6 +36,8 @@ pub struct Node {
     pub(super) info: PluginInfo,
     pub(super) active: Option<Active>,
     pub(super) recorder: Mutex<Recorder>,
+    /// The state that it was given last.
+    pub(super) given: Mutex<Option<Arc<Vec<u8>>>>,
 }
 
 pub(super) struct Active {
@@ -158,9 +160,13 @@ impl Node {
         };
         let on_audio = || here(doing.audio).or_else(is_in_block);
         let on_main = || here(doing.main);
-        let call = match doing.caught.as_ref().map(|caught| caught.thread) {
-            Some(ThreadKind::Main) => on_main().or_else(on_audio),
-            _ => on_audio().or_else(on_main),
+        // A signal that was sent hits any thread.
+        let by_itself = doing.caught.as_ref().filter(|caught| !caught.was_sent);
+        let call = match by_itself.map(|caught| caught.thread) {
+            Some(ThreadKind::Main) => on_main(),
+            Some(ThreadKind::Audio) => on_audio(),
+            Some(ThreadKind::Other) => None,
+            None => on_audio().or_else(on_main),
         };
         call.unwrap_or_default()
     }
@@ -199,7 +205,13 @@ impl Node {
 
     /// Gives the plugin a state.
     pub fn load_state(&self, state: Vec<u8>, context: StateContext) -> Result<(), Error> {
+        *lock(&self.given) = Some(Arc::new(state.clone()));
         self.worker.request(Request::LoadState(self.number, state, context), &[]).map(|_| ())
+    }
+
+    /// The state that it was given last, if any: it may not have survived that.
+    pub fn given_state(&self) -> Option<Arc<Vec<u8>>> {
+        lock(&self.given).clone()
     }
 
     /// Gives the plugin a preset. It may read the preset's file from then on.

@@ -269,6 +269,7 @@ impl Worker {
                     info: *info,
                     active: None,
                     recorder: Mutex::default(),
+                    given: Mutex::default(),
                 })
             }
             _ => Err(self.confused("answered something else")),
