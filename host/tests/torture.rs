@@ -51,7 +51,9 @@ fn kinds_are_chosen_by_name() {
     finished.assert_success();
     let report = report(&finished);
     let kinds = report["by_kind"].as_array().unwrap().iter();
-    assert!(kinds.map(|kind| kind["kind"].as_str().unwrap()).all(|k| k == "segfault" || k == "nan"));
+    assert!(
+        kinds.map(|kind| kind["kind"].as_str().unwrap()).all(|k| k == "segfault" || k == "nan")
+    );
     torture(&["--kinds", "sneeze"]).assert_error(&["--kinds sneeze", "segfault"]);
     torture(&["--kinds", "kills-parent", "--confinement", "off"])
         .assert_error(&["kills-parent", "--confinement off"]);
