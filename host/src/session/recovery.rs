@@ -70,6 +70,15 @@ impl Default for RecoveryOptions {
     }
 }
 
+/// What is remembered of a plugin: its last state, and parameters that are newer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Its state, if it has one.
+    pub state: Option<Arc<Vec<u8>>>,
+    /// By parameter.
+    pub params: Vec<(u32, f64)>,
+}
+
 /// What is needed to bring plugins back; part of [`Live`].
 pub(super) struct Recovery {
     options: RecoveryOptions,
@@ -163,6 +172,56 @@ impl Recovery {
             UnitPhase::Well => false,
         };
         self.units.iter().any(busy)
+    }
+
+    /// A plugin has come. `kept`: what it was given.
+    fn add(&mut self, session: &Session, at: PluginAt, kept: Kept, now: Instant) {
+        let Some(worker) = session.node(at.track, at.plugin).map(Node::worker) else { return };
+        let mut memory = Memory::with(kept.state, kept.params, now);
+        memory.touch(now.checked_sub(self.options.save_at_latest).unwrap_or(now));
+        self.memories.insert(at, memory);
+        let shares = |unit: &Unit| {
+            let nodes = unit.plugins.iter().filter_map(|at| session.node(at.track, at.plugin));
+            nodes.into_iter().any(|node| node.worker().id() == worker.id())
+        };
+        match self.units.iter_mut().find(|unit| shares(unit)) {
+            Some(unit) => unit.plugins.push(at),
+            None => {
+                let (plugins, faults) = (vec![at], VecDeque::new());
+                let (phase, killed) = (UnitPhase::Well, None);
+                self.units.push(Unit { plugins, core: None, faults, phase, killed });
+            }
+        }
+    }
+
+    /// A plugin leaves: it is not brought back any more.
+    pub(super) fn forget(&mut self, at: PluginAt, session: &Session) {
+        self.memories.remove(&at);
+        let Some(index) = self.unit_of(at) else { return };
+        self.units[index].plugins.retain(|known| *known != at);
+        if self.units[index].plugins.is_empty() {
+            self.units.remove(index);
+        } else if let UnitPhase::Loading { since, .. } = self.units[index].phase {
+            self.load_again(index, since, session);
+        }
+    }
+
+    /// The plugins are to be active in another way: what is on its way begins anew.
+    pub(super) fn begin_again(&mut self, session: &Session) {
+        for index in 0..self.units.len() {
+            if let UnitPhase::Loading { since, .. } = self.units[index].phase {
+                self.load_again(index, since, session);
+            }
+        }
+    }
+
+    fn load_again(&mut self, index: usize, since: Instant, session: &Session) {
+        // In this order: what was begun ends first.
+        self.units[index].phase = UnitPhase::Well;
+        self.units[index].phase = match self.reload(index, true, true, Duration::ZERO, session) {
+            Ok((reload, numbers)) => UnitPhase::Loading { reload, since, numbers },
+            Err(_) => UnitPhase::Well,
+        };
     }
 
     /// A parameter was set by the host.
@@ -311,7 +370,7 @@ impl Recovery {
         let unit = &self.units[index];
         let (mut old, mut orders, mut numbers) = (Vec::<Arc<Worker>>::new(), Vec::new(), vec![]);
         for at in &unit.plugins {
-            let plugin = &session.tracks[at.track][at.plugin];
+            let Some(plugin) = session.plugins.get(at) else { continue };
             let (Place::Worker(node), Some(activation)) = (&plugin.place, plugin.activation) else {
                 continue;
             };
@@ -321,7 +380,7 @@ impl Recovery {
             let remembered = self.memories[at].remembered();
             numbers.push(remembered.number);
             if again {
-                let (plugin, grants) = (node.plugin().clone(), session.config.grants_of(*at));
+                let (plugin, grants) = (node.plugin().clone(), plugin.grants.clone());
                 orders.push(Order { plugin, grants, activation, remembered });
             }
         }
@@ -526,6 +585,39 @@ impl Live {
         match &mut self.recovery {
             Some(recovery) => recovery.retry(session, at),
             None => Err(Error::Usage("plugins are not brought back: it is not enabled".into())),
+        }
+    }
+
+    /// Brings this plugin back from now on, too, which has come since; `kept`: what it was given.
+    pub fn remember(&mut self, session: &Session, at: PluginAt, kept: Kept) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.add(session, at, kept, Instant::now());
+        }
+    }
+
+    /// What is remembered of a plugin; `None`: nothing yet.
+    pub fn kept(&self, at: PluginAt) -> Option<Kept> {
+        let memory = self.recovery.as_ref()?.memories.get(&at)?;
+        let remembered = memory.remembered();
+        let (state, params) = (remembered.state, remembered.params);
+        (state.is_some() || !params.is_empty()).then_some(Kept { state, params })
+    }
+
+    /// Whether everything of all plugins that answer is remembered.
+    pub fn has_remembered_all(&self) -> bool {
+        let recovery = self.recovery.as_ref();
+        recovery.is_none_or(|recovery| {
+            let well = recovery.units.iter().filter(|u| matches!(u.phase, UnitPhase::Well));
+            well.flat_map(|unit| &unit.plugins)
+                .all(|at| recovery.memories.get(at).is_none_or(Memory::is_saved))
+        })
+    }
+
+    /// Remembers everything as soon as may be: the session is about to end.
+    pub fn hurry(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            (recovery.options.save_after, recovery.options.save_at_latest) =
+                (Duration::ZERO, Duration::ZERO);
         }
     }
 

@@ -50,6 +50,17 @@ pub(super) struct Remembered {
 }
 
 impl Memory {
+    /// Of an instance that was given this.
+    pub(super) fn with(state: Option<Arc<Vec<u8>>>, params: Vec<(u32, f64)>, now: Instant) -> Self {
+        let params = params.into_iter().map(|(param, value)| (param, (value, now, 0))).collect();
+        Self { state, params, ..Self::default() }
+    }
+
+    /// Whether nothing has changed since it was saved.
+    pub(super) fn is_saved(&self) -> bool {
+        (self.changed.is_none() && self.saving.is_none()) || self.not_before.is_some()
+    }
+
     /// A parameter was moved, by host or plugin.
     pub(super) fn set(&mut self, param: u32, value: f64, now: Instant) {
         self.number += 1;
