@@ -303,7 +303,7 @@ impl Session {
             }
         }
         let live = Live::new(config, channels, nodes, built.delays, latency);
-        let callback = EngineCallback { engine };
+        let callback = EngineCallback { engine, midi: None };
         Ok(Running { callback, controller, nodes: named, latency, live })
     }
 
