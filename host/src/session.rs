@@ -30,7 +30,7 @@ pub use event::{PluginAt, SessionEvent};
 pub use live::Live;
 pub use loader::{LoadOrder, Loaded, Loading};
 pub use mixer::{Channels, Mixer, Route, RouteFrom, RouteTo, Strip, StripKey};
-pub use recovery::{Kept, RecoveryOptions};
+pub use recovery::{Health, Kept, RecoveryOptions};
 
 use crate::error::Error;
 use crate::report::Isolation;

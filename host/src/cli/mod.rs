@@ -8,6 +8,7 @@ mod edit;
 mod info;
 mod list;
 mod midi_loop;
+mod play;
 mod render;
 mod scan;
 mod signals;
@@ -92,6 +93,8 @@ enum Command {
     Render(render::Arguments),
     /// Put plugins through their paces: audio, parameters, state, …
     Check(check::Arguments),
+    /// Play a rig
+    Play(play::Arguments),
     /// Play a plugin with its editor open
     Edit(edit::Arguments),
     /// Find the plugins of this machine and what is in them
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Info(arguments) => info::run(&arguments, options),
         Command::Render(arguments) => render::run(&arguments, options),
         Command::Check(arguments) => check::run(&arguments, options),
+        Command::Play(arguments) => play::run(&arguments, options),
         Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),
         Command::List(arguments) => list::run(&arguments),

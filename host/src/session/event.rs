@@ -60,6 +60,8 @@ pub enum SessionEvent {
     ProcessRequested(PluginAt),
     /// A plugin's editor was closed by its user.
     EditorClosed(PluginAt),
+    /// Its confinement refused it something: what, and the option that would allow it.
+    Refused(PluginAt, String, String),
     /// A line for the log; how grave, as in
     /// [`Notice::Log`](sandrack_sandbox::format::Notice::Log).
     Logged(PluginAt, i32, String),

@@ -157,7 +157,8 @@ impl Live {
         for (at, state) in &mut self.states {
             if state.phase == Phase::Wanted
                 && state.pace.allows(now)
-                && controller.take_out(self.nodes[at]).is_ok()
+                && let Some(&node) = self.nodes.get(at)
+                && controller.take_out(node).is_ok()
             {
                 state.phase = Phase::Leaving;
             }
@@ -304,8 +305,9 @@ impl Live {
                     Notice::Log(level, line) => {
                         events.push(SessionEvent::Logged(at, level, line));
                     }
-                    // It is in the log.
-                    Notice::Refused { .. } => {}
+                    Notice::Refused { what, grant } => {
+                        events.push(SessionEvent::Refused(at, what, grant));
+                    }
                 }
             }
         }
@@ -483,10 +485,12 @@ impl Live {
         if let Some(recovery) = &mut self.recovery {
             recovery.set_param(at, param, value);
         }
-        let Some(&node) = self.nodes.get(&at) else { return Ok(()) };
+        let node = self.nodes.get(&at).copied();
         let state = self.state(at);
-        match state.phase {
-            Phase::Running | Phase::Wanted if !state.is_gone && state.replacement.is_none() => {
+        match (state.phase, node) {
+            (Phase::Running | Phase::Wanted, Some(node))
+                if !state.is_gone && state.replacement.is_none() =>
+            {
                 controller.set_param(node, param, value).map_err(full)
             }
             // The engine has nobody to give it to.

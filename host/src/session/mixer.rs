@@ -290,7 +290,7 @@ impl Session {
     }
 
     /// How a plugin is activated in a mixer.
-    pub(super) fn activation_of(&self, info: &PluginInfo, rate: u32, frames: u32) -> Activation {
+    pub fn activation_of(&self, info: &PluginInfo, rate: u32, frames: u32) -> Activation {
         let (connected_inputs, connected_outputs) = main_buses(info);
         Activation { connected_inputs, connected_outputs, ..self.activation(rate, frames) }
     }

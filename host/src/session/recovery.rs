@@ -70,6 +70,21 @@ impl Default for RecoveryOptions {
     }
 }
 
+/// How a plugin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is in no plan yet.
+    Loading,
+    /// It takes part in every block.
+    Running,
+    /// It is being brought back, or activated anew.
+    Restarting,
+    /// It failed too often, and is left alone.
+    Quarantined,
+    /// It can't be activated.
+    Lost,
+}
+
 /// What is remembered of a plugin: its last state, and parameters that are newer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kept {
@@ -180,6 +195,9 @@ impl Recovery {
         let mut memory = Memory::with(kept.state, kept.params, now);
         memory.touch(now.checked_sub(self.options.save_at_latest).unwrap_or(now));
         self.memories.insert(at, memory);
+        if self.unit_of(at).is_some() {
+            return;
+        }
         let shares = |unit: &Unit| {
             let nodes = unit.plugins.iter().filter_map(|at| session.node(at.track, at.plugin));
             nodes.into_iter().any(|node| node.worker().id() == worker.id())
@@ -595,6 +613,13 @@ impl Live {
         }
     }
 
+    /// Says that a parameter was set by an event past [`Live`], as by a MIDI controller.
+    pub fn param_was_set(&mut self, at: PluginAt, param: u32, value: f64) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.set_param(at, param, value);
+        }
+    }
+
     /// What is remembered of a plugin; `None`: nothing yet.
     pub fn kept(&self, at: PluginAt) -> Option<Kept> {
         let memory = self.recovery.as_ref()?.memories.get(&at)?;
@@ -633,5 +658,32 @@ impl Live {
     /// What went wrong with plugins so far, and what was done about it.
     pub fn faults(&self) -> &FaultLog {
         &self.faults
+    }
+}
+
+impl Live {
+    /// How a plugin's worker is, and why, where that needs saying.
+    pub fn health(&self, session: &Session, at: PluginAt) -> (Health, String) {
+        let unit = self
+            .recovery
+            .as_ref()
+            .and_then(|recovery| Some(&recovery.units[recovery.unit_of(at)?]));
+        match unit.map(|unit| &unit.phase) {
+            Some(UnitPhase::Quarantined { .. }) => {
+                return (Health::Quarantined, "it failed too often".into());
+            }
+            Some(UnitPhase::Loading { .. } | UnitPhase::Placing { .. }) => {
+                return (Health::Restarting, String::new());
+            }
+            Some(UnitPhase::Well) | None => {}
+        }
+        let is_gone = session.node(at.track, at.plugin).is_some_and(|n| n.worker().is_gone());
+        match (self.phase(at), self.nodes.contains_key(&at)) {
+            (_, false) => (Health::Loading, String::new()),
+            _ if is_gone => (Health::Restarting, "its process has ended".into()),
+            (Phase::Running, _) => (Health::Running, String::new()),
+            (Phase::Wanted | Phase::Leaving | Phase::Out, _) => (Health::Restarting, String::new()),
+            (Phase::Lost, _) => (Health::Lost, "it can't be activated".into()),
+        }
     }
 }
