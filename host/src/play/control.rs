@@ -75,6 +75,8 @@ pub(super) struct Control {
     pub(super) began: Option<u64>,
     /// The mixer, or what else the rig says, is not yet what the engine was told.
     pub(super) is_stale: bool,
+    /// The plan whose nodes MIDI was told of.
+    routed: u64,
     pub(super) transport: Transport,
     pub(super) learning: Option<(Id, u32, Learn)>,
     pub(super) current: Option<Id>,
@@ -147,6 +149,7 @@ impl Control {
             held: BTreeMap::new(),
             began: None,
             is_stale: true,
+            routed: u64::MAX,
             transport,
             learning: None,
             current: None,
@@ -231,6 +234,7 @@ impl Control {
             self.tell_engine();
         }
         self.serve();
+        self.route_midi();
         self.hear_texts();
         if let Some(engine) = &mut self.engine {
             self.statistics.collect(&mut engine.controller, now);
@@ -259,6 +263,20 @@ impl Control {
                 let text = format!("the rig can't be played so: {error}; undo the last change");
                 self.tell(MessageKind::Error, None, text);
             }
+        }
+    }
+
+    /// Tells the callback where MIDI goes, whenever that may have changed.
+    fn route_midi(&mut self) {
+        let plans = self.engine.as_ref().map_or(0, |engine| engine.live.plans());
+        if plans == self.routed {
+            return;
+        }
+        let setup = self.midi_setup();
+        if let Some(engine) = &mut self.engine
+            && engine.midi.set(setup).is_ok()
+        {
+            self.routed = plans;
         }
     }
 
@@ -471,7 +489,7 @@ impl Control {
     /// Tells the engine what the rig says.
     fn tell_engine(&mut self) {
         let mixer = self.mixer();
-        let setup = self.midi_setup();
+        self.routed = u64::MAX;
         let bypasses: Vec<(Id, PluginAt, bool)> = self
             .slots
             .iter()
@@ -482,9 +500,6 @@ impl Control {
             .collect();
         let Some(engine) = &mut self.engine else { return };
         engine.live.rewire(mixer);
-        if engine.midi.set(setup).is_err() {
-            self.is_stale = true;
-        }
         for (id, at, on) in bypasses {
             let Some(engine) = &mut self.engine else { return };
             let (live, controller) = (&mut engine.live, &mut engine.controller);

@@ -42,6 +42,8 @@ pub struct Live {
     latency: u32,
     states: BTreeMap<PluginAt, State>,
     pub(super) rewiring: Rewiring,
+    /// Plans that were sent after the first.
+    plans: u64,
     /// A plan has to be built.
     pub(super) is_stale: bool,
     pub(super) faults: FaultLog,
@@ -97,6 +99,7 @@ impl Live {
             latency,
             states,
             rewiring,
+            plans: 0,
             is_stale,
             faults,
             watch,
@@ -553,6 +556,12 @@ impl Live {
             self.states.entry(*at).or_default();
         }
         self.nodes = nodes;
+        self.plans += 1;
+    }
+
+    /// Counts plans: who has which [node](Self::node) may have changed with each.
+    pub fn plans(&self) -> u64 {
+        self.plans
     }
 
     /// A plugin's node; `None`: it is in no plan yet, or no more.
@@ -585,6 +594,8 @@ impl Live {
         max_frames: u32,
         channels: (u32, u32),
     ) -> Result<Running, Error> {
+        // What was being moved is where it is to be, or will be moved again.
+        session.plugins.values_mut().for_each(|plugin| plugin.is_wire = false);
         // What was on its way is there now.
         for (at, state) in &mut self.states {
             if let (Some(node), Some(plugin)) =

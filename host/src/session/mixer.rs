@@ -354,6 +354,15 @@ impl Session {
         }
     }
 
+    /// Lets all plugins go that the mixer has not.
+    pub(super) fn retire_unused(&mut self) {
+        let Some(mixer) = &self.mixer else { return };
+        let used: BTreeSet<PluginAt> = mixer.plugins().collect();
+        let unused: Vec<PluginAt> =
+            self.plugins.keys().filter(|at| !used.contains(at)).copied().collect();
+        unused.into_iter().for_each(|at| self.retire(at));
+    }
+
     /// Lets a plugin go that no plan has any more, and its process, if it is alone there. Waits for
     /// neither.
     pub(super) fn retire(&mut self, at: PluginAt) {

@@ -101,6 +101,7 @@ impl Live {
                     if same {
                         if have_moved {
                             self.rewiring.wanted = None;
+                            session.retire_unused();
                         }
                         return;
                     }
