@@ -5,11 +5,13 @@ mod calibrate;
 mod check;
 mod devices;
 mod edit;
+mod fault_options;
 mod info;
 mod list;
 mod midi_loop;
 mod play;
 mod render;
+mod replay;
 mod scan;
 mod signals;
 
@@ -97,6 +99,8 @@ enum Command {
     Play(play::Arguments),
     /// Play a plugin with its editor open
     Edit(edit::Arguments),
+    /// Run a recording of a plugin that crashed, hung or put out NaN again
+    Replay(replay::Arguments),
     /// Find the plugins of this machine and what is in them
     Scan(scan::Arguments),
     /// List scanned plugins: all, or those that match all words
@@ -114,7 +118,7 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Plugins' texts may hold anything; an error stays on its line.
             let text = one_line(error.to_string().chars());
@@ -124,7 +128,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
+fn run(cli: Cli) -> Result<ExitCode, Error> {
     let timeout = cli.timeout.unwrap_or(match cli.command {
         Command::Scan(_) => 15.0,
         _ => 10.0,
@@ -144,11 +148,13 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Check(arguments) => check::run(&arguments, options),
         Command::Play(arguments) => play::run(&arguments, options),
         Command::Edit(arguments) => edit::run(&arguments, options),
+        Command::Replay(arguments) => return replay::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),
         Command::List(arguments) => list::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// Says, once, what the system does not permit and what to do about it.

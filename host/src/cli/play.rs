@@ -3,6 +3,7 @@
 mod lines;
 mod screen;
 
+use super::fault_options::FaultOptions;
 use super::signals;
 use crate::error::Error;
 use crate::play::{PlayOptions, Player, Source, View};
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     seconds: Option<f64>,
     /// WAV file to record the outputs to (driver 'virtual' only)
     #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
+    output: Option<PathBuf>,
     /// Don't save changes to the rig file
     #[arg(long)]
     no_save: bool,
@@ -44,6 +45,8 @@ pub(super) struct Arguments {
     /// Let idle cores sleep: spares electricity, makes waking them slower
     #[arg(long)]
     let_cores_sleep: bool,
+    #[command(flatten)]
+    faults: FaultOptions,
 }
 
 /// How often is looked at what has happened.
@@ -62,7 +65,9 @@ pub(super) fn run(arguments: &Arguments, supervisor: SupervisorOptions) -> Resul
         driver: arguments.driver.clone(),
         frames: arguments.frames,
         rate: arguments.rate,
-        record: arguments.record.clone(),
+        record: arguments.output.clone(),
+        recovery: arguments.faults.recovery()?,
+        fault_log: arguments.faults.fault_log(),
         autosave: !arguments.no_save,
         supervisor,
         ..PlayOptions::new()?

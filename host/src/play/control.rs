@@ -11,6 +11,7 @@ use super::sound::Sound;
 use super::statistics::Statistics;
 use super::view::{Message, MessageKind, View};
 use crate::error::Error;
+use crate::faults::FaultWriter;
 use crate::midi::{Learn, MidiControl, MidiSender};
 use crate::rig::{DriverSettings, Id, Rig, States};
 use crate::session::{
@@ -84,6 +85,7 @@ pub(super) struct Control {
     pub(super) history: History,
     pub(super) saver: Saver,
     pub(super) statistics: Statistics,
+    fault_log: Option<FaultWriter>,
     pub(super) texts: super::texts::Texts,
     pub(super) messages: VecDeque<Message>,
     pub(super) told: u64,
@@ -113,6 +115,7 @@ impl Control {
     ) -> Result<Self, Error> {
         let supervisor = Supervisor::new(options.supervisor.clone())?;
         let session = Session::mixer(&supervisor);
+        let fault_log = options.fault_log.as_deref().map(FaultWriter::open).transpose()?;
         let mut settings = rig.driver.clone();
         settings.name = options.driver.clone().unwrap_or(settings.name);
         settings.frames = options.frames.unwrap_or(settings.frames);
@@ -157,6 +160,7 @@ impl Control {
             history: History::default(),
             saver,
             statistics: Statistics::default(),
+            fault_log,
             messages: VecDeque::new(),
             told: 0,
             picture: super::picture::Picture::default(),
@@ -234,6 +238,7 @@ impl Control {
             self.tell_engine();
         }
         self.serve();
+        self.write_faults(false);
         self.route_midi();
         self.hear_texts();
         if let Some(engine) = &mut self.engine {
@@ -277,6 +282,16 @@ impl Control {
             && engine.midi.set(setup).is_ok()
         {
             self.routed = plans;
+        }
+    }
+
+    /// Writes down what went wrong. A full disk is said once, and does not end the music.
+    fn write_faults(&mut self, all: bool) {
+        let (Some(writer), Some(engine)) = (&mut self.fault_log, &self.engine) else { return };
+        if let Err(error) = writer.write(engine.live.faults(), all) {
+            self.fault_log = None;
+            let text = format!("faults are not written down any more: {error}");
+            self.tell(MessageKind::Error, None, text);
         }
     }
 
@@ -331,6 +346,10 @@ impl Control {
                     MessageKind::Error,
                     format!("is left alone: {reason}; restart it to try again"),
                 ),
+                SessionEvent::CrashFile { at, path } => {
+                    let text = format!("what it was given is in {}: see 'replay'", path.display());
+                    (at, MessageKind::Note, text)
+                }
                 SessionEvent::Refused(at, what, grant) => {
                     self.was_refused(at, &what, &grant);
                     (at, MessageKind::Warning, format!("was refused {what}; {grant} allows it"))
@@ -542,6 +561,11 @@ impl Control {
             std::thread::sleep(SOON);
             self.serve();
         }
+        if let Some(engine) = &mut self.engine {
+            let said = engine.live.finish_faults();
+            self.hear(said);
+        }
+        self.write_faults(true);
         let saved = match self.options.autosave {
             true => self.save_at_last(),
             false => Ok(()),

@@ -75,6 +75,8 @@ pub struct PlayOptions {
     pub input: Option<PathBuf>,
     /// WAV file that the virtual driver records its outputs to.
     pub record: Option<PathBuf>,
+    /// File that gets a line of JSON for each fault, restart and refusal.
+    pub fault_log: Option<PathBuf>,
     /// Whether changes are saved to the rig's file by themselves.
     pub autosave: bool,
     /// Names of the MIDI ports that there are, by number.
@@ -108,6 +110,7 @@ impl PlayOptions {
             pace: Pace::default(),
             input: None,
             record: None,
+            fault_log: None,
             autosave: true,
             midi_ports: BTreeMap::new(),
         })

@@ -140,7 +140,7 @@ impl Control {
         let running = match self.engine.take() {
             None => {
                 let mut running = self.session.connect_mixer(rate, frames, channels)?;
-                running.live.enable_recovery(&self.session, self.options.recovery);
+                running.live.enable_recovery(&self.session, self.options.recovery.clone());
                 running
             }
             Some(mut parts) => {
