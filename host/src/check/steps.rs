@@ -33,25 +33,34 @@ pub(super) fn run(
         latency: 0,
         run_us: None,
         confinement: None,
+        refused: vec![],
         steps: vec![],
     };
     // Plugins are checked side by side, and a supervisor serves one engine.
-    let supervisor = match Supervisor::new(workers.clone()) {
-        Ok(supervisor) => supervisor,
-        Err(error) => {
-            checked.steps.push((Step::Load, Verdict::Bad(error.to_string())));
-            return checked;
+    match Supervisor::new(workers.clone()) {
+        Ok(supervisor) => {
+            let load = || Player::load(plugin, &supervisor, options.timeout);
+            run_all(&mut checked, &load, options);
+            checked.refused = supervisor.refused();
         }
-    };
-    let load = || Player::load(plugin, &supervisor, options.timeout);
+        Err(error) => checked.steps.push((Step::Load, Verdict::Bad(error.to_string()))),
+    }
+    checked
+}
+
+fn run_all(
+    checked: &mut Checked,
+    load: &dyn Fn() -> Result<Player, crate::error::Error>,
+    options: &CheckOptions,
+) {
     let mut player = match load() {
         Ok(player) => player,
         Err(error) => {
             checked.steps.push((Step::Load, Verdict::Bad(error.to_string())));
-            return checked;
+            return;
         }
     };
-    describe(&mut checked, player.info());
+    describe(checked, player.info());
     checked.confinement = player.enforced();
     let audio = match player.connect(RATE, FRAMES) {
         Ok(latency) => {
@@ -62,7 +71,7 @@ pub(super) fn run(
         Err(error) => {
             checked.steps.push((Step::Load, Verdict::Bad(error.to_string())));
             player.quit();
-            return checked;
+            return;
         }
     };
     checked.run_us = p50_us(&player.runs);
@@ -79,22 +88,21 @@ pub(super) fn run(
                 Ok(player) => player,
                 Err(error) => {
                     checked.steps.push((step, Verdict::Bad(error.to_string())));
-                    return checked;
+                    return;
                 }
             };
         }
         checked.steps.push((step, check(&mut player)));
     }
     player.quit();
-    checked.steps.push((Step::State, state(&load)));
+    checked.steps.push((Step::State, state(load)));
     checked.steps.push((
         Step::Editor,
         match options.editors {
-            true => editor(&load),
+            true => editor(load),
             false => Verdict::Absent("not asked for".into()),
         },
     ));
-    checked
 }
 
 fn describe(checked: &mut Checked, info: &PluginInfo) {

@@ -7,12 +7,14 @@ mod devices;
 mod edit;
 mod fault_options;
 mod info;
+mod limits;
 mod list;
 mod midi_loop;
 mod render;
 mod replay;
 mod scan;
 mod signals;
+mod torture;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -53,6 +55,8 @@ struct Cli {
     #[arg(long, global = true, value_name = "WHAT", default_value = "refuse",
           value_parser = ["refuse", "allow"])]
     confinement_missing: String,
+    #[command(flatten)]
+    limits: limits::Arguments,
     /// Let plugins read a file or folder; PATH:rw to change it too
     #[arg(long, global = true, value_name = "PATH")]
     grant_files: Vec<String>,
@@ -78,6 +82,7 @@ fn confinement(cli: &Cli) -> Result<Confinement, Error> {
     Ok(Confinement {
         files: cli.grant_files.iter().map(grant).collect::<Result<_, _>>()?,
         network: cli.grant_network,
+        limits: cli.limits.limits(),
         require: cli.confinement_missing == "refuse",
         ..Confinement::of(cli.confinement)
     })
@@ -106,6 +111,8 @@ enum Command {
     Devices(devices::Arguments),
     /// Measure what waking a process costs here, and where that puts the plugins
     Calibrate(calibrate::Arguments),
+    /// Attack plugins beside healthy ones, thousands of times, and prove that these don't notice
+    Torture(torture::Arguments),
 }
 
 /// Runs the program.
@@ -149,6 +156,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::List(arguments) => list::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
+        Command::Torture(arguments) => torture::run(arguments, options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

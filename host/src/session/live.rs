@@ -25,6 +25,7 @@ use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::event::{EventKind, NoteAddress};
 use sandrack_engine::graph::NodeId;
 use sandrack_engine::timing::NodeOutcome;
+use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::{Notice, Param, ParamEdit};
 use sandrack_sandbox::supervisor::Node;
 use std::collections::HashMap;
@@ -282,14 +283,23 @@ impl Live {
                     if self.recovery.is_none()
                         && let Place::Worker(node) = &plugin.place
                     {
-                        let (exit, node) =
-                            (node.worker().kill(), self.nodes[at.track][at.plugin].0);
-                        let whom = Whom { at, node, name: &plugin.name };
-                        let cause = format!("its process {exit}");
-                        self.faults.add(whom, block, FaultKind::dead(exit), cause);
+                        let (worker, node) = (node.worker(), self.nodes[at.track][at.plugin].0);
+                        let (exit, whom) = (worker.kill(), Whom { at, node, name: &plugin.name });
+                        let (kind, cause) = match worker.excess() {
+                            Some(what) => (FaultKind::Killed, format!("it {what}")),
+                            None => (FaultKind::dead(exit), format!("its process {exit}")),
+                        };
+                        self.faults.add(whom, block, kind, cause);
                     }
                 }
                 continue;
+            }
+            if let Place::Worker(node) = &plugin.place {
+                for remark in node.worker().take_remarks() {
+                    let node = self.nodes[at.track][at.plugin].0;
+                    let whom = Whom { at, node, name: &plugin.name };
+                    self.faults.add(whom, block, FaultKind::Excess, format!("it {remark}"));
+                }
             }
             for notice in notices {
                 tracing::debug!(plugin = plugin.name, ?notice, "a plugin says");
@@ -311,13 +321,11 @@ impl Live {
                         events.push(SessionEvent::Logged(at, level, line));
                     }
                     Notice::Refused { what, grant } => {
-                        let whom = Whom {
-                            at,
-                            node: self.nodes[at.track][at.plugin].0,
-                            name: &plugin.name,
-                        };
-                        let cause = format!("{what} (allowed by {grant})");
-                        self.faults.add(whom, block, FaultKind::Refused, cause);
+                        let refusal = Refusal { what, grant };
+                        let node = self.nodes[at.track][at.plugin].0;
+                        let whom = Whom { at, node, name: &plugin.name };
+                        self.faults.add(whom, block, FaultKind::Violation, refusal.to_string());
+                        events.push(SessionEvent::Refused(at, refusal));
                     }
                 }
             }

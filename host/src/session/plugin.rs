@@ -1,9 +1,9 @@
 //! One plugin of a session, wherever it runs: what it is asked outside the blocks.
 
-use super::{Place, Plugin, Session};
+use super::{Place, Plugin, PluginAt, Session};
 use crate::error::Error;
 use crate::presets;
-use sandrack_sandbox::confine::Enforced;
+use sandrack_sandbox::confine::{Enforced, Reach, Refusal};
 use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
 
 impl Plugin {
@@ -30,6 +30,12 @@ impl Session {
     /// What confines it, with the other plugins of its process; `None`: it is in this process.
     pub fn enforced(&self, track: usize, plugin: usize) -> Option<Enforced> {
         self.node(track, plugin)?.worker().enforced()
+    }
+
+    /// What its confinement has refused it, or other plugins of its process, so far: each once, up
+    /// to a limit.
+    pub fn refused(&self, track: usize, plugin: usize) -> Vec<Refusal> {
+        self.node(track, plugin).map(|node| node.worker().refused()).unwrap_or_default()
     }
 
     /// The presets that its file declares for it, beside those in its [`info`](Self::info).
@@ -105,13 +111,17 @@ impl Session {
         }
     }
 
-    /// Gives a plugin a preset.
+    /// Gives a plugin a preset. It, and whoever takes its place, may read the preset's file.
     pub fn load_preset(
         &mut self,
         track: usize,
         plugin: usize,
         preset: &Preset,
     ) -> Result<(), Error> {
+        if let Some(file) = &preset.file {
+            let grants = self.config.grants.entry(PluginAt { track, plugin }).or_default();
+            grants.files.push((file.clone(), Reach::Read));
+        }
         match &mut self.tracks[track][plugin].place {
             Place::Worker(node) => Ok(node.load_preset(preset.clone())?),
             Place::Here(local, _) => {

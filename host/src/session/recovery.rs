@@ -453,8 +453,8 @@ impl Recovery {
     ) -> UnitPhase {
         while let Some(told) = reload.poll() {
             match told {
-                Told::Ended(exit) => {
-                    self.tell_end(index, exit, step);
+                Told::Ended(exit, excess) => {
+                    self.tell_end(index, exit, excess, step);
                 }
                 Told::Ready(nodes) => {
                     let unit = &self.units[index];
@@ -477,9 +477,17 @@ impl Recovery {
     }
 
     /// Tells that the process of a unit has ended; returns how.
-    fn tell_end(&mut self, index: usize, exit: Exit, step: &mut Step<'_>) -> String {
+    fn tell_end(
+        &mut self,
+        index: usize,
+        exit: Exit,
+        excess: Option<String>,
+        step: &mut Step<'_>,
+    ) -> String {
         let unit = &mut self.units[index];
-        let killed = unit.killed.take();
+        // What was ended for using too much may have hung as well, by then.
+        let killed = excess.map(|what| format!("it {what}")).or(unit.killed.take());
+        unit.killed = None;
         let cause = match &killed {
             Some(why) => why.clone(),
             None => format!("its process {exit}"),
@@ -542,7 +550,7 @@ impl Recovery {
             return UnitPhase::Quarantined { reload: Some(job) };
         };
         let cause = match told {
-            Told::Ended(exit) => self.tell_end(index, exit, step),
+            Told::Ended(exit, excess) => self.tell_end(index, exit, excess, step),
             Told::Failed(reason) => reason,
             Told::Ready(_) => String::new(),
         };
