@@ -2,8 +2,9 @@
 
 use super::player::Player;
 use super::{CheckOptions, Checked, Step, Verdict};
+use crate::catalog::walk::format_by_name;
 use sandrack_sandbox::format::editor::EditorOptions;
-use sandrack_sandbox::format::{Format, Param, PluginInfo, PluginRef, StateContext};
+use sandrack_sandbox::format::{Param, PluginInfo, PluginRef, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::shape::Size;
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub(super) fn run(
         name: String::new(),
         vendor: String::new(),
         version: String::new(),
-        format: Format::default(),
+        // Until the plugin itself is there to tell.
+        format: format_by_name(&plugin.path).unwrap_or_default(),
         kind: String::new(),
         inputs: vec![],
         outputs: vec![],
