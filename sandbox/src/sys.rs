@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `clock` | monotonic ns |
 //! | `confine` | what a worker may do to the rest of the system |
+//! | `crash` | where a worker was when a signal ended it |
 //! | `memory` | sealed shared memory, mappings that can be read-only for good |
 //! | `wake` | waiting on, and waking, a word: of this process, or in shared memory by its bell |
 //! | `thread` | realtime class, cores, locking memory |
@@ -14,6 +15,8 @@
 //! | `folders` | where plugins and presets are installed |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
+//! | `traces` | what a host has left behind |
+//! | `usage` | what a process uses, and how the machine is doing |
 //! | `window` | windows that plugins put their editors in |
 //! | `signals` | being told to end |
 //! | `shape` | sizes of windows, on every system |
@@ -28,14 +31,14 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, wake,
-    window,
+    clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
+    traces, usage, wake, window,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub use windows::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, wake,
-    window,
+    clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
+    traces, usage, wake, window,
 };

@@ -3,7 +3,9 @@
 #[cfg(doc)]
 use super::{Live, Session};
 use sandrack_engine::event::NoteAddress;
+use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::ParamEdit;
+use std::path::PathBuf;
 
 /// What became of a running session, or what its plugins tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,14 @@ pub enum SessionEvent {
         /// How often, and how.
         reason: String,
     },
+    /// What a plugin was given before it failed is in a file, from which `sandrack replay` has the
+    /// failure again.
+    CrashFile {
+        /// Which.
+        at: PluginAt,
+        /// The file.
+        path: PathBuf,
+    },
     /// Values, texts or the list of parameters have changed; [`Session::info`] has them.
     ParamsChanged(PluginAt),
     /// A plugin's user, or the plugin itself, moved a parameter.
@@ -58,6 +68,9 @@ pub enum SessionEvent {
     StateDirty(PluginAt),
     /// A plugin wants to process again. (All active plugins process every block.)
     ProcessRequested(PluginAt),
+    /// A plugin's confinement refused it something: what, and the option that would allow it. Of
+    /// plugins that share a process, the first is named.
+    Refused(PluginAt, Refusal),
     /// A plugin's editor was closed by its user.
     EditorClosed(PluginAt),
     /// A line for the log; how grave, as in
@@ -65,7 +78,8 @@ pub enum SessionEvent {
     Logged(PluginAt, i32, String),
 }
 
-/// Which plugin of a session.
+/// Which plugin of a session: where it was when it was loaded. Stays the same when it is moved, and
+/// when others come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginAt {
     /// Track, from 0.

@@ -1,9 +1,9 @@
 //! Shared memory: its layout, and the typed views through which alone it is touched.
 
+pub mod crash_page;
 pub mod layout;
+pub mod marks;
+pub mod recording;
 mod view;
 
-pub use view::{
-    BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, is_complete,
-    ring,
-};
+pub use view::{BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter};

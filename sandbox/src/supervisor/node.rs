@@ -1,6 +1,8 @@
 //! A plugin in a worker, seen from the host.
 
-use super::{Worker, hand_over};
+use super::recording::{Recorder, RecorderOptions, Recording};
+use super::{Worker, hand_over, lock};
+use crate::crash::{Call, ThreadKind};
 use crate::error::{Error, PluginError};
 use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
@@ -8,7 +10,8 @@ use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
 use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
 use crate::sys::memory::{Access, SharedMemory};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// A plugin may say anything of itself; this is what a host can work with.
 pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), PluginError> {
@@ -32,9 +35,13 @@ pub struct Node {
     pub(super) plugin: PluginRef,
     pub(super) info: PluginInfo,
     pub(super) active: Option<Active>,
+    pub(super) recorder: Mutex<Recorder>,
+    /// The state that it was given last.
+    pub(super) given: Mutex<Option<Arc<Vec<u8>>>>,
 }
 
 pub(super) struct Active {
+    activation: Activation,
     latency: u32,
     tail: u32,
     outbox: SharedMemory,
@@ -102,7 +109,8 @@ impl Node {
             max_frames: longest,
         };
         let memory = || Error::system(format!("{name}: making shared memory"));
-        let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;
+        let outbox =
+            SharedMemory::for_one_writer("sandrack-outbox", shape.len()).map_err(memory())?;
         let reader = outbox
             .map(Access::Read)
             .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
@@ -110,8 +118,57 @@ impl Node {
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
         self.worker.request(start, &handles)?;
-        self.active = Some(Active { latency, tail, outbox, reader, shape });
+        outbox.seal_writes().map_err(memory())?;
+        self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
+        lock(&self.recorder).begin(self)?;
         Ok(latency)
+    }
+
+    /// What it was activated for; `None` while not active.
+    pub fn activation(&self) -> Option<Activation> {
+        self.active.as_ref().map(|active| active.activation)
+    }
+
+    /// From now on, and after each activation to come, what the plugin is given is recorded, in
+    /// memory that outlives its worker; `None`: no more. May be called while it plays.
+    ///
+    /// # Errors
+    /// The system has no memory; the worker is lost. A plugin of thousands of channels is not
+    /// recorded, which is no error.
+    pub fn record(&self, options: Option<RecorderOptions>) -> Result<(), Error> {
+        let mut recorder = lock(&self.recorder);
+        recorder.set(options);
+        recorder.begin(self)
+    }
+
+    /// Where it is recorded; `None`: it isn't.
+    pub fn recording(&self) -> Option<Recording> {
+        lock(&self.recorder).recording()
+    }
+
+    /// Which entry point of the plugin its worker is in, or was in when it ended. The worker itself
+    /// tells: a hint.
+    pub fn call(&self) -> Call {
+        let doing = self.worker.doing();
+        let here = |(plugin, call): (NodeNumber, Call)| {
+            (plugin == self.number && call != Call::None).then_some(call)
+        };
+        let is_in_block = || {
+            let header = self.active.as_ref()?.reader.header();
+            let begun = header.started.load(Ordering::Acquire);
+            (begun != header.ended.load(Ordering::Acquire)).then_some(Call::Process)
+        };
+        let on_audio = || here(doing.audio).or_else(is_in_block);
+        let on_main = || here(doing.main);
+        // A signal that was sent hits any thread.
+        let by_itself = doing.caught.as_ref().filter(|caught| !caught.was_sent);
+        let call = match by_itself.map(|caught| caught.thread) {
+            Some(ThreadKind::Main) => on_main(),
+            Some(ThreadKind::Audio) => on_audio(),
+            Some(ThreadKind::Other) => None,
+            None => on_audio().or_else(on_main),
+        };
+        call.unwrap_or_default()
     }
 
     /// Stops and deactivates the plugin. It must take no part in any block any more.
@@ -148,11 +205,20 @@ impl Node {
 
     /// Gives the plugin a state.
     pub fn load_state(&self, state: Vec<u8>, context: StateContext) -> Result<(), Error> {
+        *lock(&self.given) = Some(Arc::new(state.clone()));
         self.worker.request(Request::LoadState(self.number, state, context), &[]).map(|_| ())
     }
 
-    /// Gives the plugin a preset.
+    /// The state that it was given last, if any: it may not have survived that.
+    pub fn given_state(&self) -> Option<Arc<Vec<u8>>> {
+        lock(&self.given).clone()
+    }
+
+    /// Gives the plugin a preset. It may read the preset's file from then on.
     pub fn load_preset(&self, preset: Preset) -> Result<(), Error> {
+        if let Some(file) = &preset.file {
+            self.worker.grant(file)?;
+        }
         self.worker.request(Request::LoadPreset(self.number, preset), &[]).map(|_| ())
     }
 
@@ -186,10 +252,7 @@ impl Node {
     /// [`Error::Hung`]: it takes too long, and may yet come; meanwhile its audio goes on, but
     /// whatever else is asked of this worker waits, and would have it killed.
     pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
-        match self.worker.request_sparing(Request::OpenEditor(self.number, options))? {
-            Answer::Editor(info) => Ok(info),
-            _ => Err(self.worker.confused("answered something else")),
-        }
+        self.worker.open_editor(self.number, options)
     }
 
     /// Closes the plugin's editor, if it is open. No notice comes of that.
@@ -197,7 +260,7 @@ impl Node {
     /// # Errors
     /// As [`open_editor`](Self::open_editor).
     pub fn close_editor(&self) -> Result<(), Error> {
-        self.worker.request_sparing(Request::CloseEditor(self.number)).map(|_| ())
+        self.worker.close_editor(self.number)
     }
 
     pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {

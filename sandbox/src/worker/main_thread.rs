@@ -5,17 +5,20 @@ use super::audio_thread::{AudioHandle, Prepared};
 use super::control_thread;
 use super::editors::Editors;
 use super::node::{AudioNode, Topology};
+use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, Notice, Processor};
 use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
+use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
+use crate::shm::recording::{RecordingShape, RecordingWriter};
 use crate::shm::{BlockView, DoorbellView, OutboxWriter};
-use crate::sys::confine;
-use crate::sys::handles::HandleChannel;
+use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, Mapping};
 use crate::sys::poll::{Sleeper, Waker};
 use crate::sys::process::end_with_parent;
+use crate::sys::{confine, crash};
 use ipc_channel::ipc::{self, IpcSender};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -33,6 +36,8 @@ pub(super) struct Plugin {
     input_channels: Vec<u32>,
     max_frames: u32,
     on_audio_thread: bool,
+    /// Channels of all its inputs, and most frames of a block, of the node on the audio thread.
+    input_size: (u32, u32),
 }
 
 struct Worker {
@@ -42,6 +47,9 @@ struct Worker {
     audio: Option<AudioHandle>,
     editors: Editors,
     waker: Waker,
+    /// Where this thread writes down which entry point of a plugin it is in; from `Prepare` on.
+    doing: Option<CrashView>,
+    is_confined: bool,
 }
 
 /// Serves until told to quit.
@@ -68,10 +76,18 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         .map_err(text)?;
 
     // Before there is another thread: none that runs already would be confined.
+    let is_confined;
     match requests.recv() {
         Ok(Request::Confine(wanted, plugins)) => {
-            let enforced = confine::begin(&wanted, &plugins, parent);
-            replies.send(Reply::Answer(Ok(Answer::Confined(enforced)))).map_err(text)?;
+            let confine::Begun { enforced, reached, listener } =
+                confine::begin(&wanted, &plugins, parent);
+            is_confined = enforced.seccomp;
+            let listens = listener.is_some();
+            if let Some(listener) = listener {
+                handles.send(&[&listener]).map_err(|e| e.to_string())?;
+            }
+            let answer = Answer::Confined { enforced, reached, listens };
+            replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
         }
         Ok(Request::Quit) => {
             return replies.send(Reply::Answer(Ok(Answer::Done))).map_err(text);
@@ -82,7 +98,6 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
 
     let (to_main, inbox) = mpsc::channel();
     let sleeper = Sleeper::new().map_err(|e| e.to_string())?;
-    confine::wake_on_violation(sleeper.waker());
     let main = sleeper.waker();
     thread::Builder::new()
         .name("control".into())
@@ -97,6 +112,8 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         audio: None,
         editors: Editors::default(),
         waker: sleeper.waker(),
+        doing: None,
+        is_confined,
     };
     // Whose each is: a plugin's, or the editors' (they look for themselves).
     let mut watched: Vec<(Watched, Readiness)> = Vec::new();
@@ -104,11 +121,15 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     loop {
         match inbox.try_recv() {
             Ok(Request::Quit) => {
+                worker.tell_doing(0, Call::Destroy);
                 worker.quit();
                 return worker.answer(Ok(Answer::Done));
             }
             Ok(request) => {
+                let (plugin, call) = request.call();
+                worker.tell_doing(plugin, call);
                 let answer = worker.handle(request);
+                worker.tell_doing(0, Call::None);
                 // What a plugin said before is told before: whoever asks knows it by the answer.
                 worker.tell_notices()?;
                 worker.answer(answer)?;
@@ -123,7 +144,9 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         for (&(which, ready), owner) in watched.iter().zip(&owners) {
             let plugin = owner.and_then(|number| worker.plugins.get_mut(&number));
             if let Some(plugin) = plugin.filter(|_| ready.any()) {
+                tell_doing(&worker.doing, owner.unwrap_or_default(), Call::Idle);
                 plugin.instance.watched_ready(which, ready);
+                tell_doing(&worker.doing, 0, Call::None);
             }
         }
     }
@@ -137,12 +160,16 @@ impl Worker {
     /// Lets the plugins do what they asked for. When to come again.
     fn idle(&mut self) -> Result<Option<Instant>, String> {
         let mut next: Option<Instant> = None;
-        for plugin in self.plugins.values_mut() {
+        for (&number, plugin) in &mut self.plugins {
+            tell_doing(&self.doing, number, Call::Idle);
             if let Some(due) = plugin.instance.idle() {
                 next = Some(next.map_or(due, |n| n.min(due)));
             }
         }
         if !self.editors.is_empty() {
+            if let Some(due) = self.editors.take_apart_settled(&mut self.plugins) {
+                next = Some(next.map_or(due, |n| n.min(due)));
+            }
             for number in self.editors.idle(&mut self.plugins) {
                 if let Some(plugin) = self.plugins.get_mut(&number) {
                     self.editors.close(number, &mut *plugin.instance);
@@ -150,6 +177,7 @@ impl Worker {
                 self.tell(number, Notice::EditorClosed)?;
             }
         }
+        self.tell_doing(0, Call::None);
         self.tell_notices()?;
         Ok(next)
     }
@@ -169,17 +197,15 @@ impl Worker {
         }
     }
 
+    fn tell_doing(&self, plugin: NodeNumber, call: Call) {
+        tell_doing(&self.doing, plugin, call);
+    }
+
     fn tell(&self, number: NodeNumber, notice: Notice) -> Result<(), String> {
         self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
-        // Which of several plugins it was is not known.
-        let number = self.plugins.keys().next().copied().unwrap_or_default();
-        for refused in confine::take_violations() {
-            let grant = refused.grant.to_owned();
-            self.tell(number, Notice::Refused { what: refused.what, grant })?;
-        }
         for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
                 self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
@@ -204,6 +230,7 @@ impl Worker {
                     input_channels: vec![],
                     max_frames: 0,
                     on_audio_thread: false,
+                    input_size: (0, 0),
                 };
                 let info = plugin.instance.info();
                 self.plugins.insert(number, plugin);
@@ -222,6 +249,7 @@ impl Worker {
                 Ok(Answer::Activated { latency, tail })
             }
             Request::Start(number, shape, region) => self.start(number, shape, region),
+            Request::Record(number, to) => self.record(number, to),
             Request::Deactivate(number) => {
                 self.deactivate(number)?;
                 Ok(Answer::Done)
@@ -287,13 +315,26 @@ impl Worker {
         self.audio.as_mut().ok_or_else(|| confused("no audio thread"))
     }
 
+    fn record(
+        &mut self,
+        number: NodeNumber,
+        to: Option<(RecordingShape, Region)>,
+    ) -> Result<Answer, PluginError> {
+        let mut recording = None;
+        if let Some((shape, region)) = to {
+            let mapping = self.map(&[region])?.remove(0);
+            let plugin = self.plugin(number)?;
+            if !plugin.on_audio_thread || plugin.input_size != (shape.channels, shape.max_frames) {
+                return Err(confused("a recording of other blocks"));
+            }
+            recording = Some(RecordingWriter::new(mapping, shape).map_err(confused)?);
+        }
+        self.audio()?.record(number, recording);
+        Ok(Answer::Done)
+    }
+
     fn map(&self, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
-        let handles = self.handles.receive(regions.len()).map_err(confused)?;
-        let map = |(handle, region): (_, &Region)| {
-            let access = if region.write { Access::ReadWrite } else { Access::Read };
-            Mapping::from_handle(handle, region.len, access).map(Arc::new).map_err(confused)
-        };
-        handles.into_iter().zip(regions).map(map).collect()
+        map(self.handles.receive(regions.len()).map_err(confused)?, regions)
     }
 
     fn prepare(
@@ -302,12 +343,22 @@ impl Worker {
         priority: Option<i32>,
         regions: &[Region],
     ) -> Result<Answer, PluginError> {
-        let maps = self.map(regions)?;
+        let [page, bell, _] = regions else { return Err(confused("three regions needed")) };
+        let mut handles = self.handles.receive(3).map_err(confused)?;
+        let last = handles.pop().ok_or_else(|| confused("no crash page"))?;
+        let maps = map(handles, &[*page, *bell])?;
         let [page, bell] = maps.as_slice() else { return Err(confused("two regions needed")) };
+        let doing = crash::install(last).map_err(confused)?;
+        self.doing = Some(doing.clone());
         let page = BlockView::new(Arc::clone(page)).map_err(confused)?;
         let bell = DoorbellView::new(Arc::clone(bell)).map_err(confused)?;
-        let (audio, prepared) = AudioHandle::start(page, bell, core, priority).map_err(confused)?;
+        let (audio, prepared) =
+            AudioHandle::start(page, bell, doing, core, priority).map_err(confused)?;
         self.audio = Some(audio);
+        if self.is_confined {
+            // No plugin is loaded yet.
+            confine::keep_realtime().map_err(confused)?;
+        }
         let Prepared { thread, not_realtime, locked } = prepared;
         Ok(Answer::Prepared { thread, not_realtime, locked })
     }
@@ -326,9 +377,11 @@ impl Worker {
             plugin.idle_processor.take().ok_or_else(|| confused("start before activate"))?;
         let node =
             AudioNode::new(number, processor, outbox, &plugin.input_channels, plugin.max_frames);
+        let input_size = node.input_size();
         match self.audio()?.add(Box::new(node)) {
             Ok(()) => {
-                self.plugin(number)?.on_audio_thread = true;
+                let plugin = self.plugin(number)?;
+                (plugin.on_audio_thread, plugin.input_size) = (true, input_size);
                 Ok(Answer::Done)
             }
             Err(node) => {
@@ -365,10 +418,27 @@ impl Worker {
     fn quit(&mut self) {
         let numbers: Vec<_> = self.plugins.keys().copied().collect();
         for number in numbers {
-            self.close_editor(number);
+            if let Some(plugin) = self.plugins.get_mut(&number) {
+                self.editors.take_apart(number, &mut *plugin.instance);
+            }
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }
+    }
+}
+
+fn map(handles: Vec<Handle>, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
+    let map = |(handle, region): (_, &Region)| {
+        let access = if region.write { Access::ReadWrite } else { Access::Read };
+        Mapping::from_handle(handle, region.len, access).map(Arc::new).map_err(confused)
+    };
+    handles.into_iter().zip(regions).map(map).collect()
+}
+
+/// Writes down which entry point of which plugin is called next.
+fn tell_doing(doing: &Option<CrashView>, plugin: NodeNumber, call: Call) {
+    if let Some(doing) = doing {
+        CrashView::begin(&doing.page().main, plugin, call);
     }
 }
 

@@ -33,6 +33,13 @@ pub struct SharedMemory {
 impl SharedMemory {
     /// Makes `len` bytes, rounded up to whole pages. `name` is seen in `/proc/PID/maps`.
     pub fn new(name: &str, len: usize) -> io::Result<Self> {
+        let memory = Self::for_one_writer(name, len)?;
+        rustix::fs::fcntl_add_seals(&memory.fd, SealFlags::SEAL)?;
+        Ok(memory)
+    }
+
+    /// The same; once its writer has mapped it, [`seal_writes`](Self::seal_writes).
+    pub fn for_one_writer(name: &str, len: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let len = len.max(1).next_multiple_of(page);
         // NOEXEC_SEAL: can never be started as a program. Kernels before 6.3 don't know it.
@@ -40,8 +47,17 @@ impl SharedMemory {
         let fd = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
             .or_else(|_| rustix::fs::memfd_create(name, flags))?;
         rustix::fs::ftruncate(&fd, len as u64)?;
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
         Ok(Self { fd, len })
+    }
+
+    /// From now on nobody can begin to write to it; mappings that can, still can. A handle to read
+    /// it is a file in `/proc` to whoever holds it, which could be opened again to be written to.
+    pub fn seal_writes(&self) -> io::Result<()> {
+        rustix::fs::fcntl_add_seals(&self.fd, SealFlags::FUTURE_WRITE | SealFlags::SEAL)
+            // Kernels before 5.1 don't know it.
+            .or_else(|_| rustix::fs::fcntl_add_seals(&self.fd, SealFlags::SEAL))
+            .map_err(io::Error::from)
     }
 
     /// As [`new`](Self::new), with so many bells, for words in it that are waited on.
@@ -62,6 +78,11 @@ impl SharedMemory {
     /// Maps it into this process.
     pub fn map(&self, access: Access) -> io::Result<Mapping> {
         Mapping::new(&self.fd, self.len, access)
+    }
+
+    /// Maps it for reading; pages that nobody has touched take up no memory.
+    pub fn map_unlocked(&self) -> io::Result<Mapping> {
+        Mapping::map(&self.fd, self.len, Access::Read, MapFlags::SHARED)
     }
 
     /// A handle to give to another process, with which it can map the memory with this access and
@@ -97,6 +118,17 @@ impl Mapping {
     /// Maps what another process handed over, and closes the handle. `len`: what the sender says
     /// it has; an error if there is less.
     pub fn from_handle(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        Self::check_handle(&handle, len)?;
+        Self::new(&handle.0, len, access)
+    }
+
+    /// The same, but pages are there, and take up memory, from when they are first touched.
+    pub fn from_handle_unlocked(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        Self::check_handle(&handle, len)?;
+        Self::map(&handle.0, len, access, MapFlags::SHARED)
+    }
+
+    fn check_handle(handle: &Handle, len: usize) -> io::Result<()> {
         let size = rustix::fs::fstat(&handle.0)?.st_size as usize;
         let seals = rustix::fs::fcntl_get_seals(&handle.0)?;
         if size < len || !seals.contains(SealFlags::SHRINK) {
@@ -105,22 +137,26 @@ impl Mapping {
                 format!("shared memory of {size} bytes where {len} sealed ones were promised"),
             ));
         }
-        Self::new(&handle.0, len, access)
+        Ok(())
     }
 
     fn new(fd: impl AsFd, len: usize, access: Access) -> io::Result<Self> {
+        // POPULATE: all pages are there now, none faults in a callback.
+        let mapping = Self::map(fd, len, access, MapFlags::SHARED | MapFlags::POPULATE)?;
+        // Refused without the right to lock memory; `thread::Realtime` reports that once.
+        // SAFETY: the range was mapped just now.
+        let _ = unsafe { rustix::mm::mlock(mapping.at.as_ptr().cast(), len) };
+        Ok(mapping)
+    }
+
+    fn map(fd: impl AsFd, len: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let protection = match access {
             Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
-        // POPULATE: all pages are there now, none faults in a callback.
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
         let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0)? };
         let at = NonNull::new(at.cast::<u8>()).ok_or(io::ErrorKind::Other)?;
-        // Refused without the right to lock memory; `thread::Realtime` reports that once.
-        // SAFETY: the range was mapped just now.
-        let _ = unsafe { rustix::mm::mlock(at.as_ptr().cast(), len) };
         Ok(Self { at, len, access })
     }
 

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod confine;
+pub mod crash;
 pub mod folders;
 pub mod handles;
 pub mod idle;
@@ -11,5 +12,7 @@ pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod thread;
+pub mod traces;
+pub mod usage;
 pub mod wake;
 pub mod window;
