@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`drivers`] | whatever calls back with a block of audio |
 //! | [`session`] | plugins loaded, connected and ready to be called back |
+//! | [`rig`] | everything that is played together, in a file |
+//! | [`play`] | a rig that plays, for programs that show and change it |
 //! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
 //! | [`faults`] | what went wrong with plugins while they ran |
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
@@ -30,9 +32,11 @@ pub mod join;
 pub mod measure;
 mod midi_events;
 pub mod midi_file;
+pub mod play;
 pub mod plugins;
 mod presets;
 pub mod render;
 pub mod report;
+pub mod rig;
 pub mod session;
 pub mod wav;

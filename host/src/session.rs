@@ -35,12 +35,13 @@ use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::engine::{Engine, EngineConfig};
 use sandrack_engine::graph::NodeId;
+use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::format::{Notice, PluginInfo, PluginRef};
 use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
 use sandrack_sandbox::sys::clock::now_ns;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,9 +65,26 @@ pub struct SessionConfig {
     pub batch_frames: u32,
     /// What else of the driver's inputs goes to plugins.
     pub side_chains: Vec<SideChain>,
+    /// What some plugins may do beyond, or not even, what all others may; see
+    /// [`Supervisor`]'s options for those. Plugins that share a process get all that any of
+    /// them may.
+    pub grants: BTreeMap<PluginAt, Grants>,
     /// Whether all output buses of a track's last plugin with outputs go to the driver's outputs,
     /// one bus after the other, the main one first. For a session of one track.
     pub all_outputs: bool,
+}
+
+impl SessionConfig {
+    /// What is different for one plugin.
+    pub(crate) fn grants_of(&self, at: PluginAt) -> Grants {
+        self.grants.get(&at).cloned().unwrap_or_default()
+    }
+}
+
+/// The places of all plugins, track by track.
+fn places<T>(tracks: &[Vec<T>]) -> impl Iterator<Item = PluginAt> {
+    let each = tracks.iter().map(Vec::len).enumerate();
+    each.flat_map(|(track, plugins)| (0..plugins).map(move |plugin| PluginAt { track, plugin }))
 }
 
 /// Channels of the driver that go to an input bus of a plugin, beside its main input.
@@ -133,13 +151,17 @@ impl Session {
             cores => Some(cores[track % cores.len()]),
         };
         let tracks = match config.isolation {
-            Isolation::Plugin => load_apart(&|_| supervisor, &config.tracks, &core, progress)?,
+            Isolation::Plugin => {
+                load_apart(&|_| supervisor, &config.tracks, &config.grants, &core, progress)?
+            }
             Isolation::Group => {
                 // One process has one audio thread: all tracks on the engine's core.
                 let worker = supervisor.start_worker("group", core(0))?;
                 let files: Vec<&Path> =
                     config.tracks.iter().flatten().map(|plugin| plugin.path.as_path()).collect();
-                worker.begin(&files)?;
+                let all = places(&config.tracks);
+                let grants: Vec<Grants> = all.map(|at| config.grants_of(at)).collect();
+                worker.begin_with(&files, &grants)?;
                 load_all(&config.tracks, |_, plugin| {
                     let node = worker.load(plugin)?;
                     progress();
@@ -156,7 +178,7 @@ impl Session {
         Ok(Self { supervisor, config: config.clone(), tracks })
     }
 
-    /// Loads plugins into a session each, every one with a supervisor of its own and so with an
+    /// Loads plugins into a session each, with the grants of their place among them, every one with a supervisor of its own and so with an
     /// engine that needs not wait for the others. In processes of their own, several at once.
     pub fn load_each(
         plugins: &[(Supervisor, PluginRef)],
@@ -165,13 +187,16 @@ impl Session {
     ) -> Result<Vec<Self>, Error> {
         let tracks = [plugins.iter().map(|(_, plugin)| plugin.clone()).collect::<Vec<_>>()];
         let supervisor = |place: usize| &plugins[place].0;
-        let loaded = load_apart(&supervisor, &tracks, &|_| None, progress)?;
-        let each = loaded.into_iter().flatten().zip(plugins);
+        let loaded = load_apart(&supervisor, &tracks, &config.grants, &|_| None, progress)?;
+        let each = loaded.into_iter().flatten().zip(plugins).enumerate();
+        let first = PluginAt { track: 0, plugin: 0 };
+        let grants = |plugin| config.grants_of(PluginAt { plugin, ..first });
         Ok(each
-            .map(|(plugin, (supervisor, reference))| Self {
+            .map(|(place, (plugin, (supervisor, reference)))| Self {
                 supervisor: supervisor.clone(),
                 config: SessionConfig {
                     tracks: vec![vec![reference.clone()]],
+                    grants: [(first, grants(place))].into(),
                     isolation: Isolation::Plugin,
                     ..config.clone()
                 },

@@ -69,6 +69,29 @@ pub struct Confinement {
     pub require: bool,
 }
 
+/// What is different for one plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// More files and folders, with all that is in them; a socket, to be connected to, needs
+    /// [`Reach::Write`].
+    pub files: Vec<(PathBuf, Reach)>,
+    /// Whether it may use the network.
+    pub network: bool,
+    /// Its level; `None`: that of all.
+    pub level: Option<Level>,
+    /// Whether it is loaded all the same where its level can't be enforced.
+    pub unenforced: bool,
+}
+
+impl Grants {
+    /// More files and folders to read.
+    pub fn to_read(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let files = files.into_iter().map(|file| (file, Reach::Read)).collect();
+        Self { files, ..Self::default() }
+    }
+}
+
 impl Default for Confinement {
     fn default() -> Self {
         Self { level: Level::default(), files: vec![], network: false, memory: None, require: true }
@@ -84,6 +107,21 @@ impl Confinement {
     /// A level, without grants.
     pub fn of(level: Level) -> Self {
         Self { level, ..Self::default() }
+    }
+
+    /// What is wanted of a process that holds plugins with these grants: all that any of them may.
+    pub fn with(&self, grants: &[Grants]) -> Self {
+        let level = grants.iter().map(|each| each.level.unwrap_or(self.level)).min();
+        let mut all = Self { level: level.unwrap_or(self.level), ..self.clone() };
+        for each in grants {
+            all.files.extend(each.files.iter().cloned());
+            all.network |= each.network;
+            all.require &= !each.unenforced;
+        }
+        all.files.sort_by(|a, b| a.0.cmp(&b.0).then((b.1 as u8).cmp(&(a.1 as u8))));
+        // Of the same path the greater reach stands first, and stays.
+        all.files.dedup_by(|a, b| a.0 == b.0);
+        all
     }
 }
 
@@ -137,7 +175,7 @@ impl Enforced {
             [] => Ok(()),
             missing => Err(format!(
                 "it can't be confined at level '{}' on this system ({}); if you trust it, use \
-                 --confinement off",
+                 --confinement-missing allow",
                 wanted.level,
                 missing.join("; ")
             )),
@@ -191,12 +229,33 @@ mod tests {
         ];
         for enforced in lacking {
             let why = enforced.allows(&wanted).unwrap_err();
-            assert!(why.contains("--confinement off"), "{why}");
+            assert!(why.contains("--confinement-missing allow"), "{why}");
             // Unless the user said that it need not be.
             assert_eq!(enforced.allows(&Confinement { require: false, ..wanted.clone() }), Ok(()));
             assert_eq!(enforced.allows(&Confinement::off()), Ok(()));
         }
         assert!(whole().allows(&Confinement::of(Level::Strict)).is_err());
+    }
+
+    #[test]
+    fn plugins_that_share_a_process_get_what_any_of_them_may() {
+        let wanted = Confinement {
+            files: vec![("/all".into(), Reach::Read)],
+            ..Confinement::of(Level::Standard)
+        };
+        assert_eq!(wanted.with(&[]), wanted);
+        let strict = Grants { level: Some(Level::Strict), ..Grants::to_read(["/one".into()]) };
+        assert_eq!(wanted.with(std::slice::from_ref(&strict)).level, Level::Strict);
+        let files = vec![("/one".into(), Reach::Write), ("/all".into(), Reach::Read)];
+        let other = Grants { files, network: true, ..Grants::default() };
+        let both = wanted.with(&[strict, other]);
+        assert_eq!((both.level, both.network, both.require), (Level::Standard, true, true));
+        assert_eq!(
+            both.files,
+            [("/all".into(), Reach::Read), ("/one".into(), Reach::Write)] as [(PathBuf, Reach); 2]
+        );
+        let careless = Grants { unenforced: true, ..Grants::default() };
+        assert!(!wanted.with(&[careless]).require);
     }
 
     #[test]

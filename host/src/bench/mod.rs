@@ -42,6 +42,8 @@ pub struct BenchOptions {
     pub plugin: PluginRef,
     /// Whether it is the test plugin whose load can be set.
     pub has_load: bool,
+    /// The driver, by its name.
+    pub driver: String,
     /// The command line, for the report.
     pub command: String,
 }

@@ -1,8 +1,9 @@
 //! One run: a number of plugins, a buffer size, a load; some periods long.
 
 use super::{BenchOptions, LOAD_PARAM};
-use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{Callback, CallbackIo, CallbackTime, Driver, DriverConfig, clock};
+use crate::drivers::{
+    self, Callback, CallbackIo, CallbackTime, Driver, DriverConfig, DriverOptions, clock,
+};
 use crate::error::Error;
 use crate::measure::Measurement;
 use crate::report::{Empty, Isolation, Percentiles, Run};
@@ -10,6 +11,7 @@ use crate::session::{Session, realtime_setup};
 use sandrack_engine::Controller;
 use sandrack_engine::graph::NodeId;
 use sandrack_sandbox::calibrate::Calibration;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,8 @@ pub(super) struct Rig<'a> {
     options: &'a BenchOptions,
     isolation: Isolation,
     core: Option<usize>,
+    /// Open for the runs of one buffer size.
+    driver: Option<Box<dyn Driver>>,
 }
 
 impl<'a> Rig<'a> {
@@ -32,7 +36,7 @@ impl<'a> Rig<'a> {
         calibration: &Calibration,
     ) -> Self {
         let core = calibration.cores.first().copied().filter(|_| calibration.pins());
-        Self { session, options, isolation, core }
+        Self { session, options, isolation, core, driver: None }
     }
 
     pub(super) fn isolation(&self) -> Isolation {
@@ -51,16 +55,23 @@ impl<'a> Rig<'a> {
         load_us: f64,
         length: Duration,
     ) -> Result<Run, Error> {
-        let rate = self.options.rate;
-        let mut running = self.session.connect(rate, frames, plugins as usize, (2, 2))?;
+        let mut driver = match self.driver.take() {
+            Some(driver) if driver.config().frames == frames => driver,
+            other => {
+                // There may be one at a time.
+                drop(other);
+                open(self.options, frames, self.core)?
+            }
+        };
+        let DriverConfig { rate, inputs, outputs, .. } = *driver.config();
+        let mut running =
+            self.session.connect(rate, frames, plugins as usize, (inputs, outputs))?;
         let nodes: Vec<(NodeId, String)> = running.nodes.concat();
         if self.options.has_load {
             self.set_load(&mut running.controller, &nodes, load_us)?;
         }
         let period_ns = u64::from(frames) * 1_000_000_000 / u64::from(rate);
         let mut measurement = Measurement::new(&nodes, period_ns);
-        let config = DriverConfig { rate, frames, inputs: 2, outputs: 2 };
-        let mut driver = VirtualDriver::new(config)?.with_thread_setup(realtime_setup(self.core));
         driver.start(Box::new(running.callback))?;
         sleep(WARM_UP.max(Duration::from_nanos(3 * period_ns)));
         measurement.discard(&mut running.controller);
@@ -74,6 +85,7 @@ impl<'a> Rig<'a> {
         measurement.collect(&mut running.controller);
         // The engine is dropped here, not in the driver's thread.
         drop(driver.stop()?);
+        self.driver = Some(driver);
         let callback_us = Percentiles::from_ns(&measurement.callback);
         let mut run = Run {
             frames,
@@ -118,6 +130,18 @@ impl<'a> Rig<'a> {
     }
 }
 
+/// Opens the driver for two channels each way, if it has them.
+fn open(
+    options: &BenchOptions,
+    frames: u32,
+    core: Option<usize>,
+) -> Result<Box<dyn Driver>, Error> {
+    let wanted = DriverConfig { rate: options.rate, frames, inputs: 2, outputs: 2 };
+    let setup = Arc::new(realtime_setup(core));
+    let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
+    drivers::open(&options.driver, &wanted, &how)
+}
+
 /// Measures a callback that does nothing.
 pub(super) fn empty(
     options: &BenchOptions,
@@ -126,13 +150,16 @@ pub(super) fn empty(
 ) -> Result<Empty, Error> {
     let length = options.length(frames);
     let periods = (length.as_secs_f64() * f64::from(options.rate) / f64::from(frames)) as u64 + 1;
-    let config = DriverConfig { rate: options.rate, frames, inputs: 2, outputs: 2 };
-    let mut driver =
-        VirtualDriver::new(config)?.with_thread_setup(realtime_setup(core)).with_limit(periods);
+    let mut driver = open(options, frames, core)?;
     let (sender, receiver) = std::sync::mpsc::channel();
     let took = Vec::with_capacity(periods as usize);
     driver.start(Box::new(Nothing { took, sender }))?;
-    drop(driver.finish()?);
+    // A driver that stands still is not waited for.
+    let end = Instant::now() + 2 * length + Duration::from_secs(2);
+    while driver.blocks() < periods && driver.running() && Instant::now() < end {
+        sleep(Duration::from_millis(1));
+    }
+    drop(driver.stop()?);
     let took = receiver.recv().unwrap_or_default();
     Ok(Empty {
         periods: took.len() as u64,

@@ -3,7 +3,7 @@
 use super::{print, report_restrictions};
 use crate::bench::{BenchOptions, Progress, bench};
 use crate::catalog::find::named;
-use crate::drivers::virtual_driver::VirtualDriver;
+use crate::drivers::{self, DeviceDetails, Rates};
 use crate::error::Error;
 use crate::plugins::test_plugin;
 use crate::report::{Isolation, Machine, text, write_html, write_json};
@@ -20,12 +20,12 @@ pub(super) struct Arguments {
     /// Plugin to measure with [default: a test plugin whose load can be set]
     #[arg(long, value_name = "PLUGIN")]
     plugin: Option<PluginRef>,
-    /// Buffer sizes in frames
+    /// Buffer sizes in frames [default: those that the driver can do]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     frames: Vec<u32>,
-    /// Frames per second
-    #[arg(long, default_value_t = 48000)]
-    rate: u32,
+    /// Frames per second [default: as the driver is set, or 48000]
+    #[arg(long)]
+    rate: Option<u32>,
     /// Plugins in series
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     plugins: Vec<u32>,
@@ -41,8 +41,8 @@ pub(super) struct Arguments {
     /// Length of each run, in seconds
     #[arg(long)]
     seconds: Option<f64>,
-    /// Audio driver
-    #[arg(long, default_value = "virtual")]
+    /// Audio driver, as 'sandrack devices' names it
+    #[arg(long, default_value = "virtual", value_name = "NAME")]
     driver: String,
     /// Fewer combinations: under half a minute
     #[arg(long)]
@@ -79,25 +79,11 @@ fn or<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
 impl Arguments {
     fn options(&self) -> Result<BenchOptions, Error> {
         let usage = |what: String| Err(Error::Usage(what));
-        if self.driver != "virtual" {
-            return usage(format!("--driver {}: there is 'virtual' (see: devices)", self.driver));
-        }
         let quick = self.quick;
-        let frames = or(
-            &self.frames,
-            match quick {
-                true => &[64, 256][..],
-                false => &[16, 32, 64, 128, 256, 512, 1024, 2048],
-            },
-        );
-        let range = VirtualDriver::FRAMES;
-        if let Some(bad) = frames.iter().find(|f| !range.contains(*f)) {
-            return usage(format!("--frames {bad}: {} to {}", range.start(), range.end()));
-        }
-        let rates = VirtualDriver::RATES;
-        if !rates.contains(&self.rate) {
-            return usage(format!("--rate {}: {} to {}", self.rate, rates.start(), rates.end()));
-        }
+        let device = drivers::probe(&self.driver)?;
+        let details = device.details.unwrap_or_default();
+        let frames = self.sizes(&details)?;
+        let rate = self.rate(&details)?;
         let plugins = or(&self.plugins, if quick { &[1, 8] } else { &[1, 8, 32] });
         let total = plugins.iter().copied().max().unwrap_or(0).saturating_mul(self.tracks);
         if plugins.contains(&0) || self.tracks == 0 || total > 2000 {
@@ -126,7 +112,7 @@ impl Arguments {
         }
         Ok(BenchOptions {
             frames,
-            rate: self.rate,
+            rate,
             plugins,
             tracks: self.tracks,
             load_us,
@@ -139,8 +125,59 @@ impl Arguments {
                 None => test_plugin("burn")?,
             },
             has_load,
+            driver: device.name,
             command: command_line(),
         })
+    }
+
+    /// The buffer sizes to measure: those that the driver can do.
+    fn sizes(&self, driver: &DeviceDetails) -> Result<Vec<u32>, Error> {
+        let usual: &[u32] = match self.quick {
+            true => &[64, 256],
+            false => &[16, 32, 64, 128, 256, 512, 1024, 2048],
+        };
+        let Some(sizes) = &driver.frames else {
+            return Ok(or(&self.frames, usual));
+        };
+        if let Some(bad) = self.frames.iter().find(|frames| !sizes.allows(**frames)) {
+            return Err(Error::Usage(format!(
+                "--frames {bad}: driver {} can do {}",
+                self.driver,
+                sizes.words()
+            )));
+        }
+        if !self.frames.is_empty() {
+            return Ok(self.frames.clone());
+        }
+        let allowed: Vec<u32> = usual.iter().copied().filter(|n| sizes.allows(*n)).collect();
+        // One with sizes of its own, such as 441.
+        match allowed.is_empty() {
+            true if self.quick => Ok(vec![sizes.preferred]),
+            true => Ok(sizes.list()),
+            false => Ok(allowed),
+        }
+    }
+
+    fn rate(&self, driver: &DeviceDetails) -> Result<u32, Error> {
+        let wanted = self.rate;
+        let usage = |can: String| {
+            let rate = wanted.unwrap_or_default();
+            Err(Error::Usage(format!("--rate {rate}: driver {} can do {can}", self.driver)))
+        };
+        match &driver.rates {
+            Rates::Between(least, most) => {
+                let rate = wanted.unwrap_or(48_000);
+                if !(*least..=*most).contains(&rate) {
+                    return usage(format!("{least} to {most}"));
+                }
+                Ok(rate)
+            }
+            // Whether it can do one that is not usual shows when it is opened.
+            Rates::These { now, .. } => match wanted.unwrap_or(*now) {
+                0 => Ok(48_000),
+                rate => Ok(rate),
+            },
+        }
     }
 }
 

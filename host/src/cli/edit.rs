@@ -4,7 +4,7 @@ use super::midi_loop::MidiLoop;
 use super::{clean, print, report_restrictions, signals};
 use crate::catalog::find::named;
 use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{Driver, DriverConfig};
+use crate::drivers::{self, Driver, DriverConfig, DriverOptions};
 use crate::error::Error;
 use crate::report::Isolation;
 use crate::session::{Live, Running, Session, SessionConfig, SessionEvent, realtime_setup};
@@ -19,6 +19,7 @@ use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::idle::{awake_advice, keep_cores_awake};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Arguments {
     /// Plugin file, FILE#ID, or the name of a scanned plugin
     plugin: PluginRef,
-    /// Audio driver
-    #[arg(long, default_value = "virtual")]
+    /// Audio driver, as 'sandrack devices' names it
+    #[arg(long, default_value = "virtual", value_name = "NAME")]
     driver: String,
     /// Buffer size in frames
     #[arg(long, default_value_t = 256)]
@@ -69,8 +70,11 @@ const PLUGIN: (usize, usize) = (0, 0);
 impl Arguments {
     fn check(&self) -> Result<(), Error> {
         let usage = |what: String| Err(Error::Usage(what));
-        if self.driver != "virtual" {
-            return usage(format!("--driver {}: there is 'virtual' (see: devices)", self.driver));
+        if self.input.is_some() && self.driver != "virtual" {
+            return usage(format!(
+                "--input: of the drivers, 'virtual' alone plays a file, not '{}'",
+                self.driver
+            ));
         }
         if let Some(seconds) = self.seconds.filter(|s| !(0.0..=86_400.0).contains(s)) {
             return usage(format!("--seconds {seconds}: 0 to 86400"));
@@ -112,11 +116,18 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         inputs: channels(&info.inputs).max(file.map_or(0, |wav| wav.channels)),
         outputs: channels(&info.outputs).max(1),
     };
-    let mut driver =
-        VirtualDriver::new(driver_config.clone())?.with_thread_setup(realtime_setup(None));
-    if let Some(path) = &arguments.input {
-        driver = driver.with_input(path)?;
-    }
+    let setup = Arc::new(realtime_setup(None));
+    let driver: Box<dyn Driver> = match &arguments.input {
+        Some(path) => {
+            let driver = VirtualDriver::new(driver_config)?.with_thread_setup(move || setup());
+            Box::new(driver.with_input(path)?)
+        }
+        None => {
+            let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
+            drivers::open(&arguments.driver, &driver_config, &how)?
+        }
+    };
+    let driver_config = driver.config().clone();
     let midi = arguments.midi.as_deref();
     if midi.is_some() && info.note_inputs.is_empty() {
         return Err(Error::Usage(format!("--midi: {plugin} takes no notes")));
@@ -230,7 +241,7 @@ fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
 
 /// The driver, and what it plays.
 struct Player {
-    driver: VirtualDriver,
+    driver: Box<dyn Driver>,
     config: DriverConfig,
     controller: Controller,
     live: Live,
@@ -242,7 +253,7 @@ struct Player {
 
 impl Player {
     fn start(
-        mut driver: VirtualDriver,
+        mut driver: Box<dyn Driver>,
         config: DriverConfig,
         song: Option<MidiLoop>,
         keys: &[u8],

@@ -47,6 +47,10 @@ struct Cli {
     /// What plugins may do to the rest of the system: off, standard or strict
     #[arg(long, global = true, value_name = "LEVEL", default_value_t)]
     confinement: Level,
+    /// What becomes of plugins where the system can't enforce their confinement: refuse or allow
+    #[arg(long, global = true, value_name = "WHAT", default_value = "refuse",
+          value_parser = ["refuse", "allow"])]
+    confinement_missing: String,
     /// Let plugins read a file or folder; PATH:rw to change it too
     #[arg(long, global = true, value_name = "PATH")]
     grant_files: Vec<String>,
@@ -72,6 +76,7 @@ fn confinement(cli: &Cli) -> Result<Confinement, Error> {
     Ok(Confinement {
         files: cli.grant_files.iter().map(grant).collect::<Result<_, _>>()?,
         network: cli.grant_network,
+        require: cli.confinement_missing == "refuse",
         ..Confinement::of(cli.confinement)
     })
 }
@@ -94,7 +99,7 @@ enum Command {
     /// List scanned plugins: all, or those that match all words
     List(list::Arguments),
     /// Show audio drivers and what they offer
-    Devices,
+    Devices(devices::Arguments),
     /// Measure what waking a process costs here, and where that puts the plugins
     Calibrate(calibrate::Arguments),
 }
@@ -137,7 +142,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),
         Command::List(arguments) => list::run(&arguments),
-        Command::Devices => devices::run(),
+        Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }
 }

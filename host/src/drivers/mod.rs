@@ -5,10 +5,17 @@
 //! [`Driver::stop`] has returned, and never after. Everything else is called from one control
 //! thread.
 
+pub mod block_clock;
 pub mod clock;
+mod device;
+mod registry;
+pub mod samples;
+pub mod sizes;
 pub mod virtual_driver;
 
 use crate::error::Error;
+pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
+pub use registry::{Dither, DriverOptions, Settings, ThreadSetup, list, open, probe};
 
 /// What a driver is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +72,8 @@ pub trait Driver: Send {
     /// Whether it still calls back: started, not stopped, not at the end of a limited run, and the
     /// callback has not panicked. Cheap enough to poll.
     fn running(&self) -> bool;
+    /// Callbacks since the start.
+    fn blocks(&self) -> u64;
     /// Callbacks missed since the start.
     fn xruns(&self) -> u64;
     /// What the driver adds before the first input frame of a block and after its last output

@@ -226,11 +226,6 @@ impl VirtualDriver {
         self.stop()
     }
 
-    /// Callbacks since the last start.
-    pub fn blocks(&self) -> u64 {
-        self.shared.blocks.load(Ordering::Relaxed)
-    }
-
     /// Frames since the last start that the input file could not deliver in time (silence was
     /// played) and that could not be recorded in time (silence was recorded). Not counting those
     /// of missed periods.
@@ -401,6 +396,10 @@ impl Driver for VirtualDriver {
                 failure.is_none() && self.blocks() < self.limit
             }
         }
+    }
+
+    fn blocks(&self) -> u64 {
+        self.shared.blocks.load(Ordering::Relaxed)
     }
 
     fn xruns(&self) -> u64 {

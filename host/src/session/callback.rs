@@ -49,7 +49,7 @@ fn deadlines(time: &CallbackTime, now: u64) -> Deadlines {
 }
 
 /// What a driver's thread does before it first calls the engine: the realtime class, its core.
-pub fn realtime_setup(core: Option<usize>) -> impl FnMut() + Send + 'static {
+pub fn realtime_setup(core: Option<usize>) -> impl Fn() + Send + Sync + 'static {
     move || {
         if let Some(core) = core {
             let _ = thread::pin_current(core);

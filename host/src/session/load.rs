@@ -1,10 +1,12 @@
 //! Loads the plugins of a session.
 
-use super::{Place, Plugin};
+use super::{Place, Plugin, PluginAt, places};
 use crate::error::Error;
+use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::format::{PluginInfo, PluginRef};
 use sandrack_sandbox::supervisor::{Node, Supervisor};
 use sandrack_sandbox::sys::thread;
+use std::collections::BTreeMap;
 
 fn display_name(plugin: &PluginRef, info: &PluginInfo, number: usize) -> String {
     let name = match info.descriptor.name.as_str() {
@@ -42,19 +44,18 @@ fn named(place: Place, reference: &PluginRef, number: usize) -> Plugin {
 pub(super) fn load_apart<'a>(
     supervisor: &(dyn Fn(usize) -> &'a Supervisor + Sync),
     tracks: &[Vec<PluginRef>],
+    grants: &BTreeMap<PluginAt, Grants>,
     core: &(dyn Fn(usize) -> Option<usize> + Sync),
     progress: &(dyn Fn() + Sync),
 ) -> Result<Vec<Vec<Plugin>>, Error> {
-    let jobs: Vec<(usize, &PluginRef)> = tracks
-        .iter()
-        .enumerate()
-        .flat_map(|(track, plugins)| plugins.iter().map(move |plugin| (track, plugin)))
-        .collect();
+    let jobs: Vec<(PluginAt, &PluginRef)> = places(tracks).zip(tracks.iter().flatten()).collect();
     // Two at a time a core: while one waits for its process to come up, another loads.
     let threads = (2 * thread::cores().len()).clamp(1, 16).min(jobs.len().max(1));
     let next = std::sync::atomic::AtomicUsize::new(0);
-    let load = |at: usize, (track, plugin): (usize, &PluginRef)| -> Result<Node, Error> {
-        let worker = supervisor(at).start_worker(&plugin.to_string(), core(track))?;
+    let load = |at: usize, (place, plugin): (PluginAt, &PluginRef)| -> Result<Node, Error> {
+        let worker = supervisor(at).start_worker(&plugin.to_string(), core(place.track))?;
+        let grants = grants.get(&place).cloned().unwrap_or_default();
+        worker.begin_with(&[&plugin.path], &[grants])?;
         Ok(worker.load(plugin)?)
     };
     let results: Vec<(usize, Result<Node, Error>)> = std::thread::scope(|scope| {

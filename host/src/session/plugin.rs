@@ -3,6 +3,7 @@
 use super::{Place, Plugin, Session};
 use crate::error::Error;
 use crate::presets;
+use sandrack_sandbox::confine::Enforced;
 use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
 
 impl Plugin {
@@ -24,6 +25,11 @@ impl Session {
     /// Which plugin was asked for.
     pub fn reference(&self, track: usize, plugin: usize) -> &PluginRef {
         &self.config.tracks[track][plugin]
+    }
+
+    /// What confines it, with the other plugins of its process; `None`: it is in this process.
+    pub fn enforced(&self, track: usize, plugin: usize) -> Option<Enforced> {
+        self.node(track, plugin)?.worker().enforced()
     }
 
     /// The presets that its file declares for it, beside those in its [`info`](Self::info).

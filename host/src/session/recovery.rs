@@ -321,7 +321,8 @@ impl Recovery {
             let remembered = self.memories[at].remembered();
             numbers.push(remembered.number);
             if again {
-                orders.push(Order { plugin: node.plugin().clone(), activation, remembered });
+                let (plugin, grants) = (node.plugin().clone(), session.config.grants_of(*at));
+                orders.push(Order { plugin, grants, activation, remembered });
             }
         }
         let supervisor = session.supervisor.clone();

@@ -2,7 +2,7 @@
 
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
-use crate::confine::Enforced;
+use crate::confine::{Enforced, Grants};
 use crate::error::{Error, PluginError};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
@@ -74,18 +74,26 @@ impl Worker {
     /// # Errors
     /// The confinement that was asked for can't be enforced here: the worker is killed.
     pub fn begin(&self, plugins: &[&Path]) -> Result<Enforced, Error> {
+        self.begin_with(plugins, &[])
+    }
+
+    /// The same, with what is different for these plugins.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_with(&self, plugins: &[&Path], grants: &[Grants]) -> Result<Enforced, Error> {
         let mut begun = lock(&self.begun);
         if let Some(enforced) = &*begun {
             return Ok(enforced.clone());
         }
-        let wanted = &self.supervisor.0.options.confinement;
+        let wanted = self.supervisor.0.options.confinement.with(grants);
         let absolute =
             |path: &&Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let request = Request::Confine(wanted.clone(), plugins.iter().map(absolute).collect());
         let Answer::Confined(enforced) = self.request(request, &[])? else {
             return Err(self.confused("answered something else"));
         };
-        if let Err(what) = enforced.allows(wanted) {
+        if let Err(what) = enforced.allows(&wanted) {
             self.kill();
             return Err(PluginError::Absurd { plugin: self.name.clone(), what }.into());
         }

@@ -1,11 +1,13 @@
 //! Starts plugins again in a new worker, on a thread of its own.
 
 use super::memory::Remembered;
+use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::error::Error;
 use sandrack_sandbox::format::{PluginRef, StateContext};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
 use sandrack_sandbox::sys::process::Exit;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,6 +16,7 @@ use std::time::Duration;
 /// A plugin as it is to be.
 pub(super) struct Order {
     pub(super) plugin: PluginRef,
+    pub(super) grants: Grants,
     pub(super) activation: Activation,
     pub(super) remembered: Remembered,
 }
@@ -129,6 +132,9 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
         }
         new.worker = Some(Arc::clone(&worker));
     }
+    let files: Vec<&Path> = job.orders.iter().map(|order| order.plugin.path.as_path()).collect();
+    let grants: Vec<Grants> = job.orders.iter().map(|order| order.grants.clone()).collect();
+    worker.begin_with(&files, &grants)?;
     let mut nodes = Vec::with_capacity(job.orders.len());
     for order in &job.orders {
         let mut node = worker.load(&order.plugin)?;
