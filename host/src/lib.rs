@@ -40,3 +40,7 @@ pub mod report;
 pub mod rig;
 pub mod session;
 pub mod wav;
+
+/// Every program that plays plugins begins with this: started as a worker, by itself, it is one, and
+/// never returns.
+pub use sandrack_sandbox::worker::run_if_worker;

@@ -4,11 +4,9 @@ use crate::app::{Place, Wishes};
 use eframe::egui::{self, Key, Modal, RichText, ScrollArea, TextEdit, Ui};
 use sandrack_host::catalog::cache::{self, Cache};
 use sandrack_host::catalog::find::matches;
-use sandrack_host::catalog::scan::{Again, scan};
-use sandrack_host::catalog::walk::Places;
+use sandrack_host::catalog::scan::scan_standard;
 use sandrack_host::catalog::{Failed, Known};
 use sandrack_host::play::{Command, View};
-use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// A window in the window: search, choose, add.
@@ -70,7 +68,7 @@ impl Browser {
     pub(crate) fn show(&mut self, ui: &Ui, view: &View, wishes: &mut Wishes) {
         self.hear();
         let Some(place) = self.place.clone() else { return };
-        let modal = Modal::new(egui::Id::new("browser")).show(ui.ctx(), |ui| {
+        let modal = Modal::new(egui::Id::unique("browser")).show(ui.ctx(), |ui| {
             ui.set_width(560.0);
             ui.heading(match &place {
                 Place::Into(track, _) => {
@@ -213,18 +211,11 @@ impl Browser {
 }
 
 fn run(tell: &Sender<Told>, ctx: &egui::Context) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut options = SupervisorOptions::new().map_err(|e| text(&e))?;
-    options.realtime = false;
-    let supervisor = Supervisor::new(options).map_err(|e| text(&e))?;
-    let path = cache::path().map_err(|e| text(&e))?;
-    let places = Places::standard();
-    scan(&supervisor, &places, &path, Again::Nothing, |done, of, running| {
+    let done = scan_standard(|done, of, running| {
         let name = running.first().and_then(|path| path.file_name());
         let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let _ = tell.send(Told::Progress(done, of, name));
         ctx.request_repaint();
-    })
-    .map(|_| ())
-    .map_err(|e| text(&e))
+    });
+    done.map(|_| ()).map_err(|error| error.to_string())
 }

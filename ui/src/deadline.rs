@@ -4,8 +4,7 @@ use crate::app::{Choice, Wishes};
 use crate::look::{self, SERIES_COUNT};
 use eframe::egui::{self, Color32, RichText, Ui};
 use egui_plot::{Bar, BarChart, HLine, Legend, Plot};
-use sandrack_engine::graph::NodeId;
-use sandrack_host::play::{BlockTiming, PluginView, View};
+use sandrack_host::play::{BlockTiming, NodeId, PluginView, View};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -44,7 +44,7 @@ impl Faults {
                     ui.horizontal(|ui| {
                         ui.monospace(format!("block {:>8}", fault.block));
                         let plugin = view.tracks.iter().flat_map(|track| &track.plugins);
-                        let mut plugin = plugin.filter(|p| p.node.is_some_and(|n| n.0 == fault.node));
+                        let mut plugin = plugin.filter(|p| p.node.is_some_and(|n| n.raw() == fault.node));
                         if ui.link(&fault.name).clicked()
                             && let Some(plugin) = plugin.next()
                         {
@@ -70,7 +70,7 @@ impl Faults {
             replay.text = text;
             replay.told = None;
         }
-        let modal = Modal::new(eframe::egui::Id::new("replay")).show(ui.ctx(), |ui| {
+        let modal = Modal::new(eframe::egui::Id::unique("replay")).show(ui.ctx(), |ui| {
             ui.set_width(620.0);
             ui.heading("Replay");
             ui.weak(replay.file.display().to_string());

@@ -32,7 +32,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    sandrack_sandbox::worker::run_if_worker();
+    sandrack_host::run_if_worker();
     let filter = tracing_subscriber::EnvFilter::try_from_env("SANDRACK_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

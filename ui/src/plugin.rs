@@ -4,8 +4,7 @@ use crate::app::{Place, Wishes};
 use crate::look;
 use crate::params::{self, Params};
 use eframe::egui::{CollapsingHeader, ComboBox, Grid, RichText, ScrollArea, TextEdit, Ui};
-use sandrack_host::play::{Command, PluginView, Times, View, WorkerState};
-use sandrack_sandbox::confine::Level;
+use sandrack_host::play::{Command, Level, PluginView, Times, View, WorkerState};
 
 pub(crate) fn show(
     ui: &mut Ui,
@@ -148,7 +147,7 @@ fn confinement(ui: &mut Ui, plugin: &PluginView, wishes: &mut Wishes) {
     if let Some(number) = removed {
         grants.files.remove(number);
     }
-    let key = ui.id().with(("grant", &plugin.id));
+    let key = ui.scope_id().with(("grant", &plugin.id));
     let mut path = ui.data(|data| data.get_temp::<String>(key)).unwrap_or_default();
     ui.horizontal(|ui| {
         let hint = "file or folder; PATH:rw to change it too";

@@ -5,7 +5,7 @@ use crate::look::{self, Palette};
 use crate::strip;
 use eframe::egui::{
     self, Align2, Color32, CornerRadius, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    UiBuilder, Vec2, WidgetInfo, WidgetType, pos2, vec2,
+    UiBuilder, Vec2, WidgetInfo, Role, pos2, vec2,
 };
 use sandrack_host::play::{Command, PluginView, TrackView, View, WorkerState};
 use sandrack_host::rig::{Id, TrackKind};
@@ -113,7 +113,7 @@ fn plugins(ui: &mut Ui, track: &TrackView, choice: Option<&Choice>, wishes: &mut
     gap(ui, track, track.plugins.len(), wishes);
     let add = ui.add_sized([36.0, TILE.y], egui::Button::new("+"));
     add.widget_info(|| {
-        WidgetInfo::labeled(WidgetType::Button, true, format!("Add plugin to {}", track.name))
+        WidgetInfo::labeled(Role::Button, true, format!("Add plugin to {}", track.name))
     });
     if add.on_hover_text("Add a plugin here (Ctrl+P)").clicked() {
         wishes.browse = Some(Place::Into(track.id.clone(), None));
@@ -148,7 +148,7 @@ fn tile(ui: &mut Ui, plugin: &PluginView, is_chosen: bool, wishes: &mut Wishes) 
     let (word, color) = look::worker_state(plugin.state, look::palette(ui));
     response.widget_info(|| {
         let text = format!("{}, {word}", plugin.name);
-        WidgetInfo::selected(WidgetType::Button, true, is_chosen, text)
+        WidgetInfo::selected(Role::Button, true, is_chosen, text)
     });
     if response.clicked() {
         wishes.choice = Some(Choice::Plugin(plugin.id.clone()));

@@ -4,7 +4,7 @@ use crate::app::Wishes;
 use crate::look::{self, Palette};
 use eframe::egui::{
     self, Button, ComboBox, CornerRadius, DragValue, Rect, RichText, Sense, Slider, Ui,
-    WidgetInfo, WidgetType, pos2, vec2,
+    WidgetInfo, Role, pos2, vec2,
 };
 use sandrack_host::play::{ChannelLevel, Command, TrackView, View};
 use sandrack_host::rig::{Id, MidiInput, Output, Send, TrackKind};
@@ -58,7 +58,7 @@ pub(crate) fn show(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
 }
 
 fn named(track: &TrackView, what: &str, on: bool) -> WidgetInfo {
-    WidgetInfo::selected(WidgetType::Button, true, on, format!("{what} {}", track.name))
+    WidgetInfo::selected(Role::Button, true, on, format!("{what} {}", track.name))
 }
 
 fn faded(db: f64) -> f64 {
@@ -154,7 +154,7 @@ pub(crate) fn details(ui: &mut Ui, view: &View, id: &Id, wishes: &mut Wishes) {
 }
 
 fn rename(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
-    let key = ui.id().with(("rename", &track.id));
+    let key = ui.scope_id().with(("rename", &track.id));
     let mut name = ui.data(|data| data.get_temp::<String>(key)).unwrap_or(track.name.to_string());
     let field = ui.horizontal(|ui| {
         ui.label("Name");
@@ -267,18 +267,18 @@ fn notes(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
 
 /// One range of keys; true: it is to go.
 fn note_range(ui: &mut Ui, input: &mut MidiInput) -> bool {
-    let mut keys = input.keys.unwrap_or([0, 127]);
+    let [mut low, mut high] = input.keys.unwrap_or([0, 127]);
     let mut channel = input.channel.unwrap_or(0);
     ui.horizontal(|ui| {
-        ui.add(DragValue::new(&mut keys[0]).range(0..=keys[1]).prefix("keys "));
-        ui.add(DragValue::new(&mut keys[1]).range(keys[0]..=127).prefix("to "));
+        ui.add(DragValue::new(&mut low).range(0..=high).prefix("keys "));
+        ui.add(DragValue::new(&mut high).range(low..=127).prefix("to "));
         let any = |channel: f64, _: std::ops::RangeInclusive<usize>| match channel as u8 {
             0 => "any".to_owned(),
             channel => channel.to_string(),
         };
         ui.add(DragValue::new(&mut channel).range(0..=16).prefix("channel ").custom_formatter(any));
     });
-    input.keys = (keys != [0, 127]).then_some(keys);
+    input.keys = ((low, high) != (0, 127)).then_some([low, high]);
     input.channel = (channel != 0).then_some(channel);
     let transpose = DragValue::new(&mut input.transpose).range(-48..=48).prefix("transpose ");
     ui.horizontal(|ui| {

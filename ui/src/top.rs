@@ -45,7 +45,7 @@ impl File {
             Question::Open => ("Open a rig", "Open"),
             Question::SaveAs => ("Save the rig as", "Save"),
         };
-        let modal = Modal::new(egui::Id::new("file")).show(ui.ctx(), |ui| {
+        let modal = Modal::new(egui::Id::unique("file")).show(ui.ctx(), |ui| {
             ui.heading(title);
             let edit = TextEdit::singleline(&mut self.path).desired_width(420.0);
             let field = ui.add(edit.hint_text("path of a file, as in rigs/tour.toml"));
