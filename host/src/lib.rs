@@ -11,6 +11,7 @@
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`midi`] | from MIDI ports to instruments, parameters and commands |
 //! | [`midi_file`], [`automation`] | what is played offline |
 //! | [`cli`] | the command line |
 //!
@@ -30,6 +31,7 @@ pub mod error;
 pub mod faults;
 pub mod join;
 pub mod measure;
+pub mod midi;
 mod midi_events;
 pub mod midi_file;
 pub mod play;
