@@ -109,7 +109,8 @@ impl Node {
             max_frames: longest,
         };
         let memory = || Error::system(format!("{name}: making shared memory"));
-        let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;
+        let outbox =
+            SharedMemory::for_one_writer("sandrack-outbox", shape.len()).map_err(memory())?;
         let reader = outbox
             .map(Access::Read)
             .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
@@ -117,6 +118,7 @@ impl Node {
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
         self.worker.request(start, &handles)?;
+        outbox.seal_writes().map_err(memory())?;
         self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
         lock(&self.recorder).begin(self)?;
         Ok(latency)
@@ -212,8 +214,11 @@ impl Node {
         lock(&self.given).clone()
     }
 
-    /// Gives the plugin a preset.
+    /// Gives the plugin a preset. It may read the preset's file from then on.
     pub fn load_preset(&self, preset: Preset) -> Result<(), Error> {
+        if let Some(file) = &preset.file {
+            self.worker.grant(file)?;
+        }
         self.worker.request(Request::LoadPreset(self.number, preset), &[]).map(|_| ())
     }
 
@@ -247,10 +252,7 @@ impl Node {
     /// [`Error::Hung`]: it takes too long, and may yet come; meanwhile its audio goes on, but
     /// whatever else is asked of this worker waits, and would have it killed.
     pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
-        match self.worker.request_sparing(Request::OpenEditor(self.number, options))? {
-            Answer::Editor(info) => Ok(info),
-            _ => Err(self.worker.confused("answered something else")),
-        }
+        self.worker.open_editor(self.number, options)
     }
 
     /// Closes the plugin's editor, if it is open. No notice comes of that.
@@ -258,7 +260,7 @@ impl Node {
     /// # Errors
     /// As [`open_editor`](Self::open_editor).
     pub fn close_editor(&self) -> Result<(), Error> {
-        self.worker.request_sparing(Request::CloseEditor(self.number)).map(|_| ())
+        self.worker.close_editor(self.number)
     }
 
     pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {
