@@ -37,6 +37,7 @@ pub mod measure;
 pub mod midi;
 mod midi_events;
 pub mod midi_file;
+pub mod mpe;
 pub mod play;
 pub mod plugins;
 mod presets;

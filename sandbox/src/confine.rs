@@ -10,16 +10,21 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How far a worker is confined.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all: a plugin may do what its user may do.
-    #[default]
     Off,
     /// As far as normal plugins, their editors included, go on working.
     Standard,
     /// Further: no sockets, so no editors; none of the user's own files.
     Strict,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        crate::sys::confine::USUAL
+    }
 }
 
 impl fmt::Display for Level {
@@ -129,6 +134,36 @@ impl Confinement {
         // Of the same path the greater reach stands first, and stays.
         all.files.dedup_by(|a, b| a.0 == b.0);
         all
+    }
+}
+
+/// What a worker can reach of the file system, each with all that is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Read.
+    pub read: Vec<PathBuf>,
+    /// Read, changed, made and removed.
+    pub write: Vec<PathBuf>,
+    /// Read and changed.
+    pub devices: Vec<PathBuf>,
+    /// Local sockets to connect to.
+    pub sockets: Vec<PathBuf>,
+    /// Whose memory by name it shares: the name of a folder; `None`: nobody's.
+    pub memory: Option<String>,
+}
+
+/// Something that a worker was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The system call, and the file or address.
+    pub what: String,
+    /// The option that would allow it.
+    pub grant: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (allowed by {})", self.what, self.grant)
     }
 }
 

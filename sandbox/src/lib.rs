@@ -15,8 +15,8 @@
 //! | [`shm`] | layout of shared memory, and the typed views of it |
 //! | [`protocol`] | messages of the control path |
 //! | [`confine`] | levels of confinement, grants, what is in force |
-//! | [`limits`] | how much a worker may use |
 //! | [`crash`] | what a worker was doing when it ended |
+//! | [`limits`] | how much a worker may use |
 //! | [`event`], [`sysex`] | what happens within a block |
 //! | [`calibrate`] | cost of a wake on this machine |
 //! | [`local`] | a plugin in this process, to be compared with |

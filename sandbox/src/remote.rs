@@ -135,6 +135,8 @@ impl RemoteSet {
                 .0
                 .map(Access::ReadWrite)
                 .map_err(Error::system("mapping an inbox"))?;
+            let sealed = layout.inboxes[index].0.seal_writes();
+            sealed.map_err(Error::system("sealing an inbox"))?;
             let inbox = InboxWriter::new(Arc::new(mapping), layout.inboxes[index].1.clone())
                 .map_err(Error::system("mapping an inbox"))?;
             nodes.push(RtNode {
