@@ -10,6 +10,7 @@ mod info;
 mod limits;
 mod list;
 mod midi_loop;
+mod play;
 mod render;
 mod replay;
 mod scan;
@@ -99,6 +100,8 @@ enum Command {
     Render(render::Arguments),
     /// Put plugins through their paces: audio, parameters, state, …
     Check(check::Arguments),
+    /// Play a rig
+    Play(play::Arguments),
     /// Play a plugin with its editor open
     Edit(edit::Arguments),
     /// Run a recording of a plugin that crashed, hung or put out NaN again
@@ -150,6 +153,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Info(arguments) => info::run(&arguments, options),
         Command::Render(arguments) => render::run(&arguments, options),
         Command::Check(arguments) => check::run(&arguments, options),
+        Command::Play(arguments) => play::run(&arguments, options),
         Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Replay(arguments) => return replay::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),

@@ -78,7 +78,8 @@ pub enum SessionEvent {
     Logged(PluginAt, i32, String),
 }
 
-/// Which plugin of a session.
+/// Which plugin of a session: where it was when it was loaded. Stays the same when it is moved, and
+/// when others come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginAt {
     /// Track, from 0.

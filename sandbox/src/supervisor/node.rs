@@ -252,10 +252,7 @@ impl Node {
     /// [`Error::Hung`]: it takes too long, and may yet come; meanwhile its audio goes on, but
     /// whatever else is asked of this worker waits, and would have it killed.
     pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
-        match self.worker.request_sparing(Request::OpenEditor(self.number, options))? {
-            Answer::Editor(info) => Ok(info),
-            _ => Err(self.worker.confused("answered something else")),
-        }
+        self.worker.open_editor(self.number, options)
     }
 
     /// Closes the plugin's editor, if it is open. No notice comes of that.
@@ -263,7 +260,7 @@ impl Node {
     /// # Errors
     /// As [`open_editor`](Self::open_editor).
     pub fn close_editor(&self) -> Result<(), Error> {
-        self.worker.request_sparing(Request::CloseEditor(self.number)).map(|_| ())
+        self.worker.close_editor(self.number)
     }
 
     pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {

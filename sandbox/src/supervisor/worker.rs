@@ -6,6 +6,7 @@ use super::{Node, Supervisor, lock};
 use crate::confine::{Confinement, Enforced, Grants, Level, Reached, Refusal};
 use crate::crash::Doing;
 use crate::error::{Error, PluginError};
+use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::limits::bytes;
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
@@ -350,6 +351,40 @@ impl Worker {
             Answer::Info(info) => Ok(*info),
             _ => Err(self.confused("answered something else")),
         }
+    }
+
+    /// A value of a parameter of one of its plugins as the plugin writes it, as
+    /// [`save_state`](Self::save_state).
+    pub fn value_to_text(
+        &self,
+        plugin: NodeNumber,
+        param: u32,
+        value: f64,
+    ) -> Result<Option<String>, Error> {
+        match self.request_sparing(Request::ValueToText(plugin, param, value))? {
+            Answer::Text(text) => Ok(text),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Opens the editor of one of its plugins, for a thread that has not the [`Node`].
+    ///
+    /// # Errors
+    /// As [`Node::open_editor`].
+    pub fn open_editor(
+        &self,
+        plugin: NodeNumber,
+        options: EditorOptions,
+    ) -> Result<EditorInfo, Error> {
+        match self.request_sparing(Request::OpenEditor(plugin, options))? {
+            Answer::Editor(info) => Ok(info),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Closes the editor of one of its plugins, as [`Node::close_editor`].
+    pub fn close_editor(&self, plugin: NodeNumber) -> Result<(), Error> {
+        self.request_sparing(Request::CloseEditor(plugin)).map(|_| ())
     }
 
     /// Ends the process, without waiting for anything: not for its end, nor for a request that is
