@@ -4,7 +4,7 @@ use super::Pace;
 use super::control::{Control, EngineParts};
 use super::view::{DriverView, MessageKind};
 use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{self, Driver, DriverConfig, DriverEvent, DriverOptions};
+use crate::drivers::{self, Callback, Driver, DriverConfig, DriverEvent, DriverOptions};
 use crate::error::Error;
 use crate::midi::{MidiRt, midi, midi_queue};
 use crate::rig::DriverSettings;
