@@ -33,6 +33,23 @@ x11rb::atom_manager! {
     }
 }
 
+/// Names that window managers make known. Where none runs, plugins (JUCE's) look for them in vain, use
+/// what they did not find, and end their process by the server's error.
+const USUAL: [&str; 12] = [
+    "WM_CHANGE_STATE",
+    "WM_STATE",
+    "WM_TAKE_FOCUS",
+    "_MOTIF_WM_HINTS",
+    "_NET_FRAME_EXTENTS",
+    "_NET_WM_ALLOWED_ACTIONS",
+    "_NET_WM_STATE",
+    "_NET_WM_STATE_FULLSCREEN",
+    "_NET_WM_STATE_HIDDEN",
+    "_NET_WM_WINDOW_TYPE",
+    "_NET_WM_WINDOW_TYPE_COMBO",
+    "_NET_WM_WINDOW_TYPE_NORMAL",
+];
+
 /// What VST3 calls windows of this kind.
 pub const VST3_TYPE: &CStr = c"X11EmbedWindowID";
 
@@ -71,7 +88,11 @@ impl Display {
         let (connection, screen) = x11rb::connect(None)
             .map_err(|e| failed(format!("display '{name}' can't be reached: {e}")))?;
         let root = connection.setup().roots[screen].root;
+        let usual = USUAL.map(|name| connection.intern_atom(false, name.as_bytes()));
         let atoms = Atoms::new(&connection).map_err(failed)?.reply().map_err(failed)?;
+        for cookie in usual {
+            cookie.map_err(failed)?.reply().map_err(failed)?;
+        }
         Ok(Self { connection, root, atoms })
     }
 
