@@ -450,6 +450,7 @@ impl Worker {
         drop(control);
         // One that can't take its part (it may have no descriptor left) must not hold up the others.
         answer.map(|_| ()).map_err(|error| {
+            tracing::warn!("{}: can't take part in another plan: {error}", self.name);
             self.kill();
             self.explain(error)
         })
