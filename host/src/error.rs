@@ -63,6 +63,17 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// What is in a rig's file makes no sense.
+    #[error("{path}{line}: {reason}", path = path.display(),
+        line = line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Rig {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1, where it is known.
+        line: Option<usize>,
+        /// Why, with the key, and what to do.
+        reason: String,
+    },
     /// The list of scanned plugins can't be read.
     #[error("{path}: can't be used as the list of plugins: {reason}", path = path.display())]
     Cache {

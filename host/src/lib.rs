@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`drivers`] | whatever calls back with a block of audio |
 //! | [`session`] | plugins loaded, connected and ready to be called back |
+//! | [`rig`] | everything that is played together, in a file |
+//! | [`play`] | a rig that plays, for programs that show and change it |
 //! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
 //! | [`faults`] | what went wrong with plugins while they ran |
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`midi`] | from MIDI ports to instruments, parameters and commands |
 //! | [`midi_file`], [`automation`] | what is played offline |
 //! | [`cli`] | the command line |
 //!
@@ -28,11 +31,14 @@ pub mod error;
 pub mod faults;
 pub mod join;
 pub mod measure;
+pub mod midi;
 mod midi_events;
 pub mod midi_file;
+pub mod play;
 pub mod plugins;
 mod presets;
 pub mod render;
 pub mod report;
+pub mod rig;
 pub mod session;
 pub mod wav;

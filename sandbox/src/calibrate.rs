@@ -12,7 +12,7 @@ use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, Mapping, SharedMemory};
 use crate::sys::process::{Process, end_with_parent};
 use crate::sys::thread::{self, priority};
-use crate::sys::wake;
+use crate::sys::wake::Bell;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,7 +97,8 @@ pub fn measure(
     rest: Duration,
 ) -> Result<(Floor, bool), Error> {
     let links = links.clamp(1, 60);
-    let memory = SharedMemory::new("sandrack-floor", AUDIO_AT + MAX_LINKS * SAMPLES * 4)
+    let len = AUDIO_AT + MAX_LINKS * SAMPLES * 4;
+    let memory = SharedMemory::with_bells("sandrack-floor", len, links + 1)
         .map_err(Error::system("making shared memory"))?;
     let core = match placement {
         Placement::SameCore(core) => core.to_string(),
@@ -150,7 +151,8 @@ pub fn measure(
 
 /// Rounds through the chain, in ns, ascending.
 fn drive(mapping: &Mapping, links: usize, rounds: usize, rest: Duration) -> Vec<f64> {
-    let words = words(mapping);
+    let (words, bells) = (words(mapping), bells(mapping));
+    let (Some(first), Some(last)) = (bells.first(), bells.get(links)) else { return vec![] };
     let mut took = Vec::with_capacity(rounds);
     const WARM_UP: usize = 10;
     for round in 1..=(rounds + WARM_UP) as u32 {
@@ -158,9 +160,9 @@ fn drive(mapping: &Mapping, links: usize, rounds: usize, rest: Duration) -> Vec<
         std::thread::sleep(rest);
         let start = now_ns();
         words[0].word.store(round, Ordering::SeqCst);
-        wake::wake(&words[0].word);
+        first.wake(&words[0].word);
         while words[links].word.load(Ordering::SeqCst) != round {
-            wake::wait(&words[links].word, round - 1, u64::MAX);
+            last.wait(&words[links].word, round - 1, u64::MAX);
         }
         if round > WARM_UP as u32 {
             took.push((now_ns() - start) as f64);
@@ -168,6 +170,10 @@ fn drive(mapping: &Mapping, links: usize, rounds: usize, rest: Duration) -> Vec<
     }
     took.sort_by(f64::total_cmp);
     took
+}
+
+fn bells(mapping: &Mapping) -> Vec<Bell> {
+    (0..MAX_LINKS).map_while(|link| mapping.bell(link)).collect()
 }
 
 #[expect(unsafe_code, reason = "a view of shared words; see Safety")]
@@ -205,6 +211,7 @@ fn link(arguments: &[String]) -> Option<()> {
     let _ = thread::set_realtime(priority::WORKER);
     thread::lock_stack();
     let words = words(&mapping);
+    let (own, next) = (mapping.bell(link)?, mapping.bell(link + 1)?);
     // SAFETY: within the mapping (checked); no other process touches this link's samples.
     let audio = unsafe {
         let first = mapping.as_ptr().add(AUDIO_AT).cast::<f32>().add(link * SAMPLES);
@@ -212,11 +219,11 @@ fn link(arguments: &[String]) -> Option<()> {
     };
     for round in 1u32.. {
         while words[link].word.load(Ordering::SeqCst) != round {
-            wake::wait(&words[link].word, round - 1, u64::MAX);
+            own.wait(&words[link].word, round - 1, u64::MAX);
         }
         audio.iter_mut().for_each(|sample| *sample = *sample * 0.5 + 1.0);
         words[link + 1].word.store(round, Ordering::SeqCst);
-        wake::wake(&words[link + 1].word);
+        next.wake(&words[link + 1].word);
     }
     None
 }

@@ -18,7 +18,7 @@ use crate::supervisor::Supervisor;
 use crate::sys::clock::now_ns;
 use crate::sys::memory::Access;
 use crate::sys::thread::{self, ThreadId};
-use crate::sys::wake::{self, Wait};
+use crate::sys::wake::Wait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use wiring::{Layout, absurd};
@@ -387,7 +387,7 @@ impl RemoteSet {
                 true => self.bell.word.load(Ordering::SeqCst),
                 false => word,
             };
-            if wake::wait(&self.bell.word, expected, until) == Wait::TimedOut && until == deadline {
+            if self.bell.wait(expected, until) == Wait::TimedOut && until == deadline {
                 break nodes.clone().all(|node| self.has_ended(node));
             }
             if until != deadline && now_ns() >= deadline {

@@ -119,8 +119,8 @@ impl Supervisor {
         let no_memory = || Error::system("making shared memory");
         let page_memory =
             SharedMemory::new("sandrack-block", BlockView::LEN).map_err(no_memory())?;
-        let bell_memory =
-            SharedMemory::new("sandrack-host-bell", DoorbellView::LEN).map_err(no_memory())?;
+        let bell_memory = SharedMemory::with_bells("sandrack-host-bell", DoorbellView::LEN, 1)
+            .map_err(no_memory())?;
         let map = |memory: &SharedMemory| memory.map(Access::ReadWrite).map(Arc::new);
         let page = map(&page_memory).and_then(BlockView::new).map_err(no_memory())?;
         let bell = map(&bell_memory).and_then(DoorbellView::new).map_err(no_memory())?;
@@ -169,7 +169,7 @@ impl Supervisor {
     /// thread stays; `None`: wherever the system puts it.
     pub fn start_worker(&self, name: &str, core: Option<usize>) -> Result<Arc<Worker>, Error> {
         let system = |what: &str| Error::system(format!("{name}: {what}"));
-        let bell_memory = SharedMemory::new("sandrack-bell", DoorbellView::LEN)
+        let bell_memory = SharedMemory::with_bells("sandrack-bell", DoorbellView::LEN, 1)
             .map_err(system("making shared memory"))?;
         let bell = bell_memory
             .map(Access::ReadWrite)

@@ -6,7 +6,7 @@
 //! | `clock` | monotonic ns |
 //! | `confine` | what a worker may do to the rest of the system |
 //! | `memory` | sealed shared memory, mappings that can be read-only for good |
-//! | `wake` | waiting on, and waking, a word in shared memory |
+//! | `wake` | waiting on, and waking, a word: of this process, or in shared memory by its bell |
 //! | `thread` | realtime class, cores, locking memory |
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
@@ -15,15 +15,27 @@
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
 //! | `window` | windows that plugins put their editors in |
+//! | `signals` | being told to end |
 //! | `shape` | sizes of windows, on every system |
+//! | `image` | for which system and machine a library is, told by its first bytes |
 //! | `fpu` | flush-to-zero |
 
 pub mod fpu;
+pub mod image;
 pub mod shape;
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, thread, wake, window,
+    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, wake,
+    window,
+};
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::{
+    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, wake,
+    window,
 };

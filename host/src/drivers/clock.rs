@@ -1,7 +1,7 @@
 //! The monotonic clock that drivers keep time by.
 
-/// Now, in ns of the monotonic clock (`CLOCK_MONOTONIC` where there is one; elsewhere counted
-/// from the first call in this process). Neither allocates nor locks after the first call.
+/// Now, in ns of the clock of all time stamps ([`sandrack_sandbox::sys::clock`]). Neither allocates
+/// nor locks.
 #[inline]
 pub fn now_ns() -> u64 {
     system::now_ns()
@@ -47,13 +47,9 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use std::sync::OnceLock;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    pub(super) fn now_ns() -> u64 {
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
-    }
+    pub(super) use sandrack_sandbox::sys::clock::now_ns;
 
     pub(super) fn sleep_until(due_ns: u64) {
         loop {

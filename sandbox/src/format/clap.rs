@@ -28,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod descriptors;
 mod editor;
 mod events;
 mod extensions;

@@ -2,6 +2,7 @@
 
 use super::vst3::bundle;
 use crate::error::PluginError;
+use crate::sys::image::{self, Image};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -59,48 +60,13 @@ fn read_head(path: &Path) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
-    let mut head = Vec::with_capacity(20);
-    std::fs::File::open(path)?.take(20).read_to_end(&mut head)?;
+    let mut head = Vec::with_capacity(image::HEAD);
+    std::fs::File::open(path)?.take(image::HEAD as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
 fn check_head(head: &[u8]) -> Result<(), String> {
-    const ELF: &[u8] = b"\x7fELF";
-    let machine = |at: usize| head.get(at).zip(head.get(at + 1)).map(|(a, b)| [*a, *b]);
-    match head {
-        [] => Err("it is empty".into()),
-        _ if head.starts_with(ELF) => {
-            if head.get(4) != Some(&2) {
-                return Err("it is a 32-bit library; this is a 64-bit program".into());
-            }
-            let ours = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
-            match machine(18).map(u16::from_le_bytes) {
-                Some(number) if number == ours => Ok(()),
-                Some(number) => Err(format!(
-                    "it is built for {}, this machine is {}",
-                    elf_machine(number),
-                    std::env::consts::ARCH
-                )),
-                None => Err("it is cut short".into()),
-            }
-        }
-        _ if head.starts_with(b"MZ") => Err("it is a Windows library".into()),
-        [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => {
-            Err("it is a macOS library".into())
-        }
-        _ => Err("it is not a library of this system".into()),
-    }
-}
-
-fn elf_machine(number: u16) -> String {
-    match number {
-        3 => "x86".into(),
-        40 => "ARM (32 bit)".into(),
-        62 => "x86_64".into(),
-        183 => "aarch64".into(),
-        243 => "RISC-V".into(),
-        other => format!("machine number {other}"),
-    }
+    crate::sys::library::check(&Image::of(head))
 }
 
 #[cfg(test)]
@@ -109,7 +75,7 @@ mod tests {
 
     /// The beginning of a library for this machine.
     fn library() -> Vec<u8> {
-        std::fs::read(std::env::current_exe().unwrap()).unwrap()[..64].to_vec()
+        std::fs::read(std::env::current_exe().unwrap()).unwrap()[..image::HEAD].to_vec()
     }
 
     fn reason(path: &Path) -> String {
@@ -140,9 +106,6 @@ mod tests {
         assert!(reason(&file).ends_with("no such file"));
         for (content, expected) in [
             (b"".as_slice(), "it is empty"),
-            (b"\x7fELF\x01", "32-bit"),
-            (b"\x7fELF\x02", "cut short"),
-            (b"MZ\x90", "a Windows library"),
             (b"\xcf\xfa\xed\xfe", "a macOS library"),
             (b"#!/bin/sh", "not a library"),
         ] {

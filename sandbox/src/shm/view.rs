@@ -19,7 +19,7 @@ use super::layout::{
 };
 use crate::event::Event;
 use crate::sys::memory::{Access, Mapping};
-use crate::sys::wake;
+use crate::sys::wake::{Bell, Wait};
 use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -119,31 +119,42 @@ impl Deref for BlockView {
 
 /// A doorbell: one's own, or one that may be rung.
 #[derive(Clone)]
-pub struct DoorbellView(Header<Doorbell>);
+pub struct DoorbellView {
+    header: Header<Doorbell>,
+    bell: Bell,
+}
 
 impl DoorbellView {
     /// Bytes of a doorbell.
     pub const LEN: usize = size_of::<Doorbell>();
 
-    /// Views a mapping of [`LEN`](Self::LEN) bytes.
+    /// Views a mapping of [`LEN`](Self::LEN) bytes, with a bell.
     pub fn new(mapping: Arc<Mapping>) -> io::Result<Self> {
+        let no_bell = || io::Error::new(io::ErrorKind::InvalidData, "a doorbell without a bell");
+        let bell = mapping.bell(0).ok_or_else(no_bell)?;
         let header = Header::<Doorbell>::new(mapping, Self::LEN)?;
         header.stamp(|bell| (&bell.magic, &bell.version))?;
-        Ok(Self(header))
+        Ok(Self { header, bell })
     }
 
     /// Some consecutive slots: those of one node. `None` if they are not all there.
     pub fn slots(&self, first: u32, count: u32) -> Option<&[AtomicU32]> {
         let first = first as usize;
         let end = first.checked_add(count as usize).filter(|&end| end <= DOORBELL_SLOTS)?;
-        self.0.slots.get(first..end)
+        self.header.slots.get(first..end)
     }
 
     /// Changes the word and wakes the owner.
     #[inline]
     pub fn wake(&self) {
         self.word.fetch_add(1, Ordering::SeqCst);
-        wake::wake(&self.word);
+        self.bell.wake(&self.word);
+    }
+
+    /// Waits, as its owner, for a wake, unless the word has changed; see [`Bell::wait`].
+    #[inline]
+    pub fn wait(&self, expected: u32, deadline: u64) -> Wait {
+        self.bell.wait(&self.word, expected, deadline)
     }
 }
 
@@ -151,7 +162,7 @@ impl Deref for DoorbellView {
     type Target = Doorbell;
     #[inline]
     fn deref(&self) -> &Doorbell {
-        &self.0
+        &self.header
     }
 }
 

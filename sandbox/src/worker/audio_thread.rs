@@ -7,7 +7,6 @@ use super::node::{AudioNode, Topology};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::fpu::FlushToZero;
 use crate::sys::thread::{self, ThreadId};
-use crate::sys::wake;
 use assert_no_alloc::assert_no_alloc;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::io;
@@ -194,7 +193,7 @@ impl AudioThread {
                 self.bell.commands.store(0, Ordering::Relaxed);
                 while self.obey() {}
             } else {
-                wake::wait(&self.bell.word, word, u64::MAX);
+                self.bell.wait(word, u64::MAX);
             }
         }
     }

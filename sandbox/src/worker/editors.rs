@@ -61,7 +61,8 @@ impl Editors {
     /// Adds what tells that a window has something to say.
     pub(super) fn add_watched(&self, all: &mut Vec<(Watched, Readiness)>) {
         let read = Readiness { read: true, ..Readiness::default() };
-        all.extend(self.display.iter().map(|display| (display.watched(), read)));
+        let watched = self.display.iter().filter_map(Display::watched);
+        all.extend(watched.map(|watched| (watched, read)));
     }
 
     /// Opens an editor; one that is open is brought to the front. `plugin`: its name, for errors.

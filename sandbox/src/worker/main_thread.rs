@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     }
 
     let (to_main, inbox) = mpsc::channel();
-    let sleeper = Sleeper::new();
+    let sleeper = Sleeper::new().map_err(|e| e.to_string())?;
     confine::wake_on_violation(sleeper.waker());
     let main = sleeper.waker();
     thread::Builder::new()

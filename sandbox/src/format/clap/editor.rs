@@ -1,47 +1,31 @@
-//! Editors of CLAP plugins, and the file descriptors that these (and others) want watched.
+//! Editors of CLAP plugins.
 //!
 //! # Safety
 //! The one `unsafe` call gives the plugin a window of the host's. Its contract, that the window
 //! outlives the plugin's part in it, is [`Editor::attach`]'s.
 #![allow(unsafe_code)]
 
-use super::host::{HostMain, HostShared};
+use super::host::HostShared;
 use super::{ClapInstance, PluginError};
-use crate::format::editor::{
-    Editor, EditorRequest, Placement, Readiness, Resizing, Size, Watched, WindowId,
-};
+use crate::format::editor::{Editor, EditorRequest, Placement, Resizing, Size, WindowId};
 use clack_extensions::gui::{
     AspectRatioStrategy, GuiApiType, GuiConfiguration, GuiSize, HostGuiImpl, PluginGui, Window,
 };
-use clack_extensions::posix_fd::{FdFlags, HostPosixFdImpl, PluginPosixFd};
 use clack_host::prelude::HostError;
 use crossbeam_queue::ArrayQueue;
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Most descriptors that are watched for one plugin.
-const MOST_DESCRIPTORS: usize = 64;
 
 /// What an editor asks for, from any thread, until the main thread sees to it.
 pub(super) struct EditorShared {
     /// Whether there is one: created, not destroyed.
     open: AtomicBool,
     requests: ArrayQueue<EditorRequest>,
-    watched: Mutex<Vec<(Watched, Readiness)>>,
 }
 
 impl EditorShared {
     pub(super) fn new() -> Self {
-        Self {
-            open: AtomicBool::new(false),
-            requests: ArrayQueue::new(16),
-            watched: Mutex::new(Vec::new()),
-        }
-    }
-
-    fn watched(&self) -> MutexGuard<'_, Vec<(Watched, Readiness)>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { open: AtomicBool::new(false), requests: ArrayQueue::new(16) }
     }
 }
 
@@ -80,80 +64,7 @@ impl HostGuiImpl for HostShared {
     }
 }
 
-fn readiness(flags: FdFlags) -> Readiness {
-    Readiness {
-        read: flags.contains(FdFlags::READ),
-        write: flags.contains(FdFlags::WRITE),
-        error: flags.contains(FdFlags::ERROR),
-        void: false,
-    }
-}
-
-impl HostPosixFdImpl for HostMain<'_> {
-    fn register_fd(&self, fd: Watched, flags: FdFlags) -> Result<(), HostError> {
-        let mut watched = self.0.editor.watched();
-        if fd < 0 || watched.iter().any(|(known, _)| *known == fd) {
-            return Err(HostError::Message("not a descriptor, or a known one"));
-        }
-        if watched.len() >= MOST_DESCRIPTORS {
-            return Err(HostError::Message("too many descriptors"));
-        }
-        watched.push((fd, readiness(flags)));
-        drop(watched);
-        self.0.wake();
-        Ok(())
-    }
-
-    fn modify_fd(&self, fd: Watched, flags: FdFlags) -> Result<(), HostError> {
-        let mut watched = self.0.editor.watched();
-        let known = watched.iter_mut().find(|(known, _)| *known == fd);
-        known.ok_or(HostError::Message("no such descriptor"))?.1 = readiness(flags);
-        drop(watched);
-        self.0.wake();
-        Ok(())
-    }
-
-    fn unregister_fd(&self, fd: Watched) -> Result<(), HostError> {
-        let mut watched = self.0.editor.watched();
-        let before = watched.len();
-        watched.retain(|(known, _)| *known != fd);
-        match watched.len() < before {
-            true => Ok(()),
-            false => Err(HostError::Message("no such descriptor")),
-        }
-    }
-}
-
 impl ClapInstance {
-    pub(super) fn add_watched(&self, all: &mut Vec<(Watched, Readiness)>) {
-        all.extend(self.shared.editor.watched().iter().copied());
-    }
-
-    pub(super) fn watched_ready(&mut self, descriptor: Watched, ready: Readiness) {
-        {
-            // What was called before this may have taken it back.
-            let mut watched = self.shared.editor.watched();
-            let Some(at) = watched.iter().position(|(known, _)| *known == descriptor) else {
-                return;
-            };
-            if ready.void {
-                watched.swap_remove(at);
-                drop(watched);
-                let said = format!("closed descriptor {descriptor} without taking it back first");
-                self.shared.log_line(6, &said);
-                return;
-            }
-        }
-        let mut flags = FdFlags::empty();
-        flags.set(FdFlags::READ, ready.read);
-        flags.set(FdFlags::WRITE, ready.write);
-        flags.set(FdFlags::ERROR, ready.error);
-        let handle = self.instance.plugin_handle();
-        if let Some(extension) = handle.get_extension::<PluginPosixFd>() {
-            extension.on_fd(&handle, descriptor, flags);
-        }
-    }
-
     fn gui(&mut self) -> Result<PluginGui, PluginError> {
         let extension = self.instance.plugin_handle().get_extension::<PluginGui>();
         extension.ok_or_else(|| self.call_failed("gui", "it has no editor"))
@@ -246,7 +157,9 @@ impl Editor for ClapInstance {
 
     fn attach(&mut self, window: WindowId) -> Result<(), PluginError> {
         let gui = self.gui()?;
-        let window = Window::from_x11_handle(window.0);
+        let native = GuiApiType::default_for_current_platform().unwrap_or(GuiApiType::X11);
+        // Of all systems' kinds of window a number of this size.
+        let window = Window::from_generic_ptr(native, window.0 as *mut c_void);
         // SAFETY: the caller keeps the window until `destroy`.
         unsafe { gui.set_parent(&self.instance.plugin_handle(), window) }
             .map_err(|_| self.call_failed("gui.set_parent", "the plugin refused"))

@@ -13,6 +13,7 @@ use crate::event::Event;
 use clap_sys::ext::audio_ports_activation::*;
 use clap_sys::ext::note_name::*;
 use clap_sys::ext::params::{CLAP_EXT_PARAMS, clap_plugin_params};
+use clap_sys::ext::posix_fd_support::*;
 use clap_sys::ext::preset_load::*;
 use clap_sys::ext::render::*;
 use clap_sys::ext::state::{CLAP_EXT_STATE, clap_plugin_state};
@@ -74,6 +75,15 @@ impl<'a> Extensions<'a> {
         match frames {
             Some(frames) if frames >= i32::MAX as u32 => u32::MAX,
             frames => frames.unwrap_or(0),
+        }
+    }
+
+    /// Tells it that a descriptor is ready, for what of `CLAP_POSIX_FD_…`.
+    pub(super) fn tell_descriptor(self, descriptor: i32, flags: clap_posix_fd_flags) {
+        // SAFETY: see the file's first page.
+        unsafe {
+            self.get::<clap_plugin_posix_fd_support>(&[CLAP_EXT_POSIX_FD_SUPPORT])
+                .and_then(|support| Some(support.on_fd?(self.plugin, descriptor, flags)));
         }
     }
 

@@ -4,6 +4,7 @@
 //! an atomic, a lock-free queue, or (timers) a lock that only main threads take.
 
 use super::super::wish::Wish;
+use super::descriptors::Descriptors;
 use super::editor::EditorShared;
 use super::{Notice, more_host};
 use clack_extensions::audio_ports::{AudioPortRescanFlags, HostAudioPorts, HostAudioPortsImpl};
@@ -13,7 +14,6 @@ use clack_extensions::log::{HostLog, HostLogImpl, LogSeverity};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamRescanFlags,
 };
-use clack_extensions::posix_fd::HostPosixFd;
 use clack_extensions::state::{HostState, HostStateImpl};
 use clack_extensions::tail::{HostTail, HostTailImpl};
 use clack_extensions::thread_check::{HostThreadCheck, HostThreadCheckImpl};
@@ -151,6 +151,7 @@ pub(super) struct Shared {
     /// Never grows: a plugin may ask for one on the wrong thread.
     timers: Mutex<Vec<Timer>>,
     next_timer: AtomicU32,
+    pub(super) descriptors: Descriptors,
     pub(super) editor: EditorShared,
     /// Calls that have been made on the wrong thread, a bit each.
     misplaced: AtomicU32,
@@ -173,6 +174,7 @@ impl Shared {
             dropped_events: AtomicU64::new(0),
             timers: Mutex::new(Vec::with_capacity(TIMERS)),
             next_timer: AtomicU32::new(0),
+            descriptors: Descriptors::default(),
             editor: EditorShared::new(),
             misplaced: AtomicU32::new(0),
             preset_error: Mutex::new(None),
@@ -367,7 +369,7 @@ impl HostHandlers for SandrackHost {
             .register::<HostLog>()
             .register::<more_host::NotePorts>()
             .register::<HostParams>()
-            .register::<HostPosixFd>()
+            .register::<more_host::PosixFd>()
             .register::<HostState>()
             .register::<HostTail>()
             .register::<HostThreadCheck>()

@@ -12,6 +12,7 @@ use clack_host::extensions::prelude::*;
 use clap_sys::ext::audio_ports_config::*;
 use clap_sys::ext::note_name::*;
 use clap_sys::ext::note_ports::*;
+use clap_sys::ext::posix_fd_support::*;
 use clap_sys::ext::preset_load::*;
 use clap_sys::ext::thread_pool::*;
 use clap_sys::ext::voice_info::*;
@@ -77,6 +78,15 @@ extension!(
     AudioPortsConfig,
     &[CLAP_EXT_AUDIO_PORTS_CONFIG],
     clap_host_audio_ports_config = clap_host_audio_ports_config { rescan: Some(config_rescan) }
+);
+extension!(
+    PosixFd,
+    &[CLAP_EXT_POSIX_FD_SUPPORT],
+    clap_host_posix_fd_support = clap_host_posix_fd_support {
+        register_fd: Some(register_fd),
+        modify_fd: Some(modify_fd),
+        unregister_fd: Some(unregister_fd),
+    }
 );
 
 /// Does something with what the plugin and its host share.
@@ -177,4 +187,25 @@ unsafe extern "C" fn config_rescan(host: *const clap_host) {
             shared.is_right_thread(Call::AudioPortsConfigRescan);
         });
     }
+}
+
+unsafe extern "C" fn register_fd(host: *const clap_host, fd: i32, flags: u32) -> bool {
+    let mut done = false;
+    // SAFETY: the plugin passes what it was given.
+    unsafe { with(host, |shared| done = shared.descriptors.add(shared, fd, flags)) };
+    done
+}
+
+unsafe extern "C" fn modify_fd(host: *const clap_host, fd: i32, flags: u32) -> bool {
+    let mut done = false;
+    // SAFETY: the plugin passes what it was given.
+    unsafe { with(host, |shared| done = shared.descriptors.change(shared, fd, flags)) };
+    done
+}
+
+unsafe extern "C" fn unregister_fd(host: *const clap_host, fd: i32) -> bool {
+    let mut done = false;
+    // SAFETY: the plugin passes what it was given.
+    unsafe { with(host, |shared| done = shared.descriptors.remove(fd)) };
+    done
 }

@@ -80,7 +80,7 @@ mod tests {
         let ours = contents.join(vst3_folder());
         fs::create_dir_all(&ours).unwrap();
         assert!(library_in(&bundle).unwrap_err().contains("no library"));
-        let head = &fs::read(std::env::current_exe().unwrap()).unwrap()[..64];
+        let head = &fs::read(std::env::current_exe().unwrap()).unwrap()[..4096];
         fs::write(ours.join("moduleinfo.json"), "{ broken").unwrap();
         fs::write(ours.join("Old.so"), head).unwrap();
         assert_eq!(library_in(&bundle).unwrap(), ours.join("Old.so"));

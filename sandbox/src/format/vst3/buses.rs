@@ -231,7 +231,7 @@ fn audio_buses(
             name,
             channels,
             main: info.busType == kMain as i32,
-            default_active: info.flags & kDefaultActive != 0,
+            default_active: info.flags & kDefaultActive as u32 != 0,
             arrangement,
         });
     }

@@ -7,6 +7,7 @@ use crate::sys::clock::now_ns;
 use vst3::Steinberg::Vst::IProcessContextRequirements_::Flags_::{
     kNeedSamplesToNextClock, kNeedSystemTime,
 };
+use vst3::Steinberg::Vst::ProcessContext_::StatesAndFlags;
 use vst3::Steinberg::Vst::ProcessContext_::StatesAndFlags_::{
     kBarPositionValid, kClockValid, kContTimeValid, kCycleActive, kCycleValid, kPlaying,
     kProjectTimeMusicValid, kRecording, kSystemTimeValid, kTempoValid, kTimeSigValid,
@@ -36,10 +37,10 @@ impl ContextMaker {
         steady_time: u64,
         frames: u32,
     ) -> ProcessContext {
-        let mut state = kContTimeValid;
-        let mut mark = |flag, holds: bool| {
+        let mut state = kContTimeValid as u32;
+        let mut mark = |flag: StatesAndFlags, holds: bool| {
             if holds {
-                state |= flag;
+                state |= flag as u32;
             }
             holds
         };
@@ -58,7 +59,7 @@ impl ContextMaker {
         let has_cycle = cycle.start.is_finite() && cycle.end.is_finite() && !cycle.is_empty();
         mark(kCycleValid, has_cycle);
         mark(kCycleActive, has_cycle && transport.flags & transport_flags::LOOPING != 0);
-        let to_next_clock = if self.requirements & kNeedSamplesToNextClock != 0
+        let to_next_clock = if self.requirements & kNeedSamplesToNextClock as u32 != 0
             && mark(kClockValid, has_tempo && has_beats)
         {
             let clocks = (beats * CLOCKS).ceil() - beats * CLOCKS;
@@ -66,7 +67,8 @@ impl ContextMaker {
         } else {
             0
         };
-        let system_time = if mark(kSystemTimeValid, self.requirements & kNeedSystemTime != 0) {
+        let system_time = if mark(kSystemTimeValid, self.requirements & kNeedSystemTime as u32 != 0)
+        {
             now_ns() as i64
         } else {
             0

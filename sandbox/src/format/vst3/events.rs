@@ -16,6 +16,7 @@ use crate::shm::layout::EVENTS;
 use crate::sysex;
 use std::cell::Cell;
 use vst3::Class;
+use vst3::Steinberg::Vst::Event_::EventTypes;
 use vst3::Steinberg::Vst::Event_::EventTypes_::{
     kDataEvent, kLegacyMIDICCOutEvent, kNoteExpressionValueEvent, kNoteOffEvent, kNoteOnEvent,
     kPolyPressureEvent,
@@ -164,7 +165,7 @@ impl IEventListTrait for List {
         match unsafe { event.as_ref() } {
             None => kInvalidArgument,
             Some(event) => {
-                let is_data = u32::from(event.r#type) == kDataEvent;
+                let is_data = EventTypes::from(event.r#type) == kDataEvent;
                 let event = if is_data { self.copy_data(*event) } else { Some(*event) };
                 match event {
                     Some(event) if self.add(event) => kResultOk,
@@ -183,7 +184,7 @@ impl IEventListTrait for List {
 const SYSEX: u32 = 0;
 const NO_DATA: DataEvent = DataEvent { size: 0, r#type: 0, bytes: std::ptr::null() };
 
-fn event(bus: i32, time: u32, r#type: u32, data: Event__type0) -> Vst3Event {
+fn event(bus: i32, time: u32, r#type: EventTypes, data: Event__type0) -> Vst3Event {
     Vst3Event {
         busIndex: bus,
         sampleOffset: time as i32,
@@ -387,7 +388,7 @@ impl InEvents {
         }
     }
 
-    fn add(&mut self, port: i16, time: u32, r#type: u32, data: Event__type0) {
+    fn add(&mut self, port: i16, time: u32, r#type: EventTypes, data: Event__type0) {
         let mut event = event(port.max(0).into(), time, r#type, data);
         event.ppqPosition = self.beats + f64::from(time) * self.beats_per_frame;
         self.list.add(event);
@@ -428,7 +429,7 @@ impl OutEvents {
             let time = event.sampleOffset.clamp(0, most);
             wrong += u64::from(time != event.sampleOffset);
             let bus = usize::try_from(event.busIndex).ok().filter(|bus| *bus < self.buses);
-            if let Some(bus) = bus.filter(|_| u32::from(event.r#type) == kDataEvent) {
+            if let Some(bus) = bus.filter(|_| EventTypes::from(event.r#type) == kDataEvent) {
                 // SAFETY: the part that the type names, and the bytes that `copy_data` made of it.
                 // They stay until `begin`; only an `addEvent` would write to those behind them.
                 let message = unsafe {
@@ -461,7 +462,7 @@ fn convert(event: &Vst3Event, time: u32, port: i16) -> Option<Event> {
         valid.then_some(note)
     };
     let data = &event.__field0;
-    match u32::from(event.r#type) {
+    match EventTypes::from(event.r#type) {
         kNoteOnEvent => {
             // SAFETY: the part that the type names; plain numbers. So are those below.
             let on = unsafe { data.noteOn };

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use vst3::ComPtr;
 use vst3::Steinberg::Vst::ProcessModes_::{kOffline, kRealtime};
+use vst3::Steinberg::Vst::SymbolicSampleSizes;
 use vst3::Steinberg::Vst::SymbolicSampleSizes_::{kSample32, kSample64};
 use vst3::Steinberg::Vst::{
     IAudioProcessor, IAudioProcessorTrait, IComponent, IComponentHandler, IComponentTrait,
@@ -246,7 +247,7 @@ impl Vst3Instance {
         Ok(double)
     }
 
-    fn takes(&self, sample_size: u32) -> bool {
+    fn takes(&self, sample_size: SymbolicSampleSizes) -> bool {
         // SAFETY: see the file's text.
         unsafe { self.processor.canProcessSampleSize(sample_size as i32) == kResultTrue }
     }

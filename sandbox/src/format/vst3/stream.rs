@@ -11,6 +11,7 @@ use crate::format::StateContext;
 use std::ffi::{CStr, c_void};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use vst3::Steinberg::IBStream_::IStreamSeekMode;
 use vst3::Steinberg::IBStream_::IStreamSeekMode_::{kIBSeekCur, kIBSeekEnd, kIBSeekSet};
 use vst3::Steinberg::Vst::{IAttributeList, IStreamAttributes, IStreamAttributesTrait, String128};
 use vst3::Steinberg::{
@@ -124,7 +125,7 @@ impl IBStreamTrait for Stream {
 
     unsafe fn seek(&self, by: i64, mode: i32, result: *mut i64) -> tresult {
         let mut bytes = self.lock();
-        let from = match mode as u32 {
+        let from = match mode as IStreamSeekMode {
             kIBSeekSet => 0,
             kIBSeekCur => bytes.at as i64,
             kIBSeekEnd => bytes.data.len() as i64,

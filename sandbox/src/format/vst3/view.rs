@@ -11,6 +11,7 @@ use super::run_loop::{RunLoop, pass_run_loop_on};
 use super::shared::Wake;
 use crate::error::PluginError;
 use crate::format::editor::{Editor, EditorRequest, Placement, Resizing, Size, WindowId};
+use crate::sys::window::VST3_TYPE;
 use crossbeam_queue::ArrayQueue;
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use vst3::Steinberg::Linux::IRunLoop;
 use vst3::Steinberg::Vst::{IEditController, IEditControllerTrait, ViewType};
 use vst3::Steinberg::{
     FIDString, IPlugFrame, IPlugFrameTrait, IPlugView, IPlugViewContentScaleSupport,
-    IPlugViewContentScaleSupportTrait, IPlugViewTrait, ViewRect, kInvalidArgument,
-    kPlatformTypeX11EmbedWindowID, kResultFalse, kResultOk, kResultTrue, tresult,
+    IPlugViewContentScaleSupportTrait, IPlugViewTrait, ViewRect, kInvalidArgument, kResultFalse,
+    kResultOk, kResultTrue, tresult,
 };
 use vst3::{Class, ComPtr, ComRef, ComWrapper};
 
 /// The kind of windows that this system's editors are put into.
-const PLATFORM: FIDString = kPlatformTypeX11EmbedWindowID;
+const PLATFORM: FIDString = VST3_TYPE.as_ptr();
 
 /// A controller's editor.
 pub(super) struct ViewEditor {

@@ -6,6 +6,7 @@
 //! unloaded, so that no address taken from it becomes stale.
 #![allow(unsafe_code)]
 
+use crate::sys::image::Image;
 use libloading::os::unix::{Library as Loaded, Symbol};
 use std::ffi::{c_char, c_void};
 use std::mem::ManuallyDrop;
@@ -17,6 +18,14 @@ pub const EXTENSION: &str = "so";
 /// The folder within a VST3 bundle where this system's library lies.
 pub fn vst3_folder() -> String {
     format!("{}-linux", std::env::consts::ARCH)
+}
+
+/// Whether a file that begins like this can be loaded here; the error says what it is instead.
+pub fn check(image: &Image) -> Result<(), String> {
+    match image {
+        Image::Elf(machine) => machine.check(),
+        other => Err(other.to_string()),
+    }
 }
 
 /// A library in this process. It stays when the value is dropped: plugins leave threads and exit

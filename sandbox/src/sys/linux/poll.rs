@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -47,10 +48,12 @@ struct State {
 
 impl Sleeper {
     /// For the thread that calls it.
-    #[expect(clippy::new_without_default, reason = "it belongs to the thread it is made on")]
-    pub fn new() -> Self {
+    ///
+    /// # Errors
+    /// None here.
+    pub fn new() -> io::Result<Self> {
         let (thread, woken) = (thread::current(), AtomicBool::new(false));
-        Self(Waker(Arc::new(State { thread, woken, event: OnceLock::new() })))
+        Ok(Self(Waker(Arc::new(State { thread, woken, event: OnceLock::new() }))))
     }
 
     /// What wakes it.
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn a_wake_before_or_during_a_wait_ends_it_with_descriptors_and_without() {
         let began = Instant::now();
-        let sleeper = Sleeper::new();
+        let sleeper = Sleeper::new().unwrap();
         let (quiet, _other) = std::io::pipe().unwrap();
         for round in 0..200 {
             let mut watched = vec![(quiet.as_raw_fd(), READ); round % 2];
@@ -174,7 +177,7 @@ mod tests {
 
     #[test]
     fn descriptors_say_what_they_are_ready_for() {
-        let sleeper = Sleeper::new();
+        let sleeper = Sleeper::new().unwrap();
         let (full, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"x").unwrap();
         let (empty, _kept) = std::io::pipe().unwrap();
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_wait_without_descriptors_makes_none() {
-        let sleeper = Sleeper::new();
+        let sleeper = Sleeper::new().unwrap();
         sleeper.waker().wake();
         sleeper.wait(&mut [], far());
         assert!(sleeper.0.0.event.get().is_none());

@@ -22,6 +22,26 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: u64) -> Wait {
 
 const EVERY_BIT: NonZeroU32 = NonZeroU32::MAX;
 
+/// What wakes who waits on a word in shared memory: on this system the word alone does.
+#[derive(Clone, Copy)]
+pub struct Bell(());
+
+impl Bell {
+    pub(super) const ONLY: Self = Self(());
+
+    /// As the function [`wait`].
+    #[inline(always)]
+    pub fn wait(&self, word: &AtomicU32, expected: u32, deadline: u64) -> Wait {
+        wait(word, expected, deadline)
+    }
+
+    /// As the function [`wake`].
+    #[inline(always)]
+    pub fn wake(&self, word: &AtomicU32) {
+        wake(word);
+    }
+}
+
 /// Why [`wait`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {

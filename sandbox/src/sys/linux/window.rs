@@ -6,6 +6,7 @@
 
 use super::poll::Watched;
 use crate::sys::shape::{Resizing, Size, WindowEvent, WindowId};
+use std::ffi::CStr;
 use std::fmt::Display as Shown;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -31,6 +32,9 @@ x11rb::atom_manager! {
         _XEMBED_INFO,
     }
 }
+
+/// What VST3 calls windows of this kind.
+pub const VST3_TYPE: &CStr = c"X11EmbedWindowID";
 
 /// Messages of the XEmbed protocol, and the bit of a client that wants to be mapped.
 const XEMBED_EMBEDDED_NOTIFY: u32 = 0;
@@ -71,9 +75,10 @@ impl Display {
         Ok(Self { connection, root, atoms })
     }
 
-    /// What to watch, for reading, to know when to ask for [`next_event`](Self::next_event).
-    pub fn watched(&self) -> Watched {
-        self.connection.stream().as_raw_fd()
+    /// What to watch, for reading, to know when to ask for [`next_event`](Self::next_event); `None`:
+    /// the thread's waits see to it by themselves.
+    pub fn watched(&self) -> Option<Watched> {
+        Some(self.connection.stream().as_raw_fd())
     }
 
     /// How much larger than usual its user wants everything: 1 is 96 dots per inch.

@@ -1,0 +1,170 @@
+use super::*;
+use std::path::Path;
+
+const TEXT: &str = r#"# My rig.
+sandrack_rig = 1
+name = "Live"
+
+[driver]
+name = "virtual"
+frames = 64 # as small as may be
+
+# The piano.
+[[track]]
+id = "piano"
+gain_db = -3
+mute = false # not now
+output = "main"
+
+  [[track.plugin]]
+  id = "synth"
+  plugin = "org.sandrack.test.synth"
+  path = "/plugins/synth.clap"
+  grants = { network = true }
+  params = { volume = 0.50 }
+
+[[track]]
+# All goes here.
+id = "main"
+kind = "bus"
+"#;
+
+fn parse(text: &str) -> Result<Rig, String> {
+    Rig::parse(Path::new("a.toml"), text).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refused(text: &str, parts: &[&str]) {
+    let error = parse(text).expect_err("it makes no sense");
+    for part in parts {
+        assert!(error.contains(part), "{error}: lacks {part}");
+    }
+}
+
+#[test]
+fn a_rig_comes_back_as_it_was_and_comments_stay() {
+    let rig = parse(TEXT).unwrap();
+    assert_eq!(rig.to_text(TEXT).unwrap(), TEXT);
+    let mut changed = rig.clone();
+    changed.tracks[0].gain_db = -6.5;
+    changed.tracks[0].mute = true;
+    changed.tracks[0].plugins[0].params.clear();
+    changed.driver.frames = 128;
+    let text = changed.to_text(TEXT).unwrap();
+    assert!(text.contains("gain_db = -6.5\n") && text.contains("mute = true # not now"), "{text}");
+    assert!(text.contains("frames = 128 # as small as may be"), "{text}");
+    assert_eq!(parse(&text).unwrap(), changed);
+}
+
+#[test]
+fn what_moves_takes_its_comments_along() {
+    let mut rig = parse(TEXT).unwrap();
+    rig.tracks.swap(0, 1);
+    let mut send = Track::new("new".into(), "New", TrackKind::Track);
+    send.sends.push(Send { to: "main".into(), gain_db: f64::NEG_INFINITY, pre: true });
+    send.midi.push(MidiInput { keys: Some([0, 59]), ..MidiInput::default() });
+    rig.tracks.insert(1, send);
+    let text = rig.to_text(TEXT).unwrap();
+    assert_eq!(parse(&text).unwrap(), rig, "{text}");
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+    assert!(at("# All goes here.") < at("id = \"main\""));
+    assert!(at("id = \"main\"") < at("id = \"new\"") && at("id = \"new\"") < at("# The piano."));
+    assert!(at("# The piano.") < at("id = \"piano\"") && at("id = \"piano\"") < at("\"synth\""));
+}
+
+#[test]
+fn a_new_file_can_be_read_again() {
+    let mut rig = parse(TEXT).unwrap();
+    rig.snapshots.push(Snapshot {
+        id: "verse".into(),
+        name: "Verse".into(),
+        program: Some(3),
+        channel: None,
+        key: None,
+        tracks: vec![TrackSettings {
+            id: "piano".into(),
+            gain_db: Some(0.0),
+            pan: None,
+            mute: None,
+        }],
+        plugins: vec![PluginSettings {
+            id: "synth".into(),
+            bypass: Some(true),
+            state: Some(StateKey::of(b"state")),
+            params: BTreeMap::from([("17".into(), 0.25)]),
+        }],
+    });
+    let text = rig.to_text("").unwrap();
+    assert!(text.starts_with("# A Sandrack rig"), "{text}");
+    assert_eq!(parse(&text).unwrap(), rig, "{text}");
+    assert_eq!(rig.to_text(&text).unwrap(), text);
+}
+
+#[test]
+fn errors_name_line_and_key_and_the_nearest_word() {
+    let with = |from: &str, to: &str| {
+        assert!(TEXT.contains(from));
+        TEXT.replace(from, to)
+    };
+    refused(&with("gain_db = -3", "gian_db = -3"), &["a.toml:12:", "'gian_db'", "'gain_db'"]);
+    refused(&with("kind = \"bus\"", "kind = \"buss\""), &["a.toml:26:", "kind", "'bus'"]);
+    refused(&with("output = \"main\"", "output = \"mian\""), &["a.toml:14:", "output", "'main'"]);
+    refused(&with("gain_db = -3", "gain_db = \"-3\""), &["a.toml:12:", "gain_db"]);
+    refused(&with("gain_db = -3", "gain_db = 100"), &["a.toml:12:", "gain_db = 100", "24"]);
+    refused(&with("frames = 64", "frames = 0"), &["a.toml:7:", "frames", "8192"]);
+    refused(&with("frames = 64", "frames = "), &["a.toml:7:"]);
+    refused(&with("output = \"main\"", "output = [1, 3]"), &["a.toml:14:", "output", "[3, 4]"]);
+    refused(&with("output = \"main\"", "output = true"), &["a.toml:14:", "output", "bus"]);
+    refused(&with("id = \"main\"", "id = \"piano\""), &["id", "'piano'", "twice"]);
+    refused(&with("sandrack_rig = 1", "sandrack_rig = 2"), &["a.toml:2:", "newer"]);
+    refused("name = \"x\"", &["a.toml:1:", "sandrack_rig"]);
+    refused(&with("id = \"synth\"", "ide = \"synth\""), &["'ide'", "'id'"]);
+    let feeds_itself = with("kind = \"bus\"", "kind = \"bus\"\noutput = \"main\"");
+    refused(&feeds_itself, &["a.toml:27:", "'main'", "itself"]);
+}
+
+#[test]
+fn states_are_kept_once_and_damage_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.states");
+    assert!(States::read(&path).unwrap().keys().is_empty());
+    let mut states = States::default();
+    let key = states.add(Arc::new(vec![7; 100_000]));
+    assert_eq!(states.add(Arc::new(vec![7; 100_000])), key);
+    let other = states.add(Arc::new(Vec::new()));
+    let file = states.pack().unwrap();
+    assert!(file.len() < 2000, "{}", file.len());
+    std::fs::write(&path, &file).unwrap();
+    let read = States::read(&path).unwrap();
+    assert_eq!(read.get(&key).unwrap().len(), 100_000);
+    assert_eq!(read.get(&other).unwrap().len(), 0);
+    for cut in [10, 20, 40, 60, file.len() - 1] {
+        std::fs::write(&path, &file[..cut]).unwrap();
+        States::read(&path).expect_err("it is cut off");
+    }
+    let mut wrong = file.clone();
+    wrong[60] ^= 1;
+    std::fs::write(&path, &wrong).unwrap();
+    States::read(&path).expect_err("it is damaged");
+}
+
+#[test]
+fn a_saved_rig_can_be_opened_and_others_changes_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("live.toml");
+    std::fs::write(&path, TEXT).unwrap();
+    let (mut file, mut rig, mut states) = RigFile::open(&path).unwrap();
+    assert_eq!(file.save(&rig, &mut states).unwrap(), None);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), TEXT);
+    let key = states.add(Arc::new(vec![1, 2, 3]));
+    rig.tracks[0].plugins[0].state = Some(key);
+    assert_eq!(file.save(&rig, &mut states).unwrap(), None);
+    let (_, again, read) = RigFile::open(&path).unwrap();
+    assert_eq!(again, rig);
+    assert_eq!(*read.get(&key).unwrap(), vec![1, 2, 3]);
+    std::fs::write(&path, "# mine").unwrap();
+    rig.name = "Other".into();
+    let beside = file.save(&rig, &mut states).unwrap().expect("it was changed");
+    assert_eq!(std::fs::read_to_string(beside).unwrap(), "# mine");
+    assert_eq!(Rig::read(&path).unwrap(), rig);
+}

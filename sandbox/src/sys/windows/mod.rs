@@ -1,0 +1,15 @@
+//! Windows: file mappings without names, events, MMCSS, job objects, LoadLibrary, plain windows.
+
+pub mod clock;
+pub mod confine;
+pub mod folders;
+pub mod handles;
+pub mod idle;
+pub mod library;
+pub mod memory;
+pub mod poll;
+pub mod process;
+pub mod signals;
+pub mod thread;
+pub mod wake;
+pub mod window;
