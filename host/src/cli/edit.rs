@@ -1,10 +1,12 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
+use super::driver::DriverArguments;
 use super::midi_loop::MidiLoop;
 use super::{clean, print, report_restrictions, signals};
 use crate::catalog::find::named;
+use crate::drivers::keeper::{Keeper, KeeperEvent, Played};
 use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{self, Driver, DriverConfig, DriverOptions};
+use crate::drivers::{Callback, Driver, DriverConfig, ThreadSetup};
 use crate::error::Error;
 use crate::report::Isolation;
 use crate::session::{Live, Running, Session, SessionConfig, SessionEvent, realtime_setup};
@@ -30,6 +32,8 @@ pub(super) struct Arguments {
     /// Audio driver, as 'sandrack devices' names it
     #[arg(long, default_value = "virtual", value_name = "NAME")]
     driver: String,
+    #[command(flatten)]
+    driver_options: DriverArguments,
     /// Buffer size in frames
     #[arg(long, default_value_t = 256)]
     frames: u32,
@@ -110,31 +114,19 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     let channels = |ports: &[sandrack_sandbox::format::AudioPort]| {
         ports.iter().map(|port| port.channels).find(|channels| *channels > 0).unwrap_or(0)
     };
-    let driver_config = DriverConfig {
+    let wanted = DriverConfig {
         rate: arguments.rate.or(file.map(|wav| wav.rate)).unwrap_or(48_000),
         frames: arguments.frames,
         inputs: channels(&info.inputs).max(file.map_or(0, |wav| wav.channels)),
         outputs: channels(&info.outputs).max(1),
     };
-    let setup = Arc::new(realtime_setup(None));
-    let driver: Box<dyn Driver> = match &arguments.input {
-        Some(path) => {
-            let driver = VirtualDriver::new(driver_config)?.with_thread_setup(move || setup());
-            Box::new(driver.with_input(path)?)
-        }
-        None => {
-            let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
-            drivers::open(&arguments.driver, &driver_config, &how)?
-        }
-    };
-    let driver_config = driver.config().clone();
-    let midi = arguments.midi.as_deref();
+    let midi = arguments.midi.clone();
     if midi.is_some() && info.note_inputs.is_empty() {
         return Err(Error::Usage(format!("--midi: {plugin} takes no notes")));
     }
-    let song = midi.map(|path| MidiLoop::read(path, driver_config.rate)).transpose()?;
     let awake = (!arguments.let_cores_sleep).then(keep_cores_awake);
-    let mut player = Player::start(driver, driver_config, song, &arguments.notes, &mut session)?;
+    let score = Score { midi, keys: arguments.notes.clone() };
+    let mut player = Player::start(arguments, &wanted, score, &mut session)?;
     report_restrictions(&supervisor);
     if let Some(Err(_)) = &awake
         && wants_realtime
@@ -148,10 +140,10 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         Some(size) => format!("editor of {} x {}", size.width, size.height),
         None => "editor in a window of its own".to_owned(),
     };
-    let DriverConfig { rate, frames, .. } = player.config;
+    let DriverConfig { rate, frames, .. } = *player.keeper.config();
     print(&format!(
         "{name}: {shape}; plays through driver {} at {rate} Hz in blocks of {frames}\n",
-        player.driver.name()
+        arguments.driver
     ));
     if arguments.seconds.is_none() {
         print("Close the window or press Ctrl-C to end.\n");
@@ -172,9 +164,7 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         if arguments.verbose {
             tell(&session, said)?;
         }
-        if !player.driver.running() {
-            // Says why.
-            player.driver.stop()?;
+        if player.keeper.has_ended() {
             break;
         }
     }
@@ -241,54 +231,138 @@ fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
 
 /// The driver, and what it plays.
 struct Player {
-    driver: Box<dyn Driver>,
+    keeper: Keeper,
+    score: Score,
+    rig: Option<Rig>,
+}
+
+/// What is played to the plugin.
+struct Score {
+    midi: Option<PathBuf>,
+    /// Notes to hold.
+    keys: Vec<u8>,
+}
+
+/// The session as connected for a driver that runs like this.
+struct Rig {
     config: DriverConfig,
     controller: Controller,
     live: Live,
     node: NodeId,
     song: Option<MidiLoop>,
+    /// When it was connected, in blocks of the keeper.
+    begin: u64,
     /// Blocks in which the plugin did not deliver.
     missed: u64,
 }
 
-impl Player {
-    fn start(
-        mut driver: Box<dyn Driver>,
-        config: DriverConfig,
-        song: Option<MidiLoop>,
-        keys: &[u8],
-        session: &mut Session,
-    ) -> Result<Self, Error> {
-        let DriverConfig { rate, frames, inputs, outputs } = config;
-        let Running { callback, mut controller, nodes, live, .. } =
-            session.connect(rate, frames, 1, (inputs, outputs))?;
+/// For the keeper: how to connect the session.
+struct Stage<'a> {
+    session: &'a mut Session,
+    score: &'a Score,
+    rig: &'a mut Option<Rig>,
+    blocks: u64,
+}
+
+impl Played for Stage<'_> {
+    fn connect(
+        &mut self,
+        config: &DriverConfig,
+        before: Option<Box<dyn Callback>>,
+    ) -> Result<Box<dyn Callback>, Error> {
+        let DriverConfig { rate, frames, inputs, outputs } = *config;
+        let known = self.rig.take();
+        let same = known.as_ref().is_some_and(|rig| rig.config == *config);
+        if let Some(before) = before.filter(|_| same) {
+            *self.rig = known;
+            return Ok(before);
+        }
+        let missed = known.as_ref().map_or(0, |rig| rig.missed);
+        let Running { callback, mut controller, nodes, live, .. } = match known {
+            Some(rig) if (rig.config.inputs, rig.config.outputs) == (inputs, outputs) => {
+                rig.live.reconfigure(self.session, rate, frames)?
+            }
+            _ => self.session.connect(rate, frames, 1, (inputs, outputs))?,
+        };
         let node = nodes[PLUGIN.0][PLUGIN.1].0;
-        for &key in keys {
+        for &key in &self.score.keys {
             let note = NoteAddress { key: key.into(), channel: 0, port: 0, note_id: -1 };
             let kind = EventKind::NoteOn { note, velocity: 0.8 };
             controller
                 .send_event(node, Event { time: 0, kind })
                 .map_err(|e| Error::Plan { reason: e.to_string() })?;
         }
-        driver.start(Box::new(callback))?;
-        Ok(Self { driver, config, controller, live, node, song, missed: 0 })
+        let song = self.score.midi.as_deref().map(|path| MidiLoop::read(path, rate)).transpose()?;
+        let (config, begin) = (config.clone(), self.blocks);
+        *self.rig = Some(Rig { config, controller, live, node, song, begin, missed });
+        Ok(Box::new(callback))
+    }
+}
+
+impl Player {
+    fn start(
+        arguments: &Arguments,
+        wanted: &DriverConfig,
+        score: Score,
+        session: &mut Session,
+    ) -> Result<Self, Error> {
+        let mut rig = None;
+        let setup: ThreadSetup = Arc::new(realtime_setup(None));
+        let stage = &mut Stage { session, score: &score, rig: &mut rig, blocks: 0 };
+        let keeper = match arguments.input.clone() {
+            Some(path) => {
+                let open = move |wanted: &DriverConfig, _| {
+                    let setup = Arc::clone(&setup);
+                    let driver = VirtualDriver::new(wanted.clone())?;
+                    let driver = driver.with_thread_setup(move || setup()).with_input(&path)?;
+                    Ok(Box::new(driver) as Box<dyn Driver>)
+                };
+                Keeper::with(open, wanted, stage)?
+            }
+            None => {
+                let how = arguments.driver_options.options(setup)?;
+                Keeper::start(&arguments.driver, wanted, &how, stage)?
+            }
+        };
+        Ok(Self { keeper, score, rig })
     }
 
     fn is_busy(&self) -> bool {
-        self.song.is_some() || self.live.is_busy()
+        self.rig.as_ref().is_some_and(|rig| rig.song.is_some() || rig.live.is_busy())
     }
 
     /// Does what is due.
     fn service(&mut self, session: &mut Session) -> Result<Vec<SessionEvent>, Error> {
-        self.count();
-        if let Some(song) = &mut self.song {
-            // The block that comes next.
-            let end = (self.driver.blocks() + 1) * u64::from(self.config.frames);
-            song.send(self.node, &mut self.controller, end);
+        let blocks = self.keeper.blocks();
+        let stage = &mut Stage { session, score: &self.score, rig: &mut self.rig, blocks };
+        for event in self.keeper.service(stage)? {
+            tell_driver(&event);
         }
-        self.live.service(session, &mut self.controller)
+        let Some(rig) = &mut self.rig else { return Ok(Vec::new()) };
+        rig.count();
+        if let Some(song) = &mut rig.song {
+            // The block that comes next.
+            let end = (blocks + 1).saturating_sub(rig.begin) * u64::from(rig.config.frames);
+            song.send(rig.node, &mut rig.controller, end);
+        }
+        rig.live.service(session, &mut rig.controller)
     }
 
+    fn stop(mut self, plugin: &PluginRef) -> Result<(), Error> {
+        drop(self.keeper.stop()?);
+        let blocks = self.keeper.blocks();
+        let missed = self.rig.as_mut().map_or(0, |rig| {
+            rig.count();
+            rig.missed
+        });
+        if missed > 0 {
+            print(&format!("{plugin}: {missed} of {blocks} blocks did not come in time\n"));
+        }
+        Ok(())
+    }
+}
+
+impl Rig {
     fn count(&mut self) {
         while let Ok(record) = self.controller.timing().pop() {
             if let Record::Node(record) = record {
@@ -296,16 +370,24 @@ impl Player {
             }
         }
     }
+}
 
-    fn stop(mut self, plugin: &PluginRef) -> Result<(), Error> {
-        if self.driver.running() {
-            drop(self.driver.stop()?);
+/// Prints what has become of the driver, in a line.
+fn tell_driver(event: &KeeperEvent) {
+    print(&match event {
+        KeeperEvent::Interrupted(why) => format!("driver: {}; starting it anew\n", clean(why)),
+        KeeperEvent::Resumed { config, after } => format!(
+            "driver: plays again after {} ms, at {} Hz in blocks of {}\n",
+            after.as_millis(),
+            config.rate,
+            config.frames
+        ),
+        KeeperEvent::Waiting(why) => format!("{}; trying again until it is there\n", clean(why)),
+        KeeperEvent::Latency(input, output) => {
+            format!("driver: its latency is {input} frames in, {output} out now\n")
         }
-        self.count();
-        let (blocks, missed) = (self.driver.blocks(), self.missed);
-        if missed > 0 {
-            print(&format!("{plugin}: {missed} of {blocks} blocks did not come in time\n"));
-        }
-        Ok(())
-    }
+        KeeperEvent::Resync => "driver: its position has jumped\n".to_owned(),
+        KeeperEvent::Overload => "driver: overload\n".to_owned(),
+        KeeperEvent::Ended => "driver: has ended\n".to_owned(),
+    });
 }

@@ -10,6 +10,7 @@ mod asio;
 pub mod block_clock;
 pub mod clock;
 mod device;
+pub mod keeper;
 #[cfg(windows)]
 mod planar;
 mod registry;
@@ -130,6 +131,10 @@ pub trait Driver: Send {
     /// frame: input and output latency in frames, as it reports them.
     fn latency(&self) -> (u32, u32) {
         (0, 0)
+    }
+    /// What it offers, as of when it was opened: names of channels, for one; `None`: not known.
+    fn details(&self) -> Option<&DeviceDetails> {
+        None
     }
     /// What its user has set in its control panel, as of when it was opened; `None`: it has none.
     fn settings(&self) -> Option<Settings> {

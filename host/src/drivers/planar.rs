@@ -39,7 +39,7 @@ fn with<const ROOM: usize>(
         *slot = channel;
         out_count += 1;
     }
-    call(&mut CallbackIo { inputs: &ins[..in_count], outputs: &mut outs[..out_count] });
+    call(&mut CallbackIo::new(&ins[..in_count], &mut outs[..out_count]));
 }
 
 /// What a panic said.

@@ -35,12 +35,8 @@ struct FactoryMethods {
     query: unsafe extern "C" fn(*mut c_void, *const GUID, *mut *mut c_void) -> HRESULT,
     add_ref: unsafe extern "C" fn(*mut c_void) -> u32,
     release: unsafe extern "C" fn(*mut c_void) -> u32,
-    create: unsafe extern "C" fn(
-        *mut c_void,
-        *mut c_void,
-        *const GUID,
-        *mut *mut c_void,
-    ) -> HRESULT,
+    create:
+        unsafe extern "C" fn(*mut c_void, *mut c_void, *const GUID, *mut *mut c_void) -> HRESULT,
     lock: unsafe extern "C" fn(*mut c_void, i32) -> HRESULT,
 }
 
@@ -103,7 +99,11 @@ unsafe extern "C" fn create(
     if !outer.is_null() {
         return NO_AGGREGATION;
     }
-    let made = Box::new(Object { methods: &METHODS, references: AtomicU32::new(1), device: Device::new() });
+    let made = Box::new(Object {
+        methods: &METHODS,
+        references: AtomicU32::new(1),
+        device: Device::new(),
+    });
     let this: *mut c_void = Box::into_raw(made).cast();
     // SAFETY: the object was just made; the caller's promise for the rest.
     unsafe {

@@ -39,7 +39,11 @@ unsafe impl Sync for Buffers {}
 
 impl Buffers {
     /// `None`: no such channels.
-    pub(crate) fn new(infos: &mut [BufferInfo], frames: usize, settings: &Settings) -> Option<Self> {
+    pub(crate) fn new(
+        infos: &mut [BufferInfo],
+        frames: usize,
+        settings: &Settings,
+    ) -> Option<Self> {
         let mut all = Self { frames, inputs: Vec::new(), outputs: Vec::new() };
         for info in infos {
             let is_input = info.is_input != 0;
@@ -56,10 +60,9 @@ impl Buffers {
                 // SAFETY: nobody else has it yet.
                 unsafe { (*channel.halves[half].get()).as_mut_ptr().cast() }
             };
-            info.buffers = match () {
-                () if settings.is_bad("null-buffers") => [null_mut(); 2],
-                () if settings.is_bad("one-buffer") => [pointer(0), pointer(0)],
-                () => [pointer(0), pointer(1)],
+            info.buffers = match settings.is_bad("null-buffers") {
+                true => [null_mut(); 2],
+                false => [pointer(0), pointer(1)],
             };
             if is_input { all.inputs.push(channel) } else { all.outputs.push(channel) }
         }
@@ -76,9 +79,8 @@ impl Buffers {
     /// What was played from this half two blocks ago comes in now.
     fn loop_back(&self, half: usize) {
         for input in &self.inputs {
-            let same = |output: &&Channel| {
-                (output.number, output.format) == (input.number, input.format)
-            };
+            let same =
+                |output: &&Channel| (output.number, output.format) == (input.number, input.format);
             if let Some(output) = self.outputs.iter().find(same) {
                 // SAFETY: see the top of the file; two different boxes of one size.
                 unsafe {
@@ -189,7 +191,7 @@ impl Shared {
     /// One callback, and what belongs to it.
     pub(crate) fn call(&self, buffers: &Buffers, half: usize) {
         let Some(session) = self.session() else { return };
-        buffers.loop_back(if session.settings.is_bad("one-buffer") { 0 } else { half });
+        buffers.loop_back(half);
         let position = self.position.load(Ordering::Relaxed);
         session.switch(half as i32, position);
         if session.settings.is_bad("overlap") {

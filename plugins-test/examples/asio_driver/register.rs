@@ -40,7 +40,8 @@ fn driver_key() -> String {
 fn set(path: &str, values: &[(Option<&str>, &str)]) -> bool {
     let mut key: HKEY = null_mut();
     // SAFETY: see the top of the file.
-    if unsafe { RegCreateKeyW(HKEY_LOCAL_MACHINE, wide(path).as_ptr(), &mut key) } != ERROR_SUCCESS {
+    if unsafe { RegCreateKeyW(HKEY_LOCAL_MACHINE, wide(path).as_ptr(), &mut key) } != ERROR_SUCCESS
+    {
         return false;
     }
     let all = values.iter().all(|(name, value)| {
@@ -60,7 +61,8 @@ fn set(path: &str, values: &[(Option<&str>, &str)]) -> bool {
 /// This library's file.
 fn file() -> Option<String> {
     let mut module: HMODULE = null_mut();
-    let flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
+    let flags =
+        GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
     let here: *const c_void = register as fn() -> HRESULT as *const c_void;
     let mut path = [0u16; 1024];
     // SAFETY: see the top of the file.

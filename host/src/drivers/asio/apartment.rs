@@ -21,12 +21,10 @@ use std::time::Duration;
 use windows_core::GUID;
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, HWND};
 use windows_sys::Win32::System::Com::{COINIT_APARTMENTTHREADED, CoInitializeEx, CoUninitialize};
-use windows_sys::Win32::System::Threading::{
-    CreateEventW, GetCurrentThreadId, INFINITE, SetEvent,
-};
+use windows_sys::Win32::System::Threading::{CreateEventW, GetCurrentThreadId, INFINITE, SetEvent};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
-    CreateWindowExW, DestroyWindow, DispatchMessageW, EnumThreadWindows, IsWindowVisible,
-    MSG, MWMO_INPUTAVAILABLE, MsgWaitForMultipleObjectsEx, PM_REMOVE, PeekMessageW, QS_ALLINPUT,
+    CreateWindowExW, DestroyWindow, DispatchMessageW, EnumThreadWindows, IsWindowVisible, MSG,
+    MWMO_INPUTAVAILABLE, MsgWaitForMultipleObjectsEx, PM_REMOVE, PeekMessageW, QS_ALLINPUT,
     TranslateMessage, WS_OVERLAPPED,
 };
 use windows_sys::core::BOOL;
@@ -257,13 +255,7 @@ fn hidden_window() -> HWND {
 fn wait(queue: &Queue) {
     // SAFETY: one handle, which lives as long as the queue.
     unsafe {
-        MsgWaitForMultipleObjectsEx(
-            1,
-            &queue.bell.0,
-            INFINITE,
-            QS_ALLINPUT,
-            MWMO_INPUTAVAILABLE,
-        )
+        MsgWaitForMultipleObjectsEx(1, &queue.bell.0, INFINITE, QS_ALLINPUT, MWMO_INPUTAVAILABLE)
     };
 }
 

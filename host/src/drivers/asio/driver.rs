@@ -72,11 +72,6 @@ impl AsioDriver {
         let stream = stream.as_mut()?;
         Some((stream.callback.take(), stream.panicked.take()))
     }
-
-    /// What is said of it by `devices`.
-    pub fn details(&self) -> &DeviceDetails {
-        &self.details
-    }
 }
 
 impl Driver for AsioDriver {
@@ -125,7 +120,7 @@ impl Driver for AsioDriver {
             return Err(self.failed("a callback of it has not ended in two seconds"));
         };
         // One that can't stop (it is gone, or hangs) calls back in vain.
-        let stopped = self.ask("stop", LONG, |object| object.stop());
+        let stopped = self.ask("stop", SHORT, |object| object.stop());
         if let Some(text) = panicked {
             return Err(self.failed(&format!(
                 "stopped because its callback panicked ({text}): report this, it is a fault in the \
@@ -201,6 +196,10 @@ impl Driver for AsioDriver {
         }
         self.watch(&mut events);
         events
+    }
+
+    fn details(&self) -> Option<&DeviceDetails> {
+        Some(&self.details)
     }
 
     fn settings(&self) -> Option<Settings> {

@@ -43,9 +43,8 @@ impl AsioDriver {
             apartment: apartment.thread_id(),
         };
         let callbacks = slot.callbacks();
-        let opened = apartment.call("createBuffers", LONG, move |inside| {
-            order.prepare(inside, callbacks)
-        });
+        let opened =
+            apartment.call("createBuffers", LONG, move |inside| order.prepare(inside, callbacks));
         let opened = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(reason)) => return Err(fail(reason)),
@@ -121,9 +120,10 @@ impl Order {
         let rate = self.set_rate(object, own_rate)?;
         // Only now: sizes may depend on the rate.
         let details = probe::details(object);
-        let sizes = details.frames.clone().ok_or_else(|| {
-            format!("it states no buffer size: choose one {}", self.in_panel())
-        })?;
+        let sizes = details
+            .frames
+            .clone()
+            .ok_or_else(|| format!("it states no buffer size: choose one {}", self.in_panel()))?;
         let settings = Settings { preferred: sizes.preferred, rate: own_rate };
         let frames = match (self.wanted.frames, self.options.before) {
             (0, _) => sizes.preferred,
@@ -175,10 +175,7 @@ impl Order {
             return Err(format!("it has no outputs: choose a device {}", self.in_panel()));
         }
         let most = planar::MOST as u32;
-        Ok((
-            self.wanted.inputs.min(inputs).min(most),
-            self.wanted.outputs.min(outputs).min(most),
-        ))
+        Ok((self.wanted.inputs.min(inputs).min(most), self.wanted.outputs.min(outputs).min(most)))
     }
 
     fn set_clock(&self, object: &Object) -> Result<(), String> {
@@ -211,10 +208,16 @@ impl Order {
         if wanted == now && now > 0 {
             return Ok(now);
         }
+        // To play on at its own rate is better than not to play on.
+        let goes_on = self.options.before.is_some() && now > 0;
+        if goes_on && object.can_rate(wanted).is_err() {
+            return Ok(now);
+        }
         let refused = |why: String| {
             let usual: Vec<String> =
                 probe::usual_rates(object).iter().map(u32::to_string).collect();
-            let can = if usual.is_empty() { "none that is usual".to_owned() } else { usual.join(", ") };
+            let can =
+                if usual.is_empty() { "none that is usual".to_owned() } else { usual.join(", ") };
             format!(
                 "{wanted} Hz is refused ({why}): it can do {can} (--rate); a clock that comes from \
                  outside has to have the same rate"

@@ -48,9 +48,7 @@ impl ChannelBuffers {
 
     fn half(&mut self, index: usize, frames: usize) -> &mut [u8] {
         // SAFETY: see the top of the file; the borrow is of the one who has the stream.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.halves[index], frames * self.layout.bytes())
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.halves[index], frames * self.layout.bytes()) }
     }
 }
 
@@ -71,7 +69,6 @@ pub(super) struct Stream {
     apartment: u32,
     driver: FromCallback,
     tell_ready: bool,
-    ask_position: bool,
 }
 
 /// What a [`Stream`] is made of.
@@ -90,7 +87,7 @@ impl Stream {
     pub(super) fn new(config: &DriverConfig, parts: Parts) -> Self {
         let frames = config.frames as usize;
         let Parts { inputs, outputs, setup, apartment, driver, tell_ready } = parts;
-        let mut stream = Self {
+        Self {
             callback: None,
             panicked: None,
             planar_in: vec![0.0; inputs.len() * frames],
@@ -104,11 +101,7 @@ impl Stream {
             apartment,
             driver,
             tell_ready,
-            ask_position: true,
-        };
-        stream.silence(0);
-        stream.silence(1);
-        stream
+        }
     }
 
     /// From now on this is called.
@@ -116,12 +109,15 @@ impl Stream {
         self.clock = BlockClock::new(config.rate, config.frames);
         self.panicked = None;
         self.thread = 0;
+        // What was played before is not to be heard again.
+        self.silence(0);
+        self.silence(1);
         self.callback = Some(callback);
     }
 
     /// From the callback of a driver that tells no time with it: asks for it.
     pub(super) fn ask_position(&self) -> Told {
-        match self.driver.position().filter(|_| self.ask_position) {
+        match self.driver.position() {
             Some([position, stamp]) => {
                 Told { position: Some(halves(position)), stamp: Some(halves(stamp)) }
             }
