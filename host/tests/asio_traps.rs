@@ -284,6 +284,13 @@ fn resets_at_bad_moments_are_done_and_one_at_every_start_is_slowed_down() {
             }
             assert!((1..8).contains(&resets), "{bad}: {resets} in three seconds");
         }
+        let blocks = loops.seen.blocks.load(Ordering::Relaxed);
+        let plays = becomes_true(common::LONG, || {
+            keeper.service(&mut loops).expect("it goes on");
+            loops.seen.blocks.load(Ordering::Relaxed) > blocks + 20
+        });
+        assert!(plays, "{bad}");
+        // It may just be opened anew.
         drop(keeper.stop());
         drop(keeper);
         loops.seen.came_back_exactly();

@@ -222,7 +222,9 @@ impl Callback for Loop {
             }
             Some((chain, factors)) => {
                 let inputs: Vec<&[f32]> = self.input.iter().map(Vec::as_slice).collect();
-                chain.process(time, &mut CallbackIo::new(&inputs, io.outputs));
+                let mut outputs: Vec<&mut [f32]> =
+                    io.outputs.iter_mut().map(|channel| &mut **channel).collect();
+                chain.process(time, &mut CallbackIo::new(&inputs, &mut outputs));
                 let through = |sample: f32| factors.iter().fold(sample, |x, factor| x * factor);
                 let exact = io.outputs.iter().zip(&self.input).all(|(out, from)| {
                     out.iter().zip(from).all(|(out, from)| *out == through(*from))
