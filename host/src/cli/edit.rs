@@ -1,27 +1,24 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
+mod player;
+
 use super::driver::DriverArguments;
-use super::midi_loop::MidiLoop;
+use super::fault_options::{FaultOptions, write_faults};
 use super::{clean, print, report_restrictions, signals};
 use crate::catalog::find::named;
-use crate::drivers::keeper::{Keeper, KeeperEvent, Played};
-use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{Callback, Driver, DriverConfig, ThreadSetup};
+use crate::drivers::DriverConfig;
 use crate::error::Error;
+use crate::flight::details::FaultDetails;
 use crate::report::Isolation;
-use crate::session::{Live, Running, Session, SessionConfig, SessionEvent, realtime_setup};
+use crate::session::{Session, SessionConfig, SessionEvent};
 use crate::wav::WavReader;
-use sandrack_engine::Controller;
-use sandrack_engine::event::{Event, EventKind, NoteAddress};
-use sandrack_engine::graph::NodeId;
-use sandrack_engine::timing::Record;
+use player::{Player, Score};
 use sandrack_sandbox::format::editor::EditorOptions;
 use sandrack_sandbox::format::{ParamEdit, PluginRef};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::idle::{awake_advice, keep_cores_awake};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -61,6 +58,8 @@ pub(super) struct Arguments {
     /// Print what the plugin says and what is done in its editor
     #[arg(long, short)]
     verbose: bool,
+    #[command(flatten)]
+    faults: FaultOptions,
 }
 
 /// How often is looked at what has happened; and how often where a song plays, or a restart is under
@@ -95,6 +94,8 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(), Error> {
     arguments.check()?;
+    let recovery = arguments.faults.recovery()?;
+    let mut writer = arguments.faults.writer()?;
     let interrupted = signals::flag()?;
     let plugin = named(&arguments.plugin)?;
     let file = arguments.input.as_deref().map(WavReader::open).transpose()?.map(|wav| wav.info());
@@ -125,7 +126,7 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         return Err(Error::Usage(format!("--midi: {plugin} takes no notes")));
     }
     let awake = (!arguments.let_cores_sleep).then(keep_cores_awake);
-    let score = Score { midi, keys: arguments.notes.clone() };
+    let score = Score { midi, keys: arguments.notes.clone(), recovery };
     let mut player = Player::start(arguments, &wanted, score, &mut session)?;
     report_restrictions(&supervisor);
     if let Some(Err(_)) = &awake
@@ -135,7 +136,8 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     }
 
     let title = format!("{name} - Sandrack");
-    let opened = session.open_editor(PLUGIN, EditorOptions { scale: arguments.scale, title })?;
+    let editor = EditorOptions { scale: arguments.scale, title };
+    let opened = session.open_editor(PLUGIN, editor.clone())?;
     let shape = match opened.size {
         Some(size) => format!("editor of {} x {}", size.width, size.height),
         None => "editor in a window of its own".to_owned(),
@@ -149,34 +151,73 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         print("Close the window or press Ctrl-C to end.\n");
     }
     let end = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-    let mut is_open = true;
+    let (mut is_open, mut gave_up) = (true, None);
     while is_open
         && !interrupted.load(Ordering::Relaxed)
         && end.is_none_or(|end| Instant::now() < end)
     {
         std::thread::sleep(if player.is_busy() { SOON } else { GLANCE });
-        // Before anything is asked of it, which would fail for that very reason.
-        still_there(&session)?;
         let said = player.service(&mut session)?;
-        still_there(&session)?;
+        player.faults().into_iter().for_each(|log| write_faults(&mut writer, log, false));
         is_open = !said.iter().any(|event| matches!(event, SessionEvent::EditorClosed(_)));
         tell_restarts(&name, &session, &said);
+        tell_faults(&name, &player, &said);
+        for event in &said {
+            match event {
+                SessionEvent::Recovered { .. } => {
+                    player.hold_keys();
+                    // If that fails as well, it is heard all the same.
+                    if let Err(error) = session.open_editor(PLUGIN, editor.clone()) {
+                        print(&format!("{name}: no editor: {}\n", clean(&error.to_string())));
+                    }
+                }
+                // There is nothing else to be heard or seen.
+                SessionEvent::Quarantined { reason, .. } => gave_up = Some(reason.clone()),
+                _ => {}
+            }
+        }
+        if gave_up.is_some() {
+            break;
+        }
         if arguments.verbose {
-            tell(&session, said)?;
+            tell(&session, said);
         }
         if player.keeper.has_ended() {
             break;
         }
     }
+    let said = player.finish_faults();
+    tell_faults(&name, &player, &said);
+    player.faults().into_iter().for_each(|log| write_faults(&mut writer, log, true));
     player.stop(&plugin)?;
     session.quit();
-    Ok(())
+    match gave_up {
+        Some(reason) => Err(Error::Plan { reason: format!("{plugin}: {reason}") }),
+        None => Ok(()),
+    }
 }
 
-fn still_there(session: &Session) -> Result<(), Error> {
-    match session.gone_plugin() {
-        Some((plugin, exit)) => Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") }),
-        None => Ok(()),
+/// Prints what went wrong, and what became of it.
+fn tell_faults(name: &str, player: &Player, said: &[SessionEvent]) {
+    for event in said {
+        match event {
+            SessionEvent::Died { cause: why, .. } | SessionEvent::Killed { why, .. } => {
+                print(&format!("{name}: {}\n", clean(why)));
+            }
+            SessionEvent::Recovered { ms, .. } => {
+                print(&format!("{name}: plays again, after {ms:.0} ms\n"));
+            }
+            SessionEvent::CrashFile { path, .. } => {
+                let of_file = |details: &&FaultDetails| details.file.as_ref() == Some(path);
+                let records = player.faults().into_iter().flat_map(|log| log.iter().rev());
+                let details = records.filter_map(|record| record.details.as_deref()).find(of_file);
+                if let Some(place) = details.map(FaultDetails::place).filter(|p| !p.is_empty()) {
+                    print(&format!("{name}: failed {}\n", clean(&place)));
+                }
+                print(&format!("to have it again: sandrack replay {}\n", path.display()));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -199,7 +240,7 @@ fn tell_restarts(name: &str, session: &Session, said: &[SessionEvent]) {
 }
 
 /// Prints what else a plugin says. Of a parameter that moves: where it is now.
-fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
+fn tell(session: &Session, said: Vec<SessionEvent>) {
     let mut moved = BTreeMap::new();
     for event in said {
         match event {
@@ -220,174 +261,11 @@ fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
             continue;
         }
         let name = known.map_or_else(|| format!("#{param}"), |known| clean(&known.name));
-        let text = session.value_to_text(PLUGIN, param, value)?;
+        // It may have died since.
+        let text = session.value_to_text(PLUGIN, param, value).unwrap_or_default();
         let text = text.map_or_else(|| value.to_string(), |text| clean(&text));
         let unit = known.map(|known| clean(&known.unit)).unwrap_or_default();
         let unit = if text.ends_with(&unit) { String::new() } else { format!(" {unit}") };
         print(&format!("{name} = {text}{unit}\n"));
     }
-    Ok(())
-}
-
-/// The driver, and what it plays.
-struct Player {
-    keeper: Keeper,
-    score: Score,
-    rig: Option<Rig>,
-}
-
-/// What is played to the plugin.
-struct Score {
-    midi: Option<PathBuf>,
-    /// Notes to hold.
-    keys: Vec<u8>,
-}
-
-/// The session as connected for a driver that runs like this.
-struct Rig {
-    config: DriverConfig,
-    controller: Controller,
-    live: Live,
-    node: NodeId,
-    song: Option<MidiLoop>,
-    /// When it was connected, in blocks of the keeper.
-    begin: u64,
-    /// Blocks in which the plugin did not deliver.
-    missed: u64,
-}
-
-/// For the keeper: how to connect the session.
-struct Stage<'a> {
-    session: &'a mut Session,
-    score: &'a Score,
-    rig: &'a mut Option<Rig>,
-    blocks: u64,
-}
-
-impl Played for Stage<'_> {
-    fn connect(
-        &mut self,
-        config: &DriverConfig,
-        before: Option<Box<dyn Callback>>,
-    ) -> Result<Box<dyn Callback>, Error> {
-        let DriverConfig { rate, frames, inputs, outputs } = *config;
-        let known = self.rig.take();
-        let same = known.as_ref().is_some_and(|rig| rig.config == *config);
-        if let Some(before) = before.filter(|_| same) {
-            *self.rig = known;
-            return Ok(before);
-        }
-        let missed = known.as_ref().map_or(0, |rig| rig.missed);
-        let Running { callback, mut controller, nodes, live, .. } = match known {
-            Some(rig) if (rig.config.inputs, rig.config.outputs) == (inputs, outputs) => {
-                rig.live.reconfigure(self.session, rate, frames)?
-            }
-            _ => self.session.connect(rate, frames, 1, (inputs, outputs))?,
-        };
-        let node = nodes[PLUGIN.0][PLUGIN.1].0;
-        for &key in &self.score.keys {
-            let note = NoteAddress { key: key.into(), channel: 0, port: 0, note_id: -1 };
-            let kind = EventKind::NoteOn { note, velocity: 0.8 };
-            controller
-                .send_event(node, Event { time: 0, kind })
-                .map_err(|e| Error::Plan { reason: e.to_string() })?;
-        }
-        let song = self.score.midi.as_deref().map(|path| MidiLoop::read(path, rate)).transpose()?;
-        let (config, begin) = (config.clone(), self.blocks);
-        *self.rig = Some(Rig { config, controller, live, node, song, begin, missed });
-        Ok(Box::new(callback))
-    }
-}
-
-impl Player {
-    fn start(
-        arguments: &Arguments,
-        wanted: &DriverConfig,
-        score: Score,
-        session: &mut Session,
-    ) -> Result<Self, Error> {
-        let mut rig = None;
-        let setup: ThreadSetup = Arc::new(realtime_setup(None));
-        let stage = &mut Stage { session, score: &score, rig: &mut rig, blocks: 0 };
-        let keeper = match arguments.input.clone() {
-            Some(path) => {
-                let open = move |wanted: &DriverConfig, _| {
-                    let setup = Arc::clone(&setup);
-                    let driver = VirtualDriver::new(wanted.clone())?;
-                    let driver = driver.with_thread_setup(move || setup()).with_input(&path)?;
-                    Ok(Box::new(driver) as Box<dyn Driver>)
-                };
-                Keeper::with(open, wanted, stage)?
-            }
-            None => {
-                let how = arguments.driver_options.options(setup)?;
-                Keeper::start(&arguments.driver, wanted, &how, stage)?
-            }
-        };
-        Ok(Self { keeper, score, rig })
-    }
-
-    fn is_busy(&self) -> bool {
-        self.rig.as_ref().is_some_and(|rig| rig.song.is_some() || rig.live.is_busy())
-    }
-
-    /// Does what is due.
-    fn service(&mut self, session: &mut Session) -> Result<Vec<SessionEvent>, Error> {
-        let blocks = self.keeper.blocks();
-        let stage = &mut Stage { session, score: &self.score, rig: &mut self.rig, blocks };
-        for event in self.keeper.service(stage)? {
-            tell_driver(&event);
-        }
-        let Some(rig) = &mut self.rig else { return Ok(Vec::new()) };
-        rig.count();
-        if let Some(song) = &mut rig.song {
-            // The block that comes next.
-            let end = (blocks + 1).saturating_sub(rig.begin) * u64::from(rig.config.frames);
-            song.send(rig.node, &mut rig.controller, end);
-        }
-        rig.live.service(session, &mut rig.controller)
-    }
-
-    fn stop(mut self, plugin: &PluginRef) -> Result<(), Error> {
-        drop(self.keeper.stop()?);
-        let blocks = self.keeper.blocks();
-        let missed = self.rig.as_mut().map_or(0, |rig| {
-            rig.count();
-            rig.missed
-        });
-        if missed > 0 {
-            print(&format!("{plugin}: {missed} of {blocks} blocks did not come in time\n"));
-        }
-        Ok(())
-    }
-}
-
-impl Rig {
-    fn count(&mut self) {
-        while let Ok(record) = self.controller.timing().pop() {
-            if let Record::Node(record) = record {
-                self.missed += u64::from(!record.outcome.is_heard());
-            }
-        }
-    }
-}
-
-/// Prints what has become of the driver, in a line.
-fn tell_driver(event: &KeeperEvent) {
-    print(&match event {
-        KeeperEvent::Interrupted(why) => format!("driver: {}; starting it anew\n", clean(why)),
-        KeeperEvent::Resumed { config, after } => format!(
-            "driver: plays again after {} ms, at {} Hz in blocks of {}\n",
-            after.as_millis(),
-            config.rate,
-            config.frames
-        ),
-        KeeperEvent::Waiting(why) => format!("{}; trying again until it is there\n", clean(why)),
-        KeeperEvent::Latency(input, output) => {
-            format!("driver: its latency is {input} frames in, {output} out now\n")
-        }
-        KeeperEvent::Resync => "driver: its position has jumped\n".to_owned(),
-        KeeperEvent::Overload => "driver: overload\n".to_owned(),
-        KeeperEvent::Ended => "driver: has ended\n".to_owned(),
-    });
 }
