@@ -31,10 +31,10 @@ pub(super) struct Arguments {
     driver: String,
     #[command(flatten)]
     driver_options: DriverArguments,
-    /// Buffer size in frames
-    #[arg(long, default_value_t = 256)]
-    frames: u32,
-    /// Frames per second [default: the input file's, or 48000]
+    /// Buffer size in frames [default: as the driver is set, or 256]
+    #[arg(long)]
+    frames: Option<u32>,
+    /// Frames per second [default: the input file's, or as the driver is set, or 48000]
     #[arg(long)]
     rate: Option<u32>,
     /// End after so many seconds [default: when the window is closed, or on Ctrl-C]
@@ -116,8 +116,8 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         ports.iter().map(|port| port.channels).find(|channels| *channels > 0).unwrap_or(0)
     };
     let wanted = DriverConfig {
-        rate: arguments.rate.or(file.map(|wav| wav.rate)).unwrap_or(48_000),
-        frames: arguments.frames,
+        rate: arguments.rate.or(file.map(|wav| wav.rate)).unwrap_or(0),
+        frames: arguments.frames.unwrap_or(0),
         inputs: channels(&info.inputs).max(file.map_or(0, |wav| wav.channels)),
         outputs: channels(&info.outputs).max(1),
     };

@@ -74,6 +74,8 @@ pub struct Keeper {
     /// The callback, while no driver has it.
     kept: Option<Box<dyn Callback>>,
     interrupted: Instant,
+    /// When it is opened anew, as it has asked for, and why. Until then it plays on.
+    due: Option<(Instant, String)>,
     pace: Pace,
     told: String,
 }
@@ -91,14 +93,15 @@ enum State {
     Ended,
 }
 
-/// How soon it is tried again.
+/// How soon a driver gets what it asks for.
 struct Pace {
     last: Option<Instant>,
     pause: Duration,
 }
 
 impl Pace {
-    /// A driver that asks for a reset each time it is started is served ever less often.
+    /// A driver that asks for a reset each time it is started is served ever less often, and plays
+    /// in between.
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(5);
     /// After so long without trouble it is served at once again.
@@ -158,6 +161,7 @@ impl Keeper {
             state: State::Ended,
             kept: None,
             interrupted: Instant::now(),
+            due: None,
             pace: Pace { last: None, pause: Duration::ZERO },
             told: String::new(),
         };
@@ -262,7 +266,7 @@ impl Keeper {
         now: Instant,
         events: &mut Vec<KeeperEvent>,
     ) -> Result<(), Error> {
-        let mut why = None;
+        let (mut why, mut gone) = (None, None);
         for event in said {
             match event {
                 DriverEvent::Resync => events.push(KeeperEvent::Resync),
@@ -282,10 +286,17 @@ impl Keeper {
                     self.wanted.rate = rate;
                     why = Some(format!("it runs at {rate} Hz now"));
                 }
-                DriverEvent::Gone(reason) => why = Some(reason),
+                DriverEvent::Gone(reason) => gone = Some(reason),
             }
         }
         if let Some(why) = why {
+            let due = self.due.take().map_or_else(|| self.pace.next(now), |(due, _)| due);
+            self.due = Some((due, why));
+        }
+        if let Some((_, why)) = self.due.take_if(|(due, _)| now >= *due) {
+            gone.get_or_insert(why);
+        }
+        if let Some(why) = gone {
             events.push(KeeperEvent::Interrupted(why));
             self.interrupt(now);
         } else if !running {
@@ -301,8 +312,8 @@ impl Keeper {
 
     /// Stops the driver and lets it go; it is opened anew as soon as it may be.
     fn interrupt(&mut self, now: Instant) {
-        let until = self.pace.next(now);
-        let before = std::mem::replace(&mut self.state, State::Waiting(until));
+        self.due = None;
+        let before = std::mem::replace(&mut self.state, State::Waiting(now));
         if let State::Playing(mut driver) = before {
             self.interrupted = now;
             self.settings = driver.settings();

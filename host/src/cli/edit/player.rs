@@ -99,7 +99,8 @@ impl Player {
             Some(path) => {
                 let open = move |wanted: &DriverConfig, _| {
                     let setup = Arc::clone(&setup);
-                    let driver = VirtualDriver::new(wanted.clone())?;
+                    let frames = if wanted.frames == 0 { 256 } else { wanted.frames };
+                    let driver = VirtualDriver::new(DriverConfig { frames, ..wanted.clone() })?;
                     let driver = driver.with_thread_setup(move || setup()).with_input(&path)?;
                     Ok(Box::new(driver) as Box<dyn Driver>)
                 };

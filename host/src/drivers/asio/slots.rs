@@ -60,6 +60,8 @@ pub(super) struct Counts {
     pub(super) xruns: AtomicU64,
     /// Callbacks that came while another was running, and were not served.
     pub(super) overlaps: AtomicU64,
+    /// Whether the callback has panicked, and is not called any more.
+    pub(super) panicked: AtomicBool,
     /// When the last callback came, ns of the monotonic clock; 0: none did.
     pub(super) last_ns: AtomicU64,
 }
@@ -89,6 +91,7 @@ impl Slot {
                 blocks: AtomicU64::new(0),
                 xruns: AtomicU64::new(0),
                 overlaps: AtomicU64::new(0),
+                panicked: AtomicBool::new(false),
                 last_ns: AtomicU64::new(0),
             },
         }
@@ -119,7 +122,8 @@ impl Slot {
 
     /// Forgets what was counted.
     pub(super) fn forget_counts(&self) {
-        let Counts { blocks, xruns, overlaps, last_ns } = &self.counts;
+        let Counts { blocks, xruns, overlaps, panicked, last_ns } = &self.counts;
+        panicked.store(false, Ordering::Relaxed);
         [blocks, xruns, overlaps, last_ns].iter().for_each(|c| c.store(0, Ordering::Relaxed));
     }
 

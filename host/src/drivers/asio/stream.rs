@@ -179,6 +179,7 @@ impl Stream {
             }));
             if let Err(panic) = result {
                 self.panicked = Some(planar::text_of(&*panic));
+                counts.panicked.store(true, Ordering::Relaxed);
                 self.planar_out.fill(0.0);
             }
         }
