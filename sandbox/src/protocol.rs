@@ -4,7 +4,7 @@
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
-use crate::confine::{Confinement, Enforced};
+use crate::confine::{Confinement, Enforced, Reached};
 use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
@@ -297,7 +297,14 @@ pub enum Answer {
     /// Done.
     Done,
     /// To `Confine`.
-    Confined(Enforced),
+    Confined {
+        /// What is in force.
+        enforced: Enforced,
+        /// What it can reach.
+        reached: Reached,
+        /// Whether a handle to listen at has been sent before.
+        listens: bool,
+    },
     /// To `Prepare`.
     Prepared {
         /// The audio thread.

@@ -15,7 +15,6 @@
 
 use super::layout::{
     BlockPage, DOORBELL_SLOTS, Doorbell, EVENTS, InboxShape, MAGIC, Outbox, OutboxShape, VERSION,
-    is_later,
 };
 use crate::event::Event;
 use crate::sys::memory::{Access, Mapping};
@@ -130,11 +129,17 @@ impl DoorbellView {
 
     /// Views a mapping of [`LEN`](Self::LEN) bytes, with a bell.
     pub fn new(mapping: Arc<Mapping>) -> io::Result<Self> {
+        let this = Self::of_another(mapping)?;
+        this.header.stamp(|bell| (&bell.magic, &bell.version))?;
+        Ok(this)
+    }
+
+    /// The same of a mapping that others than its maker have written to: its stamp may be anything by
+    /// now, and says nothing.
+    pub fn of_another(mapping: Arc<Mapping>) -> io::Result<Self> {
         let no_bell = || io::Error::new(io::ErrorKind::InvalidData, "a doorbell without a bell");
         let bell = mapping.bell(0).ok_or_else(no_bell)?;
-        let header = Header::<Doorbell>::new(mapping, Self::LEN)?;
-        header.stamp(|bell| (&bell.magic, &bell.version))?;
-        Ok(Self { header, bell })
+        Ok(Self { header: Header::new(mapping, Self::LEN)?, bell })
     }
 
     /// Some consecutive slots: those of one node. `None` if they are not all there.
@@ -164,41 +169,6 @@ impl Deref for DoorbellView {
     fn deref(&self) -> &Doorbell {
         &self.header
     }
-}
-
-/// A node's slots, without the host's if the host does not ring it in this block.
-#[inline]
-fn counted(slots: &[AtomicU32], host_rings: bool) -> &[AtomicU32] {
-    match host_rings {
-        true => slots,
-        false => slots.get(1..).unwrap_or(&[]),
-    }
-}
-
-/// Whether everything a node waits for is there for this block.
-///
-/// SeqCst, with [`ring`]: what the ringers wrote is visible once their marks are.
-#[inline]
-pub fn is_complete(slots: &[AtomicU32], host_rings: bool, sequence: u32) -> bool {
-    counted(slots, host_rings).iter().all(|slot| slot.load(Ordering::SeqCst) == sequence)
-}
-
-/// Marks one of a node's slots with a block, unless it shows a later one already, and tells
-/// whether the node now has all it waits for.
-///
-/// SeqCst: of two that ring at the same time, at least one sees both marks. Pairs with the loads
-/// in `AudioThread`, so that what the ringer wrote before is visible to the node.
-#[inline]
-pub fn ring(slots: &[AtomicU32], slot: usize, host_rings: bool, sequence: u32) -> bool {
-    let mine = &slots[slot];
-    let mut seen = mine.load(Ordering::Relaxed);
-    while is_later(sequence, seen) || seen == 0 {
-        match mine.compare_exchange(seen, sequence, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => break,
-            Err(now) => seen = now,
-        }
-    }
-    is_complete(slots, host_rings, sequence)
 }
 
 /// The host's side of an inbox.

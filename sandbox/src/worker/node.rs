@@ -6,10 +6,9 @@ use crate::event::{Event, insert_sorted};
 use crate::format::{Buffers, ProcessBlock, Processor, Transport};
 use crate::protocol::{Connections, NodeConnections, Slots};
 use crate::shm::layout::{BlockPage, EVENTS, MAX_NODES, status};
+use crate::shm::marks::{self, is_complete, ring};
 use crate::shm::recording::{BlockHead, RecordingWriter};
-use crate::shm::{
-    BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter, is_complete, ring,
-};
+use crate::shm::{BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter};
 use crate::sys::memory::Mapping;
 use crate::sys::{clock::now_ns, fpu};
 use smallvec::SmallVec;
@@ -77,7 +76,7 @@ impl Links {
         let region = |index: u32| {
             regions.get(index as usize).cloned().ok_or_else(|| bad("a region that is not there"))
         };
-        let bell_of = |index| DoorbellView::new(region(index)?);
+        let bell_of = |index| DoorbellView::of_another(region(index)?);
         let shape = from.inbox_shape.clone();
         let max_frames = shape.max_frames;
         let inbox = InboxReader::new(region(from.inbox)?, shape)?;
@@ -141,10 +140,6 @@ impl Links {
             if ring(slots, successor.slot, host_rings, sequence) && successor.bell.is_some() {
                 bell.wake();
             }
-        }
-        // SeqCst, after the store of `ended`; see `BlockPage::watched`.
-        if page.watched.load(Ordering::SeqCst) == self.index as u32 + 1 {
-            self.host.wake();
         }
     }
 }
@@ -251,10 +246,9 @@ impl AudioNode {
         let start = now_ns();
         let header = self.outbox.header();
         header.start_ns.store(start, Ordering::Relaxed);
-        // SeqCst pair with `BlockPage::open`: from here on the host knows that this node is at
-        // work, or this node sees that the host has closed the block.
-        header.started.store(sequence, Ordering::SeqCst);
-        if page.open.load(Ordering::SeqCst) != sequence {
+        // From here on the host knows that this node is at work, or this node sees that the host has
+        // closed the block.
+        if !marks::begin_work(&header.started, &page.open, sequence) {
             header.status.store(status::SKIPPED, Ordering::Relaxed);
             header.ended.store(sequence, Ordering::SeqCst);
             return;
@@ -265,8 +259,12 @@ impl AudioNode {
         let header = self.outbox.header();
         header.end_ns.store(now_ns(), Ordering::Relaxed);
         header.status.store(if done { status::DONE } else { status::FAILED }, Ordering::Relaxed);
-        header.ended.store(sequence, Ordering::SeqCst);
+        let is_watched =
+            marks::end_work(&header.ended, &page.watched, links.index as u32 + 1, sequence);
         links.ring(own_bell, page, sequence);
+        if is_watched {
+            links.host.wake();
+        }
     }
 
     /// Brings this block's audio and events together.

@@ -78,8 +78,8 @@ pub fn is_there(_process: u32) -> bool {
     true
 }
 
-/// Whether a debugger is attached to a process. Not known here: wait for Enter.
-pub fn is_traced(_process: u32) -> bool {
+/// Whether a debugger is attached to a process and lets it run. Not known here: wait for Enter.
+pub fn is_debugged(_process: u32) -> bool {
     false
 }
 
