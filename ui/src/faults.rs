@@ -44,7 +44,8 @@ impl Faults {
                     ui.horizontal(|ui| {
                         ui.monospace(format!("block {:>8}", fault.block));
                         let plugin = view.tracks.iter().flat_map(|track| &track.plugins);
-                        let mut plugin = plugin.filter(|p| p.node.is_some_and(|n| n.raw() == fault.node));
+                        let mut plugin =
+                            plugin.filter(|p| p.node.is_some_and(|n| n.raw() == fault.node));
                         if ui.link(&fault.name).clicked()
                             && let Some(plugin) = plugin.next()
                         {
@@ -114,11 +115,8 @@ fn run(file: &std::path::Path) -> String {
         Some(path.parent()?.join(format!("sandrack{}", std::env::consts::EXE_SUFFIX)))
     });
     let program = program.filter(|path| path.exists()).unwrap_or_else(|| "sandrack".into());
-    let done = std::process::Command::new(&program)
-        .arg("replay")
-        .arg(file)
-        .stdin(Stdio::null())
-        .output();
+    let done =
+        std::process::Command::new(&program).arg("replay").arg(file).stdin(Stdio::null()).output();
     match done {
         Ok(output) => {
             let mut text = String::from_utf8_lossy(&output.stdout).into_owned();

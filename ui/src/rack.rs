@@ -4,8 +4,8 @@ use crate::app::{Choice, Place, Wishes, add_track};
 use crate::look::{self, Palette};
 use crate::strip;
 use eframe::egui::{
-    self, Align2, Color32, CornerRadius, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    UiBuilder, Vec2, WidgetInfo, Role, pos2, vec2,
+    self, Align2, Color32, CornerRadius, FontId, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind,
+    Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
 use sandrack_host::play::{Command, PluginView, TrackView, View, WorkerState};
 use sandrack_host::rig::{Id, TrackKind};
