@@ -126,7 +126,11 @@ impl App {
     pub(crate) fn is_lively(&self, view: &View) -> bool {
         let sounds = view.tracks.iter().any(|track| track.meter.iter().any(|m| m.held > 1e-4));
         let changes = view.is_changing || view.progress.is_some() || view.transport.is_playing;
-        sounds || changes || self.capacity.is_busy() || self.browser.is_busy() || self.faults.is_busy()
+        sounds
+            || changes
+            || self.capacity.is_busy()
+            || self.browser.is_busy()
+            || self.faults.is_busy()
     }
 
     fn forget_what_is_gone(&mut self, view: &View) {
@@ -173,7 +177,7 @@ impl App {
         {
             wishes.browse = Some(Place::Into(track, None));
         }
-        if ui.ctx().egui_wants_keyboard_input() || self.browser.is_open() {
+        if ui.ctx().text_edit_focused() || self.browser.is_open() {
             return;
         }
         let key = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));

@@ -100,7 +100,8 @@ impl Browser {
     /// What was picked.
     fn contents(&mut self, ui: &mut Ui) -> Option<Known> {
         let hint = "name, maker, kind, format: dragonfly reverb vst3";
-        let edit = TextEdit::singleline(&mut self.words).hint_text(hint).desired_width(f32::INFINITY);
+        let edit =
+            TextEdit::singleline(&mut self.words).hint_text(hint).desired_width(f32::INFINITY);
         let field = ui.add(edit);
         if std::mem::take(&mut self.just_opened) {
             field.request_focus();
@@ -160,7 +161,8 @@ impl Browser {
                 ui.add(egui::ProgressBar::new(share).desired_width(160.0));
                 ui.weak(format!("{} of {}  {}", scanning.done, scanning.of, scanning.what));
             } else {
-                let hint = "Looks for plugins in the standard folders, each in a process of its own";
+                let hint =
+                    "Looks for plugins in the standard folders, each in a process of its own";
                 if ui.button("Scan").on_hover_text(hint).clicked() {
                     self.scan(ui.ctx().clone());
                 }

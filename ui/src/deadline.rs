@@ -130,7 +130,8 @@ fn parts(view: &View, blocks: &[Arc<BlockTiming>], palette: &look::Palette) -> V
     }
     for (place, block) in blocks.iter().enumerate() {
         let all: u64 = block.nodes.iter().map(|n| u64::from(n.wait_ns) + u64::from(n.run_ns)).sum();
-        let last = block.nodes.iter().map(|n| u64::from(n.ready_ns + n.wait_ns) + u64::from(n.run_ns));
+        let last =
+            block.nodes.iter().map(|n| u64::from(n.ready_ns + n.wait_ns) + u64::from(n.run_ns));
         let in_plugins = last.max().unwrap_or(0).min(block.busy_ns);
         let scale = in_plugins as f64 / all.max(1) as f64 / 1000.0;
         for node in &block.nodes {
@@ -220,7 +221,11 @@ fn worst(ui: &mut Ui, view: &View, block: &BlockTiming, wishes: &mut Wishes) {
                 let line = [egui::pos2(deadline, rect.top()), egui::pos2(deadline, rect.bottom())];
                 painter.line_segment(line, egui::Stroke::new(1.5, palette.bad));
                 let (wait, run) = (u64::from(node.wait_ns), u64::from(node.run_ns));
-                response.on_hover_text(format!("wait {}, run {}", look::time(wait), look::time(run)));
+                response.on_hover_text(format!(
+                    "wait {}, run {}",
+                    look::time(wait),
+                    look::time(run)
+                ));
             });
         }
     });

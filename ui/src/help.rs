@@ -28,7 +28,9 @@ pub(crate) fn show(ui: &Ui, is_open: &mut bool) {
             }
         });
         ui.separator();
-        ui.label("Every plugin runs in a process of its own. One that crashes or hangs is replaced");
+        ui.label(
+            "Every plugin runs in a process of its own. One that crashes or hangs is replaced",
+        );
         ui.label("by its fallback within the block, and comes back by itself with its state.");
     });
 }

@@ -68,13 +68,16 @@ fn buttons(ui: &mut Ui, plugin: &PluginView, wishes: &mut Wishes) {
         }
     });
     if !plugin.presets.is_empty() {
-        ComboBox::from_id_salt("presets").selected_text("Preset...").width(220.0).show_ui(ui, |ui| {
-            for preset in plugin.presets.iter() {
-                if ui.selectable_label(false, &preset.name).clicked() {
-                    wishes.send(Command::LoadPreset(id(), preset.clone()));
+        ComboBox::from_id_salt("presets").selected_text("Preset...").width(220.0).show_ui(
+            ui,
+            |ui| {
+                for preset in plugin.presets.iter() {
+                    if ui.selectable_label(false, &preset.name).clicked() {
+                        wishes.send(Command::LoadPreset(id(), preset.clone()));
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

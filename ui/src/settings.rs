@@ -28,7 +28,8 @@ impl Settings {
         ui.separator();
         let mut wanted = self.wanted.clone().unwrap_or_else(|| driver.settings.clone());
         self.device(ui, &mut wanted);
-        let device = self.devices.as_ref().and_then(|all| all.iter().find(|d| d.name == wanted.name));
+        let device =
+            self.devices.as_ref().and_then(|all| all.iter().find(|d| d.name == wanted.name));
         sizes_and_rates(ui, &mut wanted, device);
         ui.horizontal(|ui| {
             ui.add(DragValue::new(&mut wanted.inputs).range(0..=256).prefix("inputs "));

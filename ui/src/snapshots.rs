@@ -70,8 +70,15 @@ fn edit(ui: &mut Ui, snapshot: &SnapshotView, wishes: &mut Wishes) {
     ui.horizontal(|ui| {
         let mut program = snapshot.program.unwrap_or(0);
         let mut key = snapshot.key.map_or(-1, i16::from);
-        ui.add(DragValue::new(&mut program).range(0..=128).prefix("program ").custom_formatter(none_at(0.0)));
-        ui.add(DragValue::new(&mut key).range(-1..=127).prefix("key ").custom_formatter(none_at(-1.0)));
+        ui.add(
+            DragValue::new(&mut program)
+                .range(0..=128)
+                .prefix("program ")
+                .custom_formatter(none_at(0.0)),
+        );
+        ui.add(
+            DragValue::new(&mut key).range(-1..=127).prefix("key ").custom_formatter(none_at(-1.0)),
+        );
         let program = (program > 0).then_some(program);
         let key = u8::try_from(key).ok();
         if (program, key) != (snapshot.program, snapshot.key) {

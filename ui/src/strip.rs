@@ -3,8 +3,8 @@
 use crate::app::Wishes;
 use crate::look::{self, Palette};
 use eframe::egui::{
-    self, Button, ComboBox, CornerRadius, DragValue, Rect, RichText, Sense, Slider, Ui,
-    WidgetInfo, Role, pos2, vec2,
+    self, Button, ComboBox, CornerRadius, DragValue, Rect, RichText, Role, Sense, Slider, Ui,
+    WidgetInfo, pos2, vec2,
 };
 use sandrack_host::play::{ChannelLevel, Command, TrackView, View};
 use sandrack_host::rig::{Id, MidiInput, Output, Send, TrackKind};
@@ -186,14 +186,17 @@ fn channels_name(channels: &[u32]) -> String {
 
 fn routes(ui: &mut Ui, view: &View, track: &TrackView, wishes: &mut Wishes) {
     if track.kind == TrackKind::Track {
-        ComboBox::from_label("input").selected_text(channels_name(&track.input)).show_ui(ui, |ui| {
-            for channels in std::iter::once(Vec::new()).chain(pairs(view.driver.inputs)) {
-                let is_it = channels == track.input;
-                if ui.selectable_label(is_it, channels_name(&channels)).clicked() && !is_it {
-                    wishes.send(Command::SetInput(track.id.clone(), channels));
+        ComboBox::from_label("input").selected_text(channels_name(&track.input)).show_ui(
+            ui,
+            |ui| {
+                for channels in std::iter::once(Vec::new()).chain(pairs(view.driver.inputs)) {
+                    let is_it = channels == track.input;
+                    if ui.selectable_label(is_it, channels_name(&channels)).clicked() && !is_it {
+                        wishes.send(Command::SetInput(track.id.clone(), channels));
+                    }
                 }
-            }
-        });
+            },
+        );
     }
     let buses = || view.tracks.iter().filter(|other| other.kind == TrackKind::Bus);
     let output = output_name(view, &track.output);
@@ -287,4 +290,3 @@ fn note_range(ui: &mut Ui, input: &mut MidiInput) -> bool {
     })
     .inner
 }
-

@@ -6,7 +6,9 @@ use common::raster::Raster;
 use eframe::egui::{Key, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use sandrack_host::play::{Command, Pace, PlayOptions, Player, PluginView, Source, View, WorkerState};
+use sandrack_host::play::{
+    Command, Pace, PlayOptions, Player, PluginView, Source, View, WorkerState,
+};
 use sandrack_host::rig::demo::demo;
 use sandrack_ui::{App, Look};
 use std::path::Path;
@@ -32,18 +34,15 @@ fn options() -> PlayOptions {
 fn stage(source: Source) -> Harness<'static, Stage> {
     let player = Player::open(source, options()).expect("it plays");
     let view = player.view();
-    Harness::builder()
-        .with_size(vec2(1280.0, 820.0))
-        .renderer(Raster::default())
-        .build_ui_state(
-            |ui, stage: &mut Stage| {
-                stage.view = stage.player.view();
-                for command in stage.app.draw(ui, &stage.view) {
-                    assert!(stage.player.send(command), "it takes commands");
-                }
-            },
-            Stage { app: App::new(Look::default()), player, view },
-        )
+    Harness::builder().with_size(vec2(1280.0, 820.0)).renderer(Raster::default()).build_ui_state(
+        |ui, stage: &mut Stage| {
+            stage.view = stage.player.view();
+            for command in stage.app.draw(ui, &stage.view) {
+                assert!(stage.player.send(command), "it takes commands");
+            }
+        },
+        Stage { app: App::new(Look::default()), player, view },
+    )
 }
 
 /// Draws until something is true of what is shown.
@@ -64,7 +63,10 @@ fn until(harness: &mut Harness<'_, Stage>, what: &str, is_true: impl Fn(&View) -
         .flat_map(|track| &track.plugins)
         .map(|p| (&p.name, p.state, &p.reason))
         .collect();
-    panic!("not within {LONG:?}: {what}; driver {:?}; {plugins:?}; {:?}", view.driver, view.messages);
+    panic!(
+        "not within {LONG:?}: {what}; driver {:?}; {plugins:?}; {:?}",
+        view.driver, view.messages
+    );
 }
 
 fn plugin<'a>(view: &'a View, name: &str) -> Option<&'a PluginView> {

@@ -58,9 +58,7 @@ pub struct Scan {
 ///
 /// # Errors
 /// As of [`scan`].
-pub fn scan_standard(
-    progress: impl FnMut(usize, usize, &[PathBuf]),
-) -> Result<Scan, Error> {
+pub fn scan_standard(progress: impl FnMut(usize, usize, &[PathBuf])) -> Result<Scan, Error> {
     let options = SupervisorOptions { realtime: false, ..SupervisorOptions::new()? };
     let supervisor = Supervisor::new(options)?;
     let cache = super::cache::path()?;

@@ -5,12 +5,17 @@
 //! [`Driver::stop`] has returned, and never after. Everything else is called from one control
 //! thread.
 
+#[cfg(windows)]
+mod asio;
 pub mod block_clock;
 pub mod clock;
 mod device;
 #[cfg(target_os = "linux")]
 pub mod jack;
+pub mod keeper;
 pub mod midi_ports;
+#[cfg(windows)]
+mod planar;
 mod registry;
 pub mod samples;
 pub mod sizes;
@@ -21,7 +26,9 @@ use crate::midi::buffer::NO_MIDI;
 use crate::midi::{MidiBuffer, MidiRt};
 
 pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
-pub use registry::{Dither, DriverOptions, JackOptions, Settings, ThreadSetup, list, open, probe};
+pub use registry::{
+    Dither, DriverOptions, JackOptions, Settings, ThreadSetup, list, open, panel, probe,
+};
 
 /// What a driver is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +149,19 @@ pub trait Driver: Send {
     /// So many frames lie between what comes in and what goes out because of it. Drivers that tell
     /// other programs what they have to compensate pass it on.
     fn set_graph_latency(&mut self, _frames: u32) {}
+    /// What it offers, as of when it was opened: names of channels, for one; `None`: not known.
+    fn details(&self) -> Option<&DeviceDetails> {
+        None
+    }
+    /// What its user has set in its control panel, as of when it was opened; `None`: it has none.
+    fn settings(&self) -> Option<Settings> {
+        None
+    }
+    /// Opens its control panel, and does not wait for what is done there.
+    fn open_panel(&mut self) -> Result<(), Error> {
+        let reason = "it has no control panel".to_owned();
+        Err(Error::Driver { driver: self.name().to_owned(), reason })
+    }
     /// What has happened since the last call. Cheap enough to poll.
     fn take_events(&mut self) -> Vec<DriverEvent> {
         Vec::new()

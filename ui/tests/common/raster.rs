@@ -77,8 +77,10 @@ fn draw(image: &mut RgbaImage, mesh: &Mesh, texture: &Texture, clip: Rect, scale
         if area == 0.0 {
             continue;
         }
-        let low = |values: [f32; 3], clip: f32| values.into_iter().fold(f32::MAX, f32::min).max(clip);
-        let high = |values: [f32; 3], clip: f32| values.into_iter().fold(f32::MIN, f32::max).min(clip);
+        let low =
+            |values: [f32; 3], clip: f32| values.into_iter().fold(f32::MAX, f32::min).max(clip);
+        let high =
+            |values: [f32; 3], clip: f32| values.into_iter().fold(f32::MIN, f32::max).min(clip);
         let (xs, ys) = (p.map(|p| p.0), p.map(|p| p.1));
         let left = low(xs, clip.min.x.round().max(0.0)).floor() as u32;
         let top = low(ys, clip.min.y.round().max(0.0)).floor() as u32;
@@ -102,7 +104,8 @@ fn draw(image: &mut RgbaImage, mesh: &Mesh, texture: &Texture, clip: Rect, scale
                 let u = mix(v.map(|vertex| vertex.uv.x)) * texture.width as f32;
                 let t = mix(v.map(|vertex| vertex.uv.y)) * texture.height as f32;
                 let column = (u as usize).min(texture.width - 1);
-                let texel = texture.pixels[(t as usize).min(texture.height - 1) * texture.width + column];
+                let texel =
+                    texture.pixels[(t as usize).min(texture.height - 1) * texture.width + column];
                 let part = |n: usize| mix(v.map(|vertex| f32::from(vertex.color.to_array()[n])));
                 let source = [0, 1, 2, 3].map(|n| part(n) * f32::from(texel.to_array()[n]) / 255.0);
                 let under = image.get_pixel_mut(x, y);

@@ -2,7 +2,8 @@
 
 use sandrack_host::play::{
     BlockTiming, ChannelLevel, ConfinementView, Culprit, Format, Message, MessageKind, NodeId,
-    NodeTiming, ParamValue, ParamView, PluginLoad, PluginView, SnapshotView, TrackView, View, WorkerState,
+    NodeTiming, ParamValue, ParamView, PluginLoad, PluginView, SnapshotView, TrackView, View,
+    WorkerState,
 };
 use sandrack_host::rig::{Id, Output, Send, TrackKind};
 use std::sync::Arc;
@@ -89,7 +90,11 @@ pub fn stage() -> View {
     keys.sends = vec![Send { to: "echo".into(), gain_db: -12.0, pre: false }];
     let mut view = View {
         name: "Tour".into(),
-        tracks: vec![keys, track("Strings", TrackKind::Track, vec![broken, bad]), track("Echo", TrackKind::Bus, vec![])],
+        tracks: vec![
+            keys,
+            track("Strings", TrackKind::Track, vec![broken, bad]),
+            track("Echo", TrackKind::Bus, vec![]),
+        ],
         undo: vec!["add Level".to_owned()].into(),
         messages: vec![Message {
             number: 1,

@@ -64,6 +64,13 @@ pub(in crate::drivers) fn open(
     Ok(Box::new(driver))
 }
 
+pub(in crate::drivers) fn panel(name: &str, _end: &dyn Fn() -> bool) -> Result<(), Error> {
+    Err(Error::Driver {
+        driver: name.into(),
+        reason: "it has no control panel: set the JACK server up where it is started".into(),
+    })
+}
+
 pub(in crate::drivers) fn advice(name: &str) -> Option<String> {
     name.starts_with("asio").then(|| " (ASIO drivers are there on Windows only)".to_owned())
 }
