@@ -164,7 +164,7 @@ impl Live {
         session: &mut Session,
         controller: &mut Controller,
         now: Instant,
-        mut recovery: Option<&mut Recovery>,
+        recovery: Option<&mut Recovery>,
         events: &mut Vec<SessionEvent>,
     ) -> Result<(), Error> {
         for (at, state) in &mut self.states {
@@ -176,7 +176,7 @@ impl Live {
                 state.phase = Phase::Leaving;
             }
         }
-        self.step_rewiring(session, controller, recovery.as_deref_mut());
+        self.step_rewiring(session, controller, recovery);
         while let Some(out) = controller.taken_out() {
             if let Some(at) = self.places.get(&out.node) {
                 self.states.entry(*at).or_default().phase = Phase::Out;

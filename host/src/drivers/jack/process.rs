@@ -207,9 +207,9 @@ impl Rt {
         let mut outputs: [&mut [f32]; MAX] = std::array::from_fn(|_| Default::default());
         for (slot, port) in outputs.iter_mut().zip(&ports.outputs) {
             match port_buffer(client, *port, frames as u32) {
-                // SAFETY: the buffer of an output of ours: ours alone during this callback, and so
-                // long.
                 Some(buffer) => {
+                    // SAFETY: the buffer of an output of ours: ours alone during this callback,
+                    // and so long.
                     *slot = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<f32>(), frames) }
                 }
                 None => is_there = false,
