@@ -9,6 +9,7 @@
 pub(crate) mod asio;
 pub(crate) mod bundle;
 pub(crate) mod display;
+pub(crate) mod jack_clients;
 pub(crate) mod jackd;
 pub(crate) mod offline;
 pub(crate) mod program;

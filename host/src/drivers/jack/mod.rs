@@ -24,7 +24,9 @@ pub(super) mod registered;
 mod transport;
 mod wires;
 
-use super::{Callback, Driver, DriverConfig, DriverEvent, JackOptions, ThreadSetup, clock};
+use super::{
+    Callback, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions, Settings, clock,
+};
 use crate::error::Error;
 use crate::midi::MidiBuffer;
 use client::{Client, Kind};
@@ -124,8 +126,8 @@ fn name_of(server: Option<&str>) -> String {
 
 impl JackDriver {
     /// Becomes a client of a server; `None`: the usual one. `wanted.frames`: 0, or the size that the
-    /// server is asked for, for all its clients; once only, so that nobody who changes it later is
-    /// overruled. The rate is the server's, whatever is wanted.
+    /// server is asked for, for all its clients; unless somebody has changed it since this driver was
+    /// open before, or the server is another by now. The rate is the server's, whatever is wanted.
     ///
     /// # Errors
     /// libjack is not there, no such server runs, or it can't give what is wanted; each says what to
@@ -133,17 +135,17 @@ impl JackDriver {
     pub fn open(
         server: Option<&str>,
         wanted: &DriverConfig,
-        options: &JackOptions,
-        setup: Option<ThreadSetup>,
+        options: &DriverOptions,
     ) -> Result<Self, Error> {
+        let DriverOptions { jack: options, setup, before, .. } = options;
         let fail = |why: String| failed(server, &why);
         let most = wanted.inputs.max(wanted.outputs);
         if most as usize > MOST_CHANNELS {
             return Err(fail(format!("{most} channels: choose 0 to {MOST_CHANNELS}")));
         }
         let client = Client::open(&options.client, server).map_err(fail)?;
-        let is_new_wish = wires::wish(&name_of(server), wanted.frames);
-        if wanted.frames != 0 && wanted.frames != client.frames() && is_new_wish {
+        let is_as_before = before.is_none_or(|before| before.preferred == client.frames());
+        if wanted.frames != 0 && wanted.frames != client.frames() && is_as_before {
             let done = wanted.frames as usize <= MOST_FRAMES && client.set_frames(wanted.frames);
             if !done {
                 return Err(fail(format!(
@@ -167,7 +169,7 @@ impl JackDriver {
             callback: None,
             incoming,
             outgoing,
-            setup,
+            setup: setup.clone(),
             is_set_up: false,
             inputs: vec![0.0; config.inputs as usize * MOST_FRAMES],
             midi_in: MidiBuffer::usual(),
@@ -358,6 +360,10 @@ impl Driver for JackDriver {
             ports.iter().map(|port| client.latency(*port, mode).1).max().unwrap_or(0)
         };
         (most(&ports.inputs, CAPTURE_LATENCY), most(&ports.outputs, PLAYBACK_LATENCY))
+    }
+
+    fn settings(&self) -> Option<Settings> {
+        Some(Settings { preferred: self.config.frames, rate: self.config.rate })
     }
 
     fn set_graph_latency(&mut self, frames: u32) {

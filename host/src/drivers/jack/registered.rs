@@ -60,7 +60,7 @@ pub(in crate::drivers) fn open(
     options: &DriverOptions,
 ) -> Result<Box<dyn Driver>, Error> {
     let server = server(name).flatten();
-    let driver = JackDriver::open(server, wanted, &options.jack, options.setup.clone())?;
+    let driver = JackDriver::open(server, wanted, options)?;
     Ok(Box::new(driver))
 }
 

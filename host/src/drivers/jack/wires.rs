@@ -1,5 +1,5 @@
 //! What our ports are connected to: remembered, and put back when the server has come back or the
-//! driver is opened anew. And which buffer size was asked for.
+//! driver is opened anew.
 
 use super::client::{Client, Kind, Port};
 use super::library::port_flag;
@@ -19,26 +19,11 @@ enum Mine {
     MidiOutput(usize),
 }
 
-/// What is remembered of each driver, by its name, as long as the program runs.
-static REMEMBERED: LazyLock<Mutex<HashMap<String, Memory>>> = LazyLock::new(Mutex::default);
+/// What each driver was connected to, by its name, as long as the program runs.
+static REMEMBERED: LazyLock<Mutex<HashMap<String, Vec<Wire>>>> = LazyLock::new(Mutex::default);
 
-#[derive(Default)]
-struct Memory {
-    /// `None`: it has not been connected yet.
-    wires: Option<Vec<Wire>>,
-    /// The buffer size that was asked for last.
-    asked: u32,
-}
-
-fn memory() -> MutexGuard<'static, HashMap<String, Memory>> {
+fn memory() -> MutexGuard<'static, HashMap<String, Vec<Wire>>> {
     REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Remembers the buffer size that is asked for; whether it is another than the last.
-pub(super) fn wish(driver: &str, frames: u32) -> bool {
-    let mut memory = memory();
-    let asked = &mut memory.entry(driver.to_owned()).or_default().asked;
-    std::mem::replace(asked, frames) != frames
 }
 
 /// Connections that are wanted and not there yet.
@@ -50,7 +35,7 @@ pub(super) struct Wires {
 impl Wires {
     /// Those that were there before; the first time those to the sound card.
     pub(super) fn remembered(driver: &str, client: &Client, ports: &Ports) -> Self {
-        let known = memory().get(driver).and_then(|known| known.wires.clone());
+        let known = memory().get(driver).cloned();
         let wires = known.unwrap_or_else(|| to_hardware(client, ports));
         let name = |port: Option<&Port>| port.map(|port| client.port_name(*port));
         let pending = wires.into_iter().filter_map(|(mine, other)| {
@@ -88,7 +73,7 @@ impl Wires {
         add(&ports.outputs, Mine::Output);
         add(&ports.midi_inputs, Mine::MidiInput);
         add(&ports.midi_outputs, Mine::MidiOutput);
-        memory().entry(driver.to_owned()).or_default().wires = Some(wires);
+        memory().insert(driver.to_owned(), wires);
     }
 }
 
