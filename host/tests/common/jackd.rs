@@ -4,6 +4,7 @@ use super::{LONG, becomes_true};
 use sandrack_host::drivers::jack;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A server. Ended when dropped.
 pub(crate) struct Jackd {
@@ -11,6 +12,8 @@ pub(crate) struct Jackd {
     /// For `-n`, and behind `jack:`.
     pub(crate) name: String,
     frames: u32,
+    /// A process can be a client of one server at a time: libjack knows no more.
+    _only: MutexGuard<'static, ()>,
 }
 
 impl Drop for Jackd {
@@ -29,10 +32,14 @@ impl Jackd {
     /// At 48 kHz. `None`: there is no jackd, which is said; with `SANDRACK_CI=1` it is a failure.
     pub(crate) fn start(frames: u32) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
+        static ONLY: Mutex<()> = Mutex::new(());
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sandrack-test-{}-{number}", std::process::id());
         match Command::new("jackd").arg("--version").output() {
-            Ok(_) => Some(Self { server: run(&name, frames), name, frames }),
+            Ok(_) => {
+                let _only = ONLY.lock().unwrap_or_else(PoisonError::into_inner);
+                Some(Self { server: run(&name, frames), name, frames, _only })
+            }
             Err(error) => {
                 let said = format!("jackd can't be started: {error}");
                 assert!(std::env::var_os("SANDRACK_CI").is_none_or(|ci| ci != "1"), "{said}");

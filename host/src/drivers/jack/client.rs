@@ -13,12 +13,27 @@ use super::library::{
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong};
 use std::ptr::{NonNull, null};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A client; open until it is closed or dropped.
 pub(super) struct Client {
     pub(super) library: &'static Library,
     raw: NonNull<jack_client_t>,
     is_closed: AtomicBool,
+}
+
+/// The server whose clients this process has now, and how many. Of libjack (JACK2) all clients of a
+/// process share one table of their server's memory: clients of two servers would crash.
+static SERVER: Mutex<(String, usize)> = Mutex::new((String::new(), 0));
+
+fn server_now() -> MutexGuard<'static, (String, usize)> {
+    SERVER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The server that is meant.
+fn meant(server: Option<&str>) -> String {
+    let usual = || std::env::var("JACK_DEFAULT_SERVER").unwrap_or_else(|_| "default".to_owned());
+    server.map_or_else(usual, str::to_owned)
 }
 
 // SAFETY: libjack's functions may be called from any thread.
@@ -61,6 +76,16 @@ impl Client {
         let library = library()?;
         let name = c_string(name)?;
         let server_name = c_string(server.unwrap_or_default())?;
+        // Held until it is open: those that are opened elsewhere wait.
+        let mut now = server_now();
+        let meant = meant(server);
+        if now.1 > 0 && now.0 != meant {
+            return Err(format!(
+                "this program uses the JACK server '{}' already, and can use one at a time: leave \
+                 that first",
+                now.0
+            ));
+        }
         let mut said: c_int = 0;
         // SAFETY: the strings and `said` outlive the call; the last argument is what the option
         // announces.
@@ -80,7 +105,10 @@ impl Client {
             }
         };
         match NonNull::new(raw) {
-            Some(raw) => Ok(Self { library, raw, is_closed: AtomicBool::new(false) }),
+            Some(raw) => {
+                *now = (meant, now.1 + 1);
+                Ok(Self { library, raw, is_closed: AtomicBool::new(false) })
+            }
             None => Err(refused(said, server)),
         }
     }
@@ -95,6 +123,7 @@ impl Client {
         if !self.is_closed.swap(true, Relaxed) {
             // SAFETY: it is open, and is not used after this.
             unsafe { (self.library.jack_client_close)(self.raw.as_ptr()) };
+            server_now().1 -= 1;
         }
     }
 

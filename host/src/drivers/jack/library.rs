@@ -172,6 +172,7 @@ functions! {
     jack_client_close: unsafe extern "C" fn(Client) -> c_int;
     jack_get_client_name: unsafe extern "C" fn(Client) -> *const c_char;
     jack_activate: unsafe extern "C" fn(Client) -> c_int;
+    jack_deactivate: unsafe extern "C" fn(Client) -> c_int;
     jack_get_sample_rate: unsafe extern "C" fn(Client) -> u32;
     jack_get_buffer_size: unsafe extern "C" fn(Client) -> u32;
     jack_set_buffer_size: unsafe extern "C" fn(Client, u32) -> c_int;

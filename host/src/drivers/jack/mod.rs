@@ -230,7 +230,7 @@ impl JackDriver {
 
     /// Enters the server's graph, and connects.
     fn activate(&mut self) -> Result<(), Error> {
-        if !self.context.activate() {
+        if !self.context.as_mut().activate() {
             let why = "the server does not let it into its graph: look into what it prints";
             return Err(self.fail(self.gone().map_or(why, String::as_str)));
         }

@@ -31,6 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Most frames of a block: as many as any JACK server takes.
 pub(super) const MOST_FRAMES: usize = 8192;
@@ -134,11 +135,28 @@ impl Context {
         rt.callback.take().or_else(|| rt.incoming.pop().ok())
     }
 
-    pub(super) fn activate(&self) -> bool {
-        // SAFETY: the client is open.
-        self.client
-            .raw()
-            .is_some_and(|raw| unsafe { (self.client.library.jack_activate)(raw) == 0 })
+    /// Enters the server's graph. A server that is busy lets nobody in within ten of its periods:
+    /// it is asked again.
+    pub(super) fn activate(self: Pin<&mut Self>) -> bool {
+        const TIMES: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(100);
+        let library = self.client.library;
+        for _ in 0..TIMES {
+            let Some(raw) = self.client.raw() else { return false };
+            // SAFETY: the client is open.
+            if unsafe { (library.jack_activate)(raw) } == 0 {
+                return true;
+            }
+            // SAFETY: as above.
+            unsafe { (library.jack_deactivate)(raw) };
+            // SAFETY: the process thread has ended, and `self` is not shared with another.
+            unsafe { (*self.rt.get()).is_set_up = false };
+            if self.shared.gone.get().is_some() {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        false
     }
 }
 
