@@ -42,6 +42,14 @@ struct Counts {
     lost: AtomicU64,
     invalid: AtomicU64,
     notes: AtomicU64,
+    /// A bit for each node that a held note or pedal sounds at; see [`bit`].
+    sounding: [AtomicU64; 16],
+}
+
+/// Where a node's bit is. Two nodes may share one: then each counts as sounding while one does.
+fn bit(node: NodeId) -> (usize, u64) {
+    let place = node.raw() % (16 * 64);
+    ((place / 64) as usize, 1 << (place % 64))
 }
 
 /// Messages and notices that came to nothing.
@@ -165,8 +173,15 @@ impl MidiControl {
     /// What came to nothing so far, and what is held.
     pub fn counts(&self) -> MidiCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { lost, invalid, notes } = &*self.counts;
+        let Counts { lost, invalid, notes, .. } = &*self.counts;
         MidiCounts { lost: read(lost), invalid: read(invalid), notes: read(notes) }
+    }
+
+    /// Whether a node has notes that are held, or a pedal that is down, as of the last block. May be
+    /// true of one that has not.
+    pub fn sounds(&self, node: NodeId) -> bool {
+        let (word, bit) = bit(node);
+        self.counts.sounding[word].load(Ordering::Relaxed) & bit != 0
     }
 
     fn collect(&mut self) {
@@ -297,6 +312,14 @@ impl MidiRt {
         counts.lost.fetch_add(router.lost() - lost, Ordering::Relaxed);
         counts.invalid.store(router.invalid, Ordering::Relaxed);
         counts.notes.store(router.notes() as u64, Ordering::Relaxed);
+        let mut sounding = [0; 16];
+        for node in router.sounding_nodes() {
+            let (word, bit) = bit(node);
+            sounding[word] |= bit;
+        }
+        for (word, bits) in counts.sounding.iter().zip(sounding) {
+            word.store(bits, Ordering::Relaxed);
+        }
 
         sink.engine.process(io.inputs, io.outputs, deadlines);
 
