@@ -259,3 +259,57 @@ fn controllers_move_parameters_are_learned_and_programs_recall_snapshots() {
     keys.play([0xb0, 21, 127]);
     stage.until("moved by what was learned", |view| value(view, "release") > 100.0);
 }
+
+#[test]
+fn a_midi_clock_leads_the_tempo() {
+    let Some(server) = Jackd::start(FRAMES) else { return };
+    let rig = track("keys", LOW, "") + "[transport]\ntempo = 90.0\nclock = \"MIDI_in\"\n";
+    let stage = Stage::new(server, &rig);
+    let view = stage.until("heard", |view| view.engine.blocks > 10);
+    assert!(!view.transport.is_led && view.transport.tempo == 90.0, "{:?}", view.transport);
+    // 24 a quarter, 800 frames apart: 150 quarters a minute.
+    let mut keys = Keyboard::new(&stage.server, "keys", 800);
+    stage.server.connect("keys:midi_out_1", "sandrack:midi_in_1");
+    let follows = |view: &View| view.transport.is_led && (view.transport.tempo - 150.0).abs() < 0.5;
+    let view = stage.until("led", follows);
+    assert!(!view.transport.is_playing, "{:?}", view.transport);
+    keys.play([0xfa, 0, 0]);
+    stage.until("playing", |view| view.transport.is_playing && view.transport.beats > 1.0);
+    keys.play([0xfc, 0, 0]);
+    stage.until("stopped", |view| !view.transport.is_playing);
+    drop(keys);
+    stage.until("free again", |view| !view.transport.is_led && view.transport.tempo == 90.0);
+}
+
+#[test]
+fn a_pedal_keeps_what_a_snapshot_has_relieved_and_other_notes_do_not() {
+    let Some(server) = Jackd::start(FRAMES) else { return };
+    let stage = Stage::new(server, &track("keys", LOW, ""));
+    let mut keys = Keyboard::new(&stage.server, "keys", 0);
+    stage.server.connect("keys:midi_out_1", "sandrack:midi_in_1");
+    let (synth, volume) = ("keys-synth", param_id("volume"));
+    for (name, value) in [("Loud", 0.5), ("Soft", 0.125)] {
+        stage.player.send(Command::SetParam(synth.into(), volume, value));
+        // Until it is remembered.
+        std::thread::sleep(Duration::from_millis(1500));
+        stage.player.send(Command::StoreSnapshot(name.into()));
+    }
+    let process = |view: &View| view.plugin(&synth.into()).expect("it is there").1.process;
+    let view = stage.until("prepared", |view| view.snapshots.iter().any(|s| s.is_ready));
+    let before = process(&view).expect("it runs");
+    let runs = || Path::new(&format!("/proc/{before}")).exists();
+    keys.play([0xb0, 64, 127]);
+    keys.play([0x90, 60, 100]);
+    std::thread::sleep(Duration::from_millis(300));
+    stage.player.send(Command::RecallSnapshot("loud".into()));
+    stage.until("recalled", |view| {
+        process(view).is_some_and(|id| id != before) && !view.is_changing
+    });
+    keys.play([0x80, 60, 64]);
+    // The new one's own note, which is held throughout.
+    keys.play([0x90, 72, 100]);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(runs(), "the pedal is down");
+    keys.play([0xb0, 64, 0]);
+    assert!(becomes_true(LONG, || !runs()), "it outlives its pedal");
+}
