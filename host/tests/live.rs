@@ -2,10 +2,10 @@
 
 mod common;
 
+use common::system::Signal;
 use common::offline::{Offline, PATIENT, RATE};
 use common::program::send;
 use common::{Noise, becomes_true, hostile, plugin, same, supervisor};
-use rustix::process::Signal;
 use sandrack_engine::timing::{NodeOutcome, Record};
 use sandrack_host::report::Isolation;
 use sandrack_host::session::{PluginAt, Session, SessionConfig, SessionEvent};

@@ -228,6 +228,8 @@ fn an_automatic_tail_ends_half_a_second_after_the_last_sound() {
     assert!(short.len() <= 72_000, "{}", short.len());
 }
 
+// Nobody but who sits at the console can tell a program to end on Windows.
+#[cfg(unix)]
 #[test]
 fn no_unfinished_file_is_left_when_told_to_end() {
     use common::{LONG, becomes_true};

@@ -4,6 +4,8 @@
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
+pub mod replies;
+
 use crate::confine::{Confinement, Enforced};
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
@@ -31,7 +33,7 @@ pub struct Hello {
     /// Where the worker listens.
     pub requests: IpcSender<Request>,
     /// Where it answers.
-    pub replies: IpcReceiver<Reply>,
+    pub replies: IpcReceiver<replies::Part>,
 }
 
 /// Number of a plugin within its worker.

@@ -21,6 +21,7 @@ pub(crate) use worker::hand_over;
 use crate::confine::Confinement;
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
+use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
@@ -224,7 +225,7 @@ impl Supervisor {
             control: Mutex::new(worker::Control {
                 process,
                 requests: hello.requests,
-                replies: hello.replies,
+                replies: ReplyReceiver::new(hello.replies),
                 handles,
                 notices: Vec::new(),
                 timeout,

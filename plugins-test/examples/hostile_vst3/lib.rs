@@ -69,12 +69,14 @@ use std::ffi::c_void;
 use vst3::ComWrapper;
 use vst3::Steinberg::IPluginFactory;
 
-#[unsafe(export_name = "ModuleEntry")]
+#[cfg_attr(not(windows), unsafe(export_name = "ModuleEntry"))]
+#[cfg_attr(windows, unsafe(export_name = "InitDll"))]
 extern "system" fn enter(_library: *mut c_void) -> bool {
     true
 }
 
-#[unsafe(export_name = "ModuleExit")]
+#[cfg_attr(not(windows), unsafe(export_name = "ModuleExit"))]
+#[cfg_attr(windows, unsafe(export_name = "ExitDll"))]
 extern "system" fn leave() -> bool {
     true
 }

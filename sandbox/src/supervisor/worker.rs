@@ -5,6 +5,7 @@ use super::{Node, Supervisor, lock};
 use crate::confine::{Enforced, Grants};
 use crate::error::{Error, PluginError};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
+use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::sys::handles::{Handle, HandleChannel};
@@ -12,7 +13,7 @@ use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
 use crate::sys::thread::{self, ThreadId, priority};
 use ipc_channel::TryRecvError;
-use ipc_channel::ipc::{IpcReceiver, IpcSender};
+use ipc_channel::ipc::IpcSender;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -38,7 +39,7 @@ pub struct Worker {
 pub(super) struct Control {
     pub(super) process: Process,
     pub(super) requests: IpcSender<Request>,
-    pub(super) replies: IpcReceiver<Reply>,
+    pub(super) replies: ReplyReceiver,
     pub(super) handles: HandleChannel,
     pub(super) notices: Vec<(NodeNumber, Notice)>,
     pub(super) timeout: Duration,

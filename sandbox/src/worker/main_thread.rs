@@ -8,6 +8,7 @@ use super::node::{AudioNode, Topology};
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, Notice, Processor};
+use crate::protocol::replies::{self, ReplySender};
 use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
 use crate::shm::layout::OutboxShape;
 use crate::shm::{BlockView, DoorbellView, OutboxWriter};
@@ -37,7 +38,7 @@ pub(super) struct Plugin {
 
 struct Worker {
     handles: HandleChannel,
-    replies: IpcSender<Reply>,
+    replies: ReplySender,
     plugins: BTreeMap<NodeNumber, Plugin>,
     audio: Option<AudioHandle>,
     editors: Editors,
@@ -59,7 +60,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     let handles = HandleChannel::from_stdin().map_err(|e| format!("no handle channel: {e}"))?;
     let text = |e: ipc_channel::IpcError| e.to_string();
     let (request_sender, requests) = ipc::channel().map_err(|e| e.to_string())?;
-    let (replies, reply_receiver) = ipc::channel().map_err(|e| e.to_string())?;
+    let (replies, reply_receiver) = replies::channel().map_err(|e| e.to_string())?;
     let hello =
         Hello { version: VERSION.into(), requests: request_sender, replies: reply_receiver };
     IpcSender::connect(channel.into_owned())
