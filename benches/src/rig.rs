@@ -19,7 +19,7 @@ use sandrack_host::report::Isolation;
 use sandrack_host::session::{Session, SessionConfig, realtime_setup};
 use sandrack_sandbox::calibrate::{Calibration, calibrate};
 use sandrack_sandbox::format::PluginRef;
-use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
+use sandrack_sandbox::supervisor::{RecorderOptions, Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::thread::realtime_advice;
 
 use crate::chain::Chain;
@@ -307,6 +307,22 @@ impl Rig {
         let param = params.find(|param| param.name == name).ok_or("there is no such parameter")?;
         for (node, _) in &connected.nodes {
             connected.controller.set_param(*node, param.id, value)?;
+        }
+        Ok(())
+    }
+
+    /// Records what all plugins are given, or does so no more.
+    pub fn record(&self, options: Option<RecorderOptions>) -> Result<(), Failure> {
+        for track in 0.. {
+            let nodes = (0..).map_while(|plugin| self.session.node(track, plugin));
+            let mut any = false;
+            for node in nodes {
+                node.record(options)?;
+                any = true;
+            }
+            if !any {
+                return Ok(());
+            }
         }
         Ok(())
     }

@@ -49,6 +49,9 @@ pub struct Engine {
     commands: Consumer<Command>,
     retired: Producer<Box<Plan>>,
     taken_out: Producer<TakenOut>,
+    /// See [`lead`](Self::lead).
+    lead: Option<Transport>,
+    began_with: Transport,
 }
 
 struct EngineRt {
@@ -95,7 +98,8 @@ impl Engine {
                 lost_told: Arc::clone(&lost_plugin_events),
             },
         };
-        let engine = Self { rt, commands, retired, taken_out };
+        let (lead, began_with) = (None, Transport::default());
+        let engine = Self { rt, commands, retired, taken_out, lead, began_with };
         let queues = Queues {
             commands: command_producer,
             retired: retired_consumer,
@@ -106,10 +110,37 @@ impl Engine {
         (engine, Controller::new(queues, recorded))
     }
 
+    /// From the realtime thread: an event for a node in what is processed next, where its time
+    /// counts from. False (and counted): there is no room.
+    pub fn event(&mut self, node: NodeId, event: Event) -> bool {
+        self.rt.keep_event(node, event)
+    }
+
+    /// Song position and tempo at the first frame of what is processed next, as far as is known:
+    /// the controller may have sent another.
+    pub fn transport(&self) -> &Transport {
+        &self.rt.transport
+    }
+
+    /// Song position and tempo at the first frame of what was processed last.
+    pub fn began_with(&self) -> &Transport {
+        &self.began_with
+    }
+
+    /// From the realtime thread: where something else that leads (the driver, a MIDI clock) says
+    /// that the song is. It counts for what is processed next, whatever the controller has sent.
+    pub fn lead(&mut self, transport: Transport) {
+        self.lead = Some(transport);
+    }
+
     /// Processes what the driver asks for: as many frames as the longest channel has. Channels
     /// that the plan does not write become silent.
     pub fn process(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]], deadlines: Deadlines) {
         self.take_commands();
+        if let Some(transport) = self.lead.take() {
+            self.rt.transport = transport;
+        }
+        self.began_with = self.rt.transport;
         let written = outputs.iter().map(|c| c.len());
         let frames = written.chain(inputs.iter().map(|c| c.len())).max().unwrap_or(0);
         self.rt.process(inputs, outputs, frames, deadlines);
@@ -135,7 +166,9 @@ impl Engine {
                         self.retire(old);
                     }
                 }
-                Ok(Command::Event(node, event)) => self.rt.keep_event(node, event),
+                Ok(Command::Event(node, event)) => {
+                    self.rt.keep_event(node, event);
+                }
                 Ok(Command::Transport(transport)) => self.rt.transport = transport,
                 Ok(Command::Reset) => {
                     if let Some(plan) = &mut self.rt.plan {
@@ -185,12 +218,14 @@ impl EngineRt {
         self.plan.replace(plan)
     }
 
-    fn keep_event(&mut self, node: NodeId, event: Event) {
-        if self.events.len() < self.events.capacity() {
+    fn keep_event(&mut self, node: NodeId, event: Event) -> bool {
+        let fits = self.events.len() < self.events.capacity();
+        if fits {
             self.events.push((node, event));
         } else {
             self.context.lost_events += 1;
         }
+        fits
     }
 
     fn process(

@@ -47,6 +47,14 @@ pub enum Error {
         /// Why, with the column, and what to do.
         reason: String,
     },
+    /// A recording of a plugin that failed can't be used.
+    #[error("{path}: {reason}", path = path.display())]
+    Recording {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A file with a plugin's state or parameters can't be used.
     #[error("{path}: {reason}", path = path.display())]
     State {

@@ -1,14 +1,19 @@
 //! What went wrong with plugins, and what was done about it: a record each, kept for reports and
 //! written to the log.
 
+mod writer;
+
+pub use writer::FaultWriter;
+
+use crate::flight::details::FaultDetails;
 use crate::session::PluginAt;
 use sandrack_engine::graph::NodeId;
 use sandrack_sandbox::sys::clock::now_ns;
 use sandrack_sandbox::sys::process::Exit;
 use serde::Serialize;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem::{Discriminant, discriminant};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// One fault, or one step of getting over it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +23,8 @@ pub struct FaultRecord {
     pub block: u64,
     /// When it was seen: ns of CLOCK_MONOTONIC.
     pub time_ns: u64,
+    /// The same by the calendar's clock: ms since 1970.
+    pub unix_ms: u64,
     /// Track, from 0.
     pub track: usize,
     /// Place in the track, from 0.
@@ -31,6 +38,9 @@ pub struct FaultRecord {
     pub kind: FaultKind,
     /// Why, as far as it is known; else empty.
     pub cause: String,
+    /// What was found out about it. It comes a moment later than the record.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<FaultDetails>>,
 }
 
 /// What happened.
@@ -70,6 +80,8 @@ pub enum FaultKind {
     NotRestarted,
     /// It failed too often, and is left alone.
     Quarantined,
+    /// Its confinement refused it something, which `cause` names.
+    Refused,
 }
 
 impl FaultKind {
@@ -106,6 +118,8 @@ pub struct FaultLog {
     forgotten: u64,
     /// Records that count blocks: which (counted from the very first), and when it last counted.
     open: HashMap<(PluginAt, Discriminant<FaultKind>), (u64, Instant)>,
+    /// Records, by number, of which more is being found out.
+    pending: BTreeSet<u64>,
 }
 
 impl FaultLog {
@@ -124,7 +138,52 @@ impl FaultLog {
         self.forgotten
     }
 
-    pub(crate) fn add(&mut self, whom: Whom<'_>, block: u64, kind: FaultKind, cause: String) {
+    /// Records that are complete, from the number on (counted from the very first, 0) up to the
+    /// first of which more is to come, with their numbers. `all`: these, too.
+    pub fn complete(&self, from: u64, all: bool) -> impl Iterator<Item = (u64, &FaultRecord)> {
+        let now = Instant::now();
+        let counting = self.open.values().filter(move |(_, last)| now < *last + Self::TOGETHER);
+        let counting = counting.map(|(number, _)| *number).filter(|n| *n >= self.forgotten).min();
+        let first = counting.into_iter().chain(self.pending.first().copied()).min();
+        let end = first.filter(|_| !all).unwrap_or(u64::MAX);
+        let numbered = self.records.iter().enumerate();
+        numbered
+            .map(|(at, record)| (self.forgotten + at as u64, record))
+            .filter(move |(number, _)| (from..end).contains(number))
+    }
+
+    /// More is being found out about a record: [`amend`](Self::amend) follows.
+    pub(crate) fn expect(&mut self, number: u64) {
+        self.pending.insert(number);
+    }
+
+    /// What was found out about a record, with the block if that is known better now; the record,
+    /// if it is still there.
+    pub(crate) fn amend(
+        &mut self,
+        number: u64,
+        block: Option<u64>,
+        details: FaultDetails,
+    ) -> Option<&FaultRecord> {
+        self.pending.remove(&number);
+        let at = usize::try_from(number.checked_sub(self.forgotten)?).ok()?;
+        let record = self.records.get_mut(at)?;
+        let (name, place, block) = (&record.name, details.place(), block.unwrap_or(record.block));
+        let file = details.file.as_ref().map(|file| file.display().to_string());
+        tracing::info!(plugin = name, block, place, file, "where it failed");
+        record.block = block;
+        record.details = Some(Box::new(details));
+        Some(record)
+    }
+
+    /// Adds a record. Its number.
+    pub(crate) fn add(
+        &mut self,
+        whom: Whom<'_>,
+        block: u64,
+        kind: FaultKind,
+        cause: String,
+    ) -> u64 {
         let Whom { at, node, name } = whom;
         let fault = serde_json::to_value(kind).ok();
         let fault = fault.as_ref().and_then(|kind| kind["kind"].as_str()).unwrap_or("fault");
@@ -136,22 +195,32 @@ impl FaultLog {
         }
         if self.records.len() == Self::MOST {
             self.records.pop_front();
+            self.pending.remove(&self.forgotten);
             self.forgotten += 1;
         }
         self.records.push_back(FaultRecord {
             block,
             time_ns: now_ns(),
+            unix_ms: unix_ms(),
             track: at.track,
             plugin: at.plugin,
             name: name.to_owned(),
             node: node.raw(),
             kind,
             cause,
+            details: None,
         });
+        self.forgotten + self.records.len() as u64 - 1
     }
 
-    /// One more block with a fault that may come in each.
-    pub(crate) fn count(&mut self, whom: Whom<'_>, block: u64, kind: FaultKind, now: Instant) {
+    /// One more block with a fault that may come in each. The number of its record, if that is new.
+    pub(crate) fn count(
+        &mut self,
+        whom: Whom<'_>,
+        block: u64,
+        kind: FaultKind,
+        now: Instant,
+    ) -> Option<u64> {
         let key = (whom.at, discriminant(&kind));
         if let Some((number, last)) = self.open.get_mut(&key)
             && now < *last + Self::TOGETHER
@@ -161,12 +230,17 @@ impl FaultLog {
         {
             *blocks += 1;
             *last = now;
-            return;
+            return None;
         }
-        self.open.insert(key, (self.forgotten + self.records.len() as u64, now));
-        // The number is that which the record has when it is in, even if one is dropped for it.
-        self.add(whom, block, kind, String::new());
+        let number = self.add(whom, block, kind, String::new());
+        self.open.insert(key, (number, now));
+        Some(number)
     }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -201,6 +275,8 @@ mod tests {
         log.count(whom(0), 2, nan, start + Duration::from_secs(2));
         let last = log.iter().next_back().unwrap();
         assert_eq!((last.block, last.kind), (1, FaultKind::NotFinite { blocks: 2 }));
+        assert_eq!(log.complete(0, false).count(), FaultLog::MOST - 1, "the last still counts");
+        assert_eq!(log.complete(0, true).count(), FaultLog::MOST);
         let json = serde_json::to_value(last).unwrap();
         assert_eq!((&json["kind"], &json["blocks"]), (&"not-finite".into(), &2.into()));
     }

@@ -87,7 +87,7 @@ impl Remote for Workers {
 
     fn begin(&mut self, block: &Block) {
         let transport = transport_to_shm(&block.transport);
-        self.set.begin(block.frames, block.steady_time, &transport);
+        self.set.begin(block.number, block.frames, block.steady_time, &transport);
     }
 
     fn input(&mut self, node: RemoteIndex, source: SourceIndex, channel: u32) -> &mut [f32] {

@@ -8,9 +8,11 @@
 //! | [`play`] | a rig that plays, for programs that show and change it |
 //! | [`join`] | the engine's remote nodes as workers: engine and sandbox do not know each other |
 //! | [`faults`] | what went wrong with plugins while they ran |
+//! | [`flight`] | recordings of plugins that failed, and how to have it again |
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`midi`] | from MIDI ports to instruments, parameters and commands |
 //! | [`midi_file`], [`automation`] | what is played offline |
 //! | [`cli`] | the command line |
 //!
@@ -28,8 +30,10 @@ pub mod cli;
 pub mod drivers;
 pub mod error;
 pub mod faults;
+pub mod flight;
 pub mod join;
 pub mod measure;
+pub mod midi;
 mod midi_events;
 pub mod midi_file;
 pub mod play;

@@ -29,7 +29,7 @@ impl Played {
                     continue;
                 }
                 Bytes::Exclusive(bytes) => {
-                    played.events.extend(pieces(bytes).map(|kind| (at, kind)));
+                    played.events.extend(pieces(bytes, 0).map(|kind| (at, kind)));
                     continue;
                 }
             };
@@ -71,13 +71,13 @@ fn event([status, a, b]: [u8; 3]) -> EventKind {
 }
 
 /// A system-exclusive message as the engine takes it.
-fn pieces(message: &[u8]) -> impl Iterator<Item = EventKind> {
+pub(crate) fn pieces(message: &[u8], port: u16) -> impl Iterator<Item = EventKind> {
     let last = message.len().div_ceil(SYSEX_BYTES).saturating_sub(1);
     message.chunks(SYSEX_BYTES).enumerate().map(move |(number, piece)| {
         let mut data = [0; SYSEX_BYTES];
         data[..piece.len()].copy_from_slice(piece);
         let (len, first, last) = (piece.len() as u8, number == 0, number == last);
-        EventKind::SysEx { port: 0, data, len, first, last }
+        EventKind::SysEx { port, data, len, first, last }
     })
 }
 

@@ -273,7 +273,13 @@ impl Session {
         controller.swap(built.plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
         let latency = built.latency;
         let live = Live::new(config, channels, nodes.clone(), built.delays, latency);
-        Ok(Running { callback: EngineCallback { engine }, controller, nodes, latency, live })
+        Ok(Running {
+            callback: EngineCallback { engine, midi: None },
+            controller,
+            nodes,
+            latency,
+            live,
+        })
     }
 
     /// Channels of the last plugin's main output, or of all its outputs if they are asked for, if

@@ -85,7 +85,7 @@ impl Rig {
         set.state(0);
         set.prepare(0, 0, true);
         events.iter().for_each(|event| assert!(set.push_event(0, event)));
-        set.begin(FRAMES, self.time, transport);
+        set.begin(self.time / u64::from(FRAMES) + 1, FRAMES, self.time, transport);
         self.time += u64::from(FRAMES);
         // The left channel moves, the right one stays.
         for (frame, sample) in set.input(0, 0, 0).iter_mut().enumerate() {

@@ -71,13 +71,36 @@ fn an_editor_ends_with_its_time_and_with_ctrl_c() {
 }
 
 #[test]
-fn a_worker_that_dies_with_its_editor_open_is_an_error() {
+fn a_plugin_that_dies_with_its_editor_open_comes_back_with_it_until_it_has_died_too_often() {
     let Some(display) = Display::start() else { return };
-    let program = edit(&display.name, &hostile("editor"), &[]).start();
+    let arguments = ["--fault-log", "faults.jsonl", "--crash-dir", "crashes"];
+    let program = edit(&display.name, &hostile("editor"), &arguments).start();
     let id = program.id();
-    display.window("Sandrack Hostile editor");
-    children_of(id).into_iter().for_each(|worker| send(worker, Signal::ABORT));
-    program.finish().assert_error(&["hostile.editor", "SIGABRT"]).assert_no_trace(id);
+    let mut last = None;
+    // The fifth fault within half a minute is the last.
+    for time in 1..=5 {
+        let is_new = || children_of(id).first().is_some_and(|worker| Some(*worker) != last);
+        assert!(becomes_true(LONG, is_new), "the worker is not there for the {time}th time");
+        // The one that died took its window with it.
+        display.window("Sandrack Hostile editor");
+        let again = || program.text("stdout").matches("plays again").count() == time - 1;
+        assert!(becomes_true(LONG, again), "{}", program.text("stdout"));
+        let worker = children_of(id)[0];
+        send(worker, Signal::ABORT);
+        last = Some(worker);
+    }
+    let finished = program.finish();
+    finished.assert_error(&["hostile.editor", "5 faults", "SIGABRT"]).assert_no_trace(id);
+    let lines = std::fs::read_to_string(finished.file("faults.jsonl")).expect("it was written");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("dead").len(), of("restarted").len(), of("quarantined").len()), (5, 4, 1));
+    for dead in of("dead") {
+        assert_eq!((&dead["signal"], &dead["signal_name"]), (&6.into(), &"SIGABRT".into()));
+        let file = dead["file"].as_str().expect("a recording");
+        assert!(finished.file(file).is_file(), "{file}");
+    }
 }
 
 #[test]

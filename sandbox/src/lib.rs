@@ -15,6 +15,7 @@
 //! | [`shm`] | layout of shared memory, and the typed views of it |
 //! | [`protocol`] | messages of the control path |
 //! | [`confine`] | levels of confinement, grants, what is in force |
+//! | [`crash`] | what a worker was doing when it ended |
 //! | [`event`], [`sysex`] | what happens within a block |
 //! | [`calibrate`] | cost of a wake on this machine |
 //! | [`local`] | a plugin in this process, to be compared with |
@@ -29,7 +30,8 @@
 //!
 //! # `unsafe`
 //! Denied, and allowed in these modules alone, each of which says what keeps it sound:
-//! `sys::{fpu, linux::{confine, library, memory, poll, process, thread}}`, `shm::view`, `format::clap` and
+//! `sys::{fpu, linux::{confine, crash, library, memory, poll, process, thread}}`, `shm::{view, recording,
+//! crash_page}`, `format::clap` and
 //! its `editor`, `extensions`, `lists`, `more_host`, `pool`, `presets` and `processor`,
 //! `format::vst3` apart from those of its modules that touch no plugin; and in single
 //! functions of `worker::node`, `local` and `calibrate`.
@@ -37,6 +39,7 @@
 mod audio;
 pub mod calibrate;
 pub mod confine;
+pub mod crash;
 pub mod error;
 pub mod event;
 pub mod format;

@@ -7,12 +7,14 @@
 pub mod replies;
 
 use crate::confine::{Confinement, Enforced};
+use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{
     Descriptor, ListedPreset, Notice, PluginInfo, PluginRef, Preset, StateContext,
 };
 use crate::shm::layout::{InboxShape, OutboxShape};
+use crate::shm::recording::RecordingShape;
 use crate::sys::thread::ThreadId;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
@@ -53,13 +55,13 @@ pub struct Region {
 pub enum Request {
     /// Confines the worker to what the plugin files named need. Always the first but `Quit`.
     Confine(Confinement, Vec<PathBuf>),
-    /// Sets up the audio thread. Regions: block page, the worker's own doorbell.
+    /// Sets up the audio thread. Regions: block page, the worker's own doorbell, its crash page.
     Prepare {
         /// Core to stay on.
         core: Option<usize>,
         /// Priority in the realtime class; `None`: the normal class.
         priority: Option<i32>,
-        /// The two regions.
+        /// The three regions.
         regions: Vec<Region>,
     },
     /// Lists what is in a file.
@@ -74,6 +76,8 @@ pub enum Request {
     Activate(NodeNumber, Activation),
     /// Gives an active plugin its outbox (one region) and starts it.
     Start(NodeNumber, OutboxShape, Region),
+    /// From now on records what an active plugin is given, in one region; `None`: no more.
+    Record(NodeNumber, Option<(RecordingShape, Region)>),
     /// Stops and deactivates a plugin.
     Deactivate(NodeNumber),
     /// Prepares the connections of a plan.
@@ -103,6 +107,34 @@ pub enum Request {
 }
 
 impl Request {
+    /// Which plugin is asked, and which of its entry points is called first.
+    pub(crate) fn call(&self) -> (NodeNumber, Call) {
+        match self {
+            Self::List(_) | Self::ListPresets(_) => (0, Call::Load),
+            Self::Load(number, _) => (*number, Call::Load),
+            Self::Info(number) => (*number, Call::Describe),
+            Self::Activate(number, _) => (*number, Call::Activate),
+            Self::Deactivate(number) => (*number, Call::Deactivate),
+            Self::SaveState(number, _) => (*number, Call::SaveState),
+            Self::LoadState(number, ..) => (*number, Call::LoadState),
+            Self::LoadPreset(number, _) => (*number, Call::LoadPreset),
+            Self::ValueToText(number, ..) | Self::TextToValue(number, ..) => {
+                (*number, Call::ParamText)
+            }
+            Self::OpenEditor(number, _) => (*number, Call::OpenEditor),
+            Self::CloseEditor(number) => (*number, Call::CloseEditor),
+            Self::SetParams(number, _) => (*number, Call::SetParams),
+            Self::Sync => (0, Call::Idle),
+            Self::Quit => (0, Call::Destroy),
+            Self::Confine(..)
+            | Self::Prepare { .. }
+            | Self::Start(..)
+            | Self::Record(..)
+            | Self::Connect(_)
+            | Self::Pin(_) => (0, Call::None),
+        }
+    }
+
     /// For errors: what was asked.
     pub fn name(&self) -> &'static str {
         match self {
@@ -114,6 +146,7 @@ impl Request {
             Self::Info(_) => "description of its ports and parameters",
             Self::Activate(..) => "activate",
             Self::Start(..) => "start_processing",
+            Self::Record(..) => "start of its recording",
             Self::Deactivate(_) => "stop_processing or deactivate",
             Self::Connect(_) => "connect",
             Self::SaveState(..) => "state.save",

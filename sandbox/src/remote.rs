@@ -260,8 +260,8 @@ impl RemoteSet {
         written
     }
 
-    /// Publishes the block.
-    pub fn begin(&mut self, frames: u32, steady_time: u64, transport: &Transport) {
+    /// Publishes the block. `number`: the engine's, by which reports name it.
+    pub fn begin(&mut self, number: u64, frames: u32, steady_time: u64, transport: &Transport) {
         // Counted by the supervisor, over all its engines: workers outlive them.
         let sequence = sequence(self.blocks.fetch_add(1, Ordering::Relaxed));
         self.sequence = sequence;
@@ -285,6 +285,7 @@ impl RemoteSet {
         let page = &self.page;
         let set = |word: &AtomicU64, value: f64| word.store(value.to_bits(), Ordering::Relaxed);
         page.generation.store(self.generation, Ordering::Relaxed);
+        page.number.store(number, Ordering::Relaxed);
         page.frames.store(frames, Ordering::Relaxed);
         page.steady_time.store(steady_time, Ordering::Relaxed);
         page.transport_flags.store(transport.flags, Ordering::Relaxed);

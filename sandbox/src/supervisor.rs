@@ -12,9 +12,11 @@
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
 mod node;
+mod recording;
 mod worker;
 
 pub use node::Node;
+pub use recording::{RecorderOptions, Recording};
 pub use worker::Worker;
 pub(crate) use worker::hand_over;
 
@@ -23,6 +25,7 @@ use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
 use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
+use crate::shm::crash_page::{self, CrashView};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
@@ -176,6 +179,12 @@ impl Supervisor {
             .map(Access::ReadWrite)
             .and_then(|mapping| DoorbellView::new(Arc::new(mapping)))
             .map_err(system("mapping shared memory"))?;
+        let crash_memory = SharedMemory::new("sandrack-crash", crash_page::LEN)
+            .map_err(system("making shared memory"))?;
+        let doing = crash_memory
+            .map_unlocked()
+            .and_then(|mapping| CrashView::new(Arc::new(mapping)))
+            .map_err(system("mapping shared memory"))?;
         let (handles, for_worker) =
             HandleChannel::pair().map_err(system("making a socket pair"))?;
         let (server, channel) =
@@ -218,6 +227,8 @@ impl Supervisor {
             demoted: Arc::new(AtomicBool::new(false)),
             bell_memory,
             bell,
+            crash_memory,
+            doing,
             core,
             begun: Mutex::new(None),
             thread: Mutex::new(None),

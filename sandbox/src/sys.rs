@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `clock` | monotonic ns |
 //! | `confine` | what a worker may do to the rest of the system |
+//! | `crash` | where a worker was when a signal ended it |
 //! | `memory` | sealed shared memory, mappings that can be read-only for good |
 //! | `wake` | waiting on, and waking, a word: of this process, or in shared memory by its bell |
 //! | `thread` | realtime class, cores, locking memory |
@@ -28,14 +29,14 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, wake,
-    window,
+    clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
+    wake, window,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub use windows::{
-    clock, confine, folders, handles, idle, library, memory, poll, process, signals, thread, wake,
-    window,
+    clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
+    wake, window,
 };

@@ -138,7 +138,7 @@ fn run_blocks(supervisor: &Supervisor, nodes: &[Node]) -> Result<(), Failure> {
             set.state(node);
             set.prepare(node, 0, true);
         }
-        set.begin(FRAMES, u64::from(block * FRAMES), &transport);
+        set.begin(u64::from(block) + 1, FRAMES, u64::from(block * FRAMES), &transport);
         for node in 0..nodes.len() {
             for channel in 0..2 {
                 set.input(node, 0, channel).fill(0.5);

@@ -1,13 +1,17 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
+use super::fault_options::{FaultOptions, write_faults};
 use super::midi_loop::MidiLoop;
 use super::{clean, print, report_restrictions, signals};
 use crate::catalog::find::named;
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{self, Driver, DriverConfig, DriverOptions};
 use crate::error::Error;
+use crate::flight::details::FaultDetails;
 use crate::report::Isolation;
-use crate::session::{Live, Running, Session, SessionConfig, SessionEvent, realtime_setup};
+use crate::session::{
+    Live, RecoveryOptions, Running, Session, SessionConfig, SessionEvent, realtime_setup,
+};
 use crate::wav::WavReader;
 use sandrack_engine::Controller;
 use sandrack_engine::event::{Event, EventKind, NoteAddress};
@@ -57,6 +61,8 @@ pub(super) struct Arguments {
     /// Print what the plugin says and what is done in its editor
     #[arg(long, short)]
     verbose: bool,
+    #[command(flatten)]
+    faults: FaultOptions,
 }
 
 /// How often is looked at what has happened; and how often where a song plays, or a restart is under
@@ -91,6 +97,8 @@ impl Arguments {
 
 pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(), Error> {
     arguments.check()?;
+    let recovery = arguments.faults.recovery()?;
+    let mut writer = arguments.faults.writer()?;
     let interrupted = signals::flag()?;
     let plugin = named(&arguments.plugin)?;
     let file = arguments.input.as_deref().map(WavReader::open).transpose()?.map(|wav| wav.info());
@@ -134,7 +142,8 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     }
     let song = midi.map(|path| MidiLoop::read(path, driver_config.rate)).transpose()?;
     let awake = (!arguments.let_cores_sleep).then(keep_cores_awake);
-    let mut player = Player::start(driver, driver_config, song, &arguments.notes, &mut session)?;
+    let keys = arguments.notes.clone();
+    let mut player = Player::start(driver, driver_config, song, keys, &mut session, recovery)?;
     report_restrictions(&supervisor);
     if let Some(Err(_)) = &awake
         && wants_realtime
@@ -143,7 +152,8 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     }
 
     let title = format!("{name} - Sandrack");
-    let opened = session.open_editor(PLUGIN, EditorOptions { scale: arguments.scale, title })?;
+    let editor = EditorOptions { scale: arguments.scale, title };
+    let opened = session.open_editor(PLUGIN, editor.clone())?;
     let shape = match opened.size {
         Some(size) => format!("editor of {} x {}", size.width, size.height),
         None => "editor in a window of its own".to_owned(),
@@ -157,20 +167,36 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         print("Close the window or press Ctrl-C to end.\n");
     }
     let end = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-    let mut is_open = true;
+    let (mut is_open, mut gave_up) = (true, None);
     while is_open
         && !interrupted.load(Ordering::Relaxed)
         && end.is_none_or(|end| Instant::now() < end)
     {
         std::thread::sleep(if player.is_busy() { SOON } else { GLANCE });
-        // Before anything is asked of it, which would fail for that very reason.
-        still_there(&session)?;
         let said = player.service(&mut session)?;
-        still_there(&session)?;
+        write_faults(&mut writer, player.live.faults(), false);
         is_open = !said.iter().any(|event| matches!(event, SessionEvent::EditorClosed(_)));
         tell_restarts(&name, &session, &said);
+        tell_faults(&name, &player, &said);
+        for event in &said {
+            match event {
+                SessionEvent::Recovered { .. } => {
+                    player.hold_keys();
+                    // If that fails as well, it is heard all the same.
+                    if let Err(error) = session.open_editor(PLUGIN, editor.clone()) {
+                        print(&format!("{name}: no editor: {}\n", clean(&error.to_string())));
+                    }
+                }
+                // There is nothing else to be heard or seen.
+                SessionEvent::Quarantined { reason, .. } => gave_up = Some(reason.clone()),
+                _ => {}
+            }
+        }
+        if gave_up.is_some() {
+            break;
+        }
         if arguments.verbose {
-            tell(&session, said)?;
+            tell(&session, said);
         }
         if !player.driver.running() {
             // Says why.
@@ -178,15 +204,38 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
             break;
         }
     }
+    let said = player.live.finish_faults();
+    tell_faults(&name, &player, &said);
+    write_faults(&mut writer, player.live.faults(), true);
     player.stop(&plugin)?;
     session.quit();
-    Ok(())
+    match gave_up {
+        Some(reason) => Err(Error::Plan { reason: format!("{plugin}: {reason}") }),
+        None => Ok(()),
+    }
 }
 
-fn still_there(session: &Session) -> Result<(), Error> {
-    match session.gone_plugin() {
-        Some((plugin, exit)) => Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") }),
-        None => Ok(()),
+/// Prints what went wrong, and what became of it.
+fn tell_faults(name: &str, player: &Player, said: &[SessionEvent]) {
+    for event in said {
+        match event {
+            SessionEvent::Died { cause: why, .. } | SessionEvent::Killed { why, .. } => {
+                print(&format!("{name}: {}\n", clean(why)));
+            }
+            SessionEvent::Recovered { ms, .. } => {
+                print(&format!("{name}: plays again, after {ms:.0} ms\n"));
+            }
+            SessionEvent::CrashFile { path, .. } => {
+                let of_file = |details: &&FaultDetails| details.file.as_ref() == Some(path);
+                let records = player.live.faults().iter().rev();
+                let details = records.filter_map(|record| record.details.as_deref()).find(of_file);
+                if let Some(place) = details.map(FaultDetails::place).filter(|p| !p.is_empty()) {
+                    print(&format!("{name}: failed {}\n", clean(&place)));
+                }
+                print(&format!("to have it again: sandrack replay {}\n", path.display()));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -209,7 +258,7 @@ fn tell_restarts(name: &str, session: &Session, said: &[SessionEvent]) {
 }
 
 /// Prints what else a plugin says. Of a parameter that moves: where it is now.
-fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
+fn tell(session: &Session, said: Vec<SessionEvent>) {
     let mut moved = BTreeMap::new();
     for event in said {
         match event {
@@ -230,13 +279,13 @@ fn tell(session: &Session, said: Vec<SessionEvent>) -> Result<(), Error> {
             continue;
         }
         let name = known.map_or_else(|| format!("#{param}"), |known| clean(&known.name));
-        let text = session.value_to_text(PLUGIN, param, value)?;
+        // It may have died since.
+        let text = session.value_to_text(PLUGIN, param, value).unwrap_or_default();
         let text = text.map_or_else(|| value.to_string(), |text| clean(&text));
         let unit = known.map(|known| clean(&known.unit)).unwrap_or_default();
         let unit = if text.ends_with(&unit) { String::new() } else { format!(" {unit}") };
         print(&format!("{name} = {text}{unit}\n"));
     }
-    Ok(())
 }
 
 /// The driver, and what it plays.
@@ -247,31 +296,40 @@ struct Player {
     live: Live,
     node: NodeId,
     song: Option<MidiLoop>,
+    /// That are held.
+    keys: Vec<u8>,
     /// Blocks in which the plugin did not deliver.
     missed: u64,
 }
 
 impl Player {
     fn start(
-        mut driver: Box<dyn Driver>,
+        driver: Box<dyn Driver>,
         config: DriverConfig,
         song: Option<MidiLoop>,
-        keys: &[u8],
+        keys: Vec<u8>,
         session: &mut Session,
+        recovery: RecoveryOptions,
     ) -> Result<Self, Error> {
         let DriverConfig { rate, frames, inputs, outputs } = config;
-        let Running { callback, mut controller, nodes, live, .. } =
+        let Running { callback, controller, nodes, mut live, .. } =
             session.connect(rate, frames, 1, (inputs, outputs))?;
+        live.enable_recovery(session, recovery);
         let node = nodes[PLUGIN.0][PLUGIN.1].0;
-        for &key in keys {
+        let mut player = Self { driver, config, controller, live, node, song, keys, missed: 0 };
+        player.hold_keys();
+        player.driver.start(Box::new(callback))?;
+        Ok(player)
+    }
+
+    fn hold_keys(&mut self) {
+        for &key in &self.keys {
             let note = NoteAddress { key: key.into(), channel: 0, port: 0, note_id: -1 };
             let kind = EventKind::NoteOn { note, velocity: 0.8 };
-            controller
-                .send_event(node, Event { time: 0, kind })
-                .map_err(|e| Error::Plan { reason: e.to_string() })?;
+            if self.controller.send_event(self.node, Event { time: 0, kind }).is_err() {
+                tracing::warn!(key, "the queue to the engine is full");
+            }
         }
-        driver.start(Box::new(callback))?;
-        Ok(Self { driver, config, controller, live, node, song, missed: 0 })
     }
 
     fn is_busy(&self) -> bool {

@@ -5,10 +5,12 @@ mod calibrate;
 mod check;
 mod devices;
 mod edit;
+mod fault_options;
 mod info;
 mod list;
 mod midi_loop;
 mod render;
+mod replay;
 mod scan;
 mod signals;
 
@@ -94,6 +96,8 @@ enum Command {
     Check(check::Arguments),
     /// Play a plugin with its editor open
     Edit(edit::Arguments),
+    /// Run a recording of a plugin that crashed, hung or put out NaN again
+    Replay(replay::Arguments),
     /// Find the plugins of this machine and what is in them
     Scan(scan::Arguments),
     /// List scanned plugins: all, or those that match all words
@@ -111,7 +115,7 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Plugins' texts may hold anything; an error stays on its line.
             let text = one_line(error.to_string().chars());
@@ -121,7 +125,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Error> {
+fn run(cli: Cli) -> Result<ExitCode, Error> {
     let timeout = cli.timeout.unwrap_or(match cli.command {
         Command::Scan(_) => 15.0,
         _ => 10.0,
@@ -140,11 +144,13 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Render(arguments) => render::run(&arguments, options),
         Command::Check(arguments) => check::run(&arguments, options),
         Command::Edit(arguments) => edit::run(&arguments, options),
+        Command::Replay(arguments) => return replay::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),
         Command::List(arguments) => list::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// Says, once, what the system does not permit and what to do about it.

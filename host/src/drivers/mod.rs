@@ -14,6 +14,9 @@ pub mod sizes;
 pub mod virtual_driver;
 
 use crate::error::Error;
+use crate::midi::MidiBuffer;
+use crate::midi::buffer::NO_MIDI;
+
 pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
 pub use registry::{Dither, DriverOptions, Settings, ThreadSetup, list, open, probe};
 
@@ -45,12 +48,55 @@ pub struct CallbackTime {
     pub xruns: u64,
 }
 
-/// One block of audio, one slice per channel, each of the block's frames.
+/// One block: audio, one slice per channel, each of the block's frames; MIDI; and where the driver
+/// says that the song is.
 pub struct CallbackIo<'a> {
     /// What came in.
     pub inputs: &'a [&'a [f32]],
     /// What goes out; holds zeros at the start.
     pub outputs: &'a mut [&'a mut [f32]],
+    /// MIDI that came in through the driver's own ports, at the frames of this block.
+    pub midi_in: &'a MidiBuffer,
+    /// MIDI that goes out through the driver's own ports; empty at the start. `None`: it has none.
+    pub midi_out: Option<&'a mut MidiBuffer>,
+    /// The song position that the driver shares with other programs, at the first frame. `None`:
+    /// it has none, or nobody uses it.
+    pub transport: Option<DriverTransport>,
+}
+
+impl<'a> CallbackIo<'a> {
+    /// Audio only.
+    pub fn new(inputs: &'a [&'a [f32]], outputs: &'a mut [&'a mut [f32]]) -> Self {
+        Self { inputs, outputs, midi_in: &NO_MIDI, midi_out: None, transport: None }
+    }
+}
+
+/// A song position that programs share (JACK's transport).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriverTransport {
+    /// Whether it moves.
+    pub playing: bool,
+    /// Seconds from the start of the song.
+    pub seconds: f64,
+    /// Tempo and bars; `None`: no program says.
+    pub meter: Option<DriverMeter>,
+}
+
+/// The musical part of a [`DriverTransport`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriverMeter {
+    /// Quarter notes per minute.
+    pub tempo: f64,
+    /// Song position in quarter notes.
+    pub beats: f64,
+    /// Start of the present bar in quarter notes.
+    pub bar_start_beats: f64,
+    /// Number of the present bar, from 0.
+    pub bar: i32,
+    /// Upper number of the time signature.
+    pub numerator: u16,
+    /// Lower number of the time signature.
+    pub denominator: u16,
 }
 
 /// Called once per period on the driver's realtime thread.

@@ -1,6 +1,7 @@
 //! The engine as a driver's callback, and what its thread needs.
 
 use crate::drivers::{Callback, CallbackIo, CallbackTime};
+use crate::midi::{MidiRt, shared};
 use assert_no_alloc::assert_no_alloc;
 use sandrack_engine::Deadlines;
 use sandrack_engine::engine::Engine;
@@ -11,17 +12,38 @@ use sandrack_sandbox::sys::thread;
 /// Runs the engine in a driver's callback.
 pub struct EngineCallback {
     pub(super) engine: Engine,
+    pub(super) midi: Option<MidiRt>,
 }
 
 impl Callback for EngineCallback {
     fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>) {
         set_flush_to_zero();
         let deadlines = deadlines(time, now_ns());
-        assert_no_alloc(|| self.engine.process(io.inputs, io.outputs, deadlines));
+        assert_no_alloc(|| match &mut self.midi {
+            Some(midi) => midi.process(&mut self.engine, time, io, deadlines),
+            None => {
+                if let Some(led) = io.transport {
+                    self.engine.lead(shared(led, self.engine.transport()));
+                }
+                self.engine.process(io.inputs, io.outputs, deadlines);
+            }
+        });
     }
 }
 
 impl EngineCallback {
+    /// Plays what comes in by MIDI; see [`midi`](crate::midi).
+    pub fn with_midi(mut self, midi: MidiRt) -> Self {
+        self.midi = Some(midi);
+        self
+    }
+
+    /// Gives back what [`with_midi`](Self::with_midi) was given: for another callback, which then
+    /// knows what is held.
+    pub fn take_midi(&mut self) -> Option<MidiRt> {
+        self.midi.take()
+    }
+
     /// A block outside a driver, with as much time as it takes, up to `timeout`.
     pub fn process_offline(
         &mut self,

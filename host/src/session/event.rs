@@ -4,6 +4,7 @@
 use super::{Live, Session};
 use sandrack_engine::event::NoteAddress;
 use sandrack_sandbox::format::ParamEdit;
+use std::path::PathBuf;
 
 /// What became of a running session, or what its plugins tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,14 @@ pub enum SessionEvent {
         at: PluginAt,
         /// How often, and how.
         reason: String,
+    },
+    /// What a plugin was given before it failed is in a file, from which `sandrack replay` has the
+    /// failure again.
+    CrashFile {
+        /// Which.
+        at: PluginAt,
+        /// The file.
+        path: PathBuf,
     },
     /// Values, texts or the list of parameters have changed; [`Session::info`] has them.
     ParamsChanged(PluginAt),

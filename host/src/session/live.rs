@@ -203,7 +203,13 @@ impl Live {
                 _ => continue,
             };
             let whom = self.whom(session, at);
-            self.faults.count(whom, record.block, kind, now);
+            let new = self.faults.count(whom, record.block, kind, now);
+            if let (Some(number), FaultKind::NotFinite { .. }) = (new, kind)
+                && let Some(recovery) = &mut self.recovery
+                && recovery.ask_not_finite(session, at, number, record.block)
+            {
+                self.faults.expect(number);
+            }
         }
         self.watch.reached(block);
     }
@@ -304,8 +310,15 @@ impl Live {
                     Notice::Log(level, line) => {
                         events.push(SessionEvent::Logged(at, level, line));
                     }
-                    // It is in the log.
-                    Notice::Refused { .. } => {}
+                    Notice::Refused { what, grant } => {
+                        let whom = Whom {
+                            at,
+                            node: self.nodes[at.track][at.plugin].0,
+                            name: &plugin.name,
+                        };
+                        let cause = format!("{what} (allowed by {grant})");
+                        self.faults.add(whom, block, FaultKind::Refused, cause);
+                    }
                 }
             }
         }
@@ -433,6 +446,9 @@ impl Live {
             let reason = format!("{}: only a plugin in a worker can be replaced", plugin.name);
             return Err(Error::Usage(reason));
         };
+        if let Some(recovery) = &mut self.recovery {
+            recovery.record(&node, at);
+        }
         node.activate(activation)?;
         self.put_in_place(at, node, std::iter::empty());
         Ok(())

@@ -24,6 +24,9 @@ use super::live::{Live, Phase};
 use super::{Place, PluginAt, Session, SessionEvent};
 use crate::error::Error;
 use crate::faults::{FaultKind, FaultLog};
+use crate::flight::RecorderOptions;
+use crate::flight::file::Failure;
+use crate::flight::reporter::{Answer, Question, Reporter, Snapshot, Subject};
 use crate::report::Isolation;
 use memory::Memory;
 use reload::{Job, Order, Reload, Told};
@@ -31,12 +34,12 @@ use sandrack_engine::Controller;
 use sandrack_sandbox::format::ParamEdit;
 use sandrack_sandbox::supervisor::{Node, Worker};
 use sandrack_sandbox::sys::process::Exit;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// When plugins are taken for lost, and what is done then.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RecoveryOptions {
     /// A plugin that is still at the same block after so long, and after two more blocks, hangs.
     pub hang: Duration,
@@ -54,6 +57,8 @@ pub struct RecoveryOptions {
     /// A plugin whose main thread does not answer for so long, while a plan that brings another one
     /// back waits for it, is taken for lost too.
     pub main_thread: Duration,
+    /// Whether what plugins are given is recorded, so that their faults can be had again.
+    pub recorder: Option<RecorderOptions>,
 }
 
 impl Default for RecoveryOptions {
@@ -66,6 +71,7 @@ impl Default for RecoveryOptions {
             save_after: Duration::from_millis(300),
             save_at_latest: Duration::from_millis(900),
             main_thread: Duration::from_millis(500),
+            recorder: None,
         }
     }
 }
@@ -77,6 +83,10 @@ pub(super) struct Recovery {
     memories: HashMap<PluginAt, Memory>,
     /// Workers whose main thread did not answer while a plan waited, and since when.
     silent: HashMap<u32, Instant>,
+    /// Finds out about faults; `None`: the system has no thread for it.
+    reporter: Option<Reporter>,
+    /// Whose NaN has been recorded.
+    not_finite: HashSet<PluginAt>,
 }
 
 /// Plugins that live and die together.
@@ -90,13 +100,20 @@ struct Unit {
     killed: Option<String>,
 }
 
+/// What a new instance of a plugin was given.
+struct Given {
+    /// Parameters with higher numbers are newer.
+    number: u64,
+    snapshot: Snapshot,
+}
+
 enum UnitPhase {
     Well,
     /// Something has happened since then, and another worker is being started.
     Loading {
         reload: Reload,
         since: Instant,
-        numbers: Vec<u64>,
+        given: Vec<Given>,
     },
     /// The new plugins are on their way into the plan.
     Placing {
@@ -122,13 +139,15 @@ struct Step<'a> {
 
 impl Recovery {
     fn new(live: &Live, session: &Session, options: RecoveryOptions, now: Instant) -> Self {
+        let seconds = options.recorder.as_ref().map_or(0.0, |recorder| recorder.seconds);
+        let length = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let mut units: Vec<(u32, Unit)> = Vec::new();
         let mut memories = HashMap::new();
         for at in live.all() {
             let Some(worker) = session.node(at.track, at.plugin).map(Node::worker) else {
                 continue;
             };
-            let mut memory = Memory::default();
+            let mut memory = Memory::for_recordings(length);
             // What was loaded before must not be lost either: as soon as may be.
             memory.touch(now.checked_sub(options.save_at_latest).unwrap_or(now));
             memories.insert(at, memory);
@@ -152,7 +171,85 @@ impl Recovery {
             }
         }
         let units = units.into_iter().map(|(_, unit)| unit).collect();
-        Self { options, units, memories, silent: HashMap::new() }
+        let reporter = Reporter::start(options.recorder.clone());
+        let reporter = reporter
+            .inspect_err(|error| tracing::warn!(%error, "no thread to find out about faults"))
+            .ok();
+        let (silent, not_finite) = (HashMap::new(), HashSet::new());
+        let this = Self { options, units, memories, silent, reporter, not_finite };
+        for at in live.all() {
+            if let Some(node) = session.node(at.track, at.plugin)
+                && let Err(error) = node.record(this.recorder())
+            {
+                tracing::warn!(plugin = session.name(at.track, at.plugin), %error, "not recorded");
+            }
+        }
+        this
+    }
+
+    fn recorder(&self) -> Option<sandrack_sandbox::supervisor::RecorderOptions> {
+        let RecorderOptions { seconds, most_bytes, .. } = *self.options.recorder.as_ref()?;
+        Some(sandrack_sandbox::supervisor::RecorderOptions { seconds, most_bytes })
+    }
+
+    /// A plugin that is about to be activated takes the place of one.
+    pub(super) fn record(&mut self, node: &Node, at: PluginAt) {
+        let _ = node.record(self.recorder());
+        if let Some(memory) = self.memories.get_mut(&at) {
+            memory.begin_instance(Snapshot::default(), Instant::now());
+            memory.touch(Instant::now());
+        }
+    }
+
+    /// Finds out about a plugin that put out NaN. False: nothing will come of it.
+    pub(super) fn ask_not_finite(
+        &mut self,
+        session: &Session,
+        at: PluginAt,
+        number: u64,
+        block: u64,
+    ) -> bool {
+        let wanted = self.options.recorder.as_ref().is_some_and(|recorder| recorder.not_finite);
+        wanted
+            && self.not_finite.insert(at)
+            && self.ask(session, at, number, block, Failure::NotFinite)
+    }
+
+    fn ask(
+        &self,
+        session: &Session,
+        at: PluginAt,
+        number: u64,
+        block: u64,
+        failure: Failure,
+    ) -> bool {
+        let (Some(reporter), Some(node)) = (&self.reporter, session.node(at.track, at.plugin))
+        else {
+            return false;
+        };
+        let snapshots = self.memories.get(&at).map(Memory::snapshots).unwrap_or_default();
+        let (subject, write) = (Subject::new(node), self.options.recorder.is_some());
+        reporter.ask(Question { number, subject, failure, block, snapshots, write });
+        true
+    }
+
+    /// Takes what was found out.
+    fn hear_reporter(
+        answers: impl IntoIterator<Item = Answer>,
+        faults: &mut FaultLog,
+        events: &mut Vec<SessionEvent>,
+    ) {
+        for Answer { number, details, block, not_written } in answers {
+            let path = details.file.clone();
+            let record = faults.amend(number, block, details);
+            if let Some(why) = not_written {
+                let plugin = record.map(|record| record.name.as_str()).unwrap_or_default();
+                tracing::warn!(plugin, why, "its recording could not be written");
+            } else if let (Some(record), Some(path)) = (record, path) {
+                let at = PluginAt { track: record.track, plugin: record.plugin };
+                events.push(SessionEvent::CrashFile { at, path });
+            }
+        }
     }
 
     /// Whether something is under way.
@@ -180,15 +277,19 @@ impl Recovery {
         now: Instant,
         events: &mut Vec<SessionEvent>,
     ) {
-        self.remember(live, session, now, events);
         let (block, is_settled) = (controller.last_block(), controller.is_settled());
+        self.remember(live, session, block, now, events);
+        if let Some(reporter) = &self.reporter {
+            let answers = std::iter::from_fn(|| reporter.answer());
+            Self::hear_reporter(answers, &mut live.faults, events);
+        }
         let mut step = Step { live, session, block, now, is_settled, events };
         for index in 0..self.units.len() {
             let phase = std::mem::replace(&mut self.units[index].phase, UnitPhase::Well);
             self.units[index].phase = match phase {
                 UnitPhase::Well => self.look(index, &mut step),
-                UnitPhase::Loading { reload, since, numbers } => {
-                    self.load(index, reload, since, numbers, &mut step)
+                UnitPhase::Loading { reload, since, given } => {
+                    self.load(index, reload, since, given, &mut step)
                 }
                 UnitPhase::Placing { since } => self.place(index, since, &mut step),
                 UnitPhase::Quarantined { reload } => self.quarantine(index, reload, &mut step),
@@ -197,7 +298,14 @@ impl Recovery {
     }
 
     /// Follows what is moved, and has it saved.
-    fn remember(&mut self, live: &Live, session: &Session, now: Instant, events: &[SessionEvent]) {
+    fn remember(
+        &mut self,
+        live: &Live,
+        session: &Session,
+        block: u64,
+        now: Instant,
+        events: &[SessionEvent],
+    ) {
         for event in events {
             match event {
                 SessionEvent::ParamEdited(at, param, ParamEdit::Value(value)) => {
@@ -228,7 +336,7 @@ impl Recovery {
                     && worker.is_answering()
                 {
                     let has_state = node.info().has_state;
-                    memory.save(Arc::clone(worker), node.number(), has_state, now);
+                    memory.save(Arc::clone(worker), node.number(), has_state, block, now);
                 }
             }
         }
@@ -291,7 +399,7 @@ impl Recovery {
         }
         match self.reload(index, reason.is_none(), !is_enough, pause, step.session) {
             Ok((reload, _)) if is_enough => UnitPhase::Quarantined { reload: Some(reload) },
-            Ok((reload, numbers)) => UnitPhase::Loading { reload, since, numbers },
+            Ok((reload, given)) => UnitPhase::Loading { reload, since, given },
             Err(error) => {
                 let reason = format!("no thread to restart it: {error}");
                 self.tell_quarantine(index, &reason, step);
@@ -307,9 +415,9 @@ impl Recovery {
         again: bool,
         pause: Duration,
         session: &Session,
-    ) -> std::io::Result<(Reload, Vec<u64>)> {
+    ) -> std::io::Result<(Reload, Vec<Given>)> {
         let unit = &self.units[index];
-        let (mut old, mut orders, mut numbers) = (Vec::<Arc<Worker>>::new(), Vec::new(), vec![]);
+        let (mut old, mut orders, mut given) = (Vec::<Arc<Worker>>::new(), Vec::new(), vec![]);
         for at in &unit.plugins {
             let plugin = &session.tracks[at.track][at.plugin];
             let (Place::Worker(node), Some(activation)) = (&plugin.place, plugin.activation) else {
@@ -319,15 +427,19 @@ impl Recovery {
                 old.push(Arc::clone(node.worker()));
             }
             let remembered = self.memories[at].remembered();
-            numbers.push(remembered.number);
+            let snapshot = remembered.as_snapshot();
+            given.push(Given { number: remembered.number, snapshot });
             if again {
                 let (plugin, grants) = (node.plugin().clone(), session.config.grants_of(*at));
-                orders.push(Order { plugin, grants, activation, remembered });
+                let recorder = self.recorder();
+                orders.push(Order { plugin, grants, activation, remembered, recorder });
             }
         }
         let supervisor = session.supervisor.clone();
-        let job = Job { supervisor, old, pause, core: unit.core, orders };
-        Ok((Reload::start(job)?, numbers))
+        // It hangs, if it was not it that ended.
+        let ask_where = unit.killed.is_some();
+        let job = Job { supervisor, old, ask_where, pause, core: unit.core, orders };
+        Ok((Reload::start(job)?, given))
     }
 
     /// Looks how far the new worker is.
@@ -336,7 +448,7 @@ impl Recovery {
         index: usize,
         reload: Reload,
         since: Instant,
-        numbers: Vec<u64>,
+        given: Vec<Given>,
         step: &mut Step<'_>,
     ) -> UnitPhase {
         while let Some(told) = reload.poll() {
@@ -346,9 +458,10 @@ impl Recovery {
                 }
                 Told::Ready(nodes) => {
                     let unit = &self.units[index];
-                    for ((at, node), number) in unit.plugins.iter().zip(nodes).zip(numbers) {
-                        let newer = self.memories[at].newer(number);
-                        step.live.put_in_place(*at, node, newer);
+                    for ((at, node), given) in unit.plugins.iter().zip(nodes).zip(given) {
+                        let Some(memory) = self.memories.get_mut(at) else { continue };
+                        memory.begin_instance(given.snapshot, step.now);
+                        step.live.put_in_place(*at, node, memory.newer(given.number));
                     }
                     return UnitPhase::Placing { since };
                 }
@@ -360,7 +473,7 @@ impl Recovery {
                 }
             }
         }
-        UnitPhase::Loading { reload, since, numbers }
+        UnitPhase::Loading { reload, since, given }
     }
 
     /// Tells that the process of a unit has ended; returns how.
@@ -371,10 +484,16 @@ impl Recovery {
             Some(why) => why.clone(),
             None => format!("its process {exit}"),
         };
-        for &at in &unit.plugins {
-            let kind = if killed.is_some() { FaultKind::Killed } else { FaultKind::dead(exit) };
+        let (kind, failure) = match killed {
+            Some(_) => (FaultKind::Killed, Failure::Hung),
+            None => (FaultKind::dead(exit), Failure::died(exit)),
+        };
+        for at in unit.plugins.clone() {
             let block = step.live.watch.last_fault(at, step.block);
-            step.record(at, block, kind, cause.clone());
+            let number = step.record(at, block, kind, cause.clone());
+            if self.ask(step.session, at, number, block, failure) {
+                step.live.faults.expect(number);
+            }
             step.events.push(match &killed {
                 Some(why) => SessionEvent::Killed { at, why: why.clone() },
                 None => SessionEvent::Died { at, cause: cause.clone() },
@@ -461,12 +580,12 @@ impl Recovery {
             return Err(Error::Usage(format!("{name} is not in quarantine")));
         }
         let started = self.reload(index, false, true, Duration::ZERO, session);
-        let (reload, numbers) = started
+        let (reload, given) = started
             .map_err(|error| Error::Plan { reason: format!("no thread to restart it: {error}") })?;
         let unit = &mut self.units[index];
         unit.faults.clear();
         let since = Instant::now();
-        unit.phase = UnitPhase::Loading { reload, since, numbers };
+        unit.phase = UnitPhase::Loading { reload, since, given };
         Ok(())
     }
 
@@ -504,9 +623,9 @@ impl Recovery {
 }
 
 impl Step<'_> {
-    fn record(&mut self, at: PluginAt, block: u64, kind: FaultKind, cause: String) {
+    fn record(&mut self, at: PluginAt, block: u64, kind: FaultKind, cause: String) -> u64 {
         let whom = self.live.whom(self.session, at);
-        self.live.faults.add(whom, block, kind, cause);
+        self.live.faults.add(whom, block, kind, cause)
     }
 }
 
@@ -536,6 +655,16 @@ impl Live {
         if let Some(memory) = memory {
             memory.renew(Instant::now());
         }
+    }
+
+    /// Waits until all that can be found out about faults so far is, and recordings are written: at
+    /// the end, for nothing is found out any more afterwards.
+    pub fn finish_faults(&mut self) -> Vec<SessionEvent> {
+        let mut events = Vec::new();
+        if let Some(mut reporter) = self.recovery.as_mut().and_then(|r| r.reporter.take()) {
+            Recovery::hear_reporter(reporter.finish(), &mut self.faults, &mut events);
+        }
+        events
     }
 
     /// What went wrong with plugins so far, and what was done about it.

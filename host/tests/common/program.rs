@@ -52,6 +52,7 @@ impl Program {
         command.env_remove("SANDRACK_LOG");
         // Not the user's own plugins, nor what is known of them.
         command.env("SANDRACK_CACHE", folder.path().join("cache"));
+        command.env("XDG_STATE_HOME", folder.path().join("state"));
         Self { command, folder }
     }
 
@@ -124,7 +125,8 @@ impl Started {
         Finished { status, stdout, stderr, shown: std::mem::take(&mut self.shown), folder }
     }
 
-    fn text(&self, name: &str) -> String {
+    /// What a file in its folder holds so far: `stdout`, `stderr`.
+    pub(crate) fn text(&self, name: &str) -> String {
         let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }

@@ -1,6 +1,6 @@
 //! The one place where the layout of shared memory is written down.
 //!
-//! Four kinds of region, each its own memory object:
+//! Six kinds of region, each its own memory object:
 //!
 //! | region | written by | read by |
 //! |---|---|---|
@@ -8,6 +8,8 @@
 //! | [`Doorbell`], one a worker and one for the host | whoever may ring it | its owner |
 //! | inbox ([`InboxShape`]), one a node and plan | host | the node's worker |
 //! | [`Outbox`], one a node | the node's worker | host and the node's successors |
+//! | [recording](super::recording), one a node, where asked for | the node's worker | host |
+//! | [crash page](super::crash_page), one a worker | the worker | host |
 //!
 //! What a block touches lies together: a worker that is woken finds none of its address translations
 //! cached (the processor keeps those of a few processes only), so each page it touches costs up to
@@ -32,7 +34,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 /// First word of each region.
 pub const MAGIC: u32 = 0x5352_4b31; // "SRK1"
 /// Changes with any change of layout or meaning. Workers of another version are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Most frames a block may have.
 pub const MAX_FRAMES: u32 = 8192;
@@ -97,7 +99,10 @@ pub struct BlockPage {
     /// SeqCst, with `Outbox::ended`: the node stores its end, then reads this; the host stores
     /// this, then reads the end. One of the two sees the other, so no wake is lost.
     pub watched: AtomicU32,
-    _to_line: [u32; 7],
+    _to_word: u32,
+    /// The engine's own number of the block: names it in reports and recordings.
+    pub number: AtomicU64,
+    _to_line: [u32; 4],
     /// What concerns one node alone, by its number in the plan.
     pub nodes: [NodeEntry; MAX_NODES],
 }
@@ -254,7 +259,11 @@ impl OutboxShape {
 // The layout, checked: a change here is a change of VERSION.
 const _: () = {
     assert!(size_of::<BlockPage>() == 16 * 4096 && align_of::<BlockPage>() == 64);
-    assert!(offset_of!(BlockPage, nodes) == 128 && size_of::<NodeEntry>() == 16);
+    assert!(
+        offset_of!(BlockPage, number) == 104
+            && offset_of!(BlockPage, nodes) == 128
+            && size_of::<NodeEntry>() == 16
+    );
     assert!(offset_of!(BlockPage, open) == 8 && offset_of!(BlockPage, steady_time) == 24);
     assert!(size_of::<Doorbell>() == 64 + 4 * DOORBELL_SLOTS);
     assert!(offset_of!(Doorbell, word) == 8 && offset_of!(Doorbell, slots) == 64);

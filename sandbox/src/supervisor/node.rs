@@ -1,6 +1,8 @@
 //! A plugin in a worker, seen from the host.
 
-use super::{Worker, hand_over};
+use super::recording::{Recorder, RecorderOptions, Recording};
+use super::{Worker, hand_over, lock};
+use crate::crash::{Call, ThreadKind};
 use crate::error::{Error, PluginError};
 use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
@@ -8,7 +10,8 @@ use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
 use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
 use crate::sys::memory::{Access, SharedMemory};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// A plugin may say anything of itself; this is what a host can work with.
 pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), PluginError> {
@@ -32,9 +35,11 @@ pub struct Node {
     pub(super) plugin: PluginRef,
     pub(super) info: PluginInfo,
     pub(super) active: Option<Active>,
+    pub(super) recorder: Mutex<Recorder>,
 }
 
 pub(super) struct Active {
+    activation: Activation,
     latency: u32,
     tail: u32,
     outbox: SharedMemory,
@@ -110,8 +115,52 @@ impl Node {
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
         self.worker.request(start, &handles)?;
-        self.active = Some(Active { latency, tail, outbox, reader, shape });
+        self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
+        lock(&self.recorder).begin(self)?;
         Ok(latency)
+    }
+
+    /// What it was activated for; `None` while not active.
+    pub fn activation(&self) -> Option<Activation> {
+        self.active.as_ref().map(|active| active.activation)
+    }
+
+    /// From now on, and after each activation to come, what the plugin is given is recorded, in
+    /// memory that outlives its worker; `None`: no more. May be called while it plays.
+    ///
+    /// # Errors
+    /// The system has no memory; the worker is lost. A plugin of thousands of channels is not
+    /// recorded, which is no error.
+    pub fn record(&self, options: Option<RecorderOptions>) -> Result<(), Error> {
+        let mut recorder = lock(&self.recorder);
+        recorder.set(options);
+        recorder.begin(self)
+    }
+
+    /// Where it is recorded; `None`: it isn't.
+    pub fn recording(&self) -> Option<Recording> {
+        lock(&self.recorder).recording()
+    }
+
+    /// Which entry point of the plugin its worker is in, or was in when it ended. The worker itself
+    /// tells: a hint.
+    pub fn call(&self) -> Call {
+        let doing = self.worker.doing();
+        let here = |(plugin, call): (NodeNumber, Call)| {
+            (plugin == self.number && call != Call::None).then_some(call)
+        };
+        let is_in_block = || {
+            let header = self.active.as_ref()?.reader.header();
+            let begun = header.started.load(Ordering::Acquire);
+            (begun != header.ended.load(Ordering::Acquire)).then_some(Call::Process)
+        };
+        let on_audio = || here(doing.audio).or_else(is_in_block);
+        let on_main = || here(doing.main);
+        let call = match doing.caught.as_ref().map(|caught| caught.thread) {
+            Some(ThreadKind::Main) => on_main().or_else(on_audio),
+            _ => on_audio().or_else(on_main),
+        };
+        call.unwrap_or_default()
     }
 
     /// Stops and deactivates the plugin. It must take no part in any block any more.

@@ -3,11 +3,14 @@
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
 use crate::confine::{Enforced, Grants};
+use crate::crash::Doing;
 use crate::error::{Error, PluginError};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
+use crate::shm::crash_page::CrashView;
+use crate::sys::crash;
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
@@ -29,6 +32,8 @@ pub struct Worker {
     pub(super) demoted: Arc<AtomicBool>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
+    pub(super) crash_memory: SharedMemory,
+    pub(super) doing: CrashView,
     pub(super) core: Option<usize>,
     pub(super) begun: Mutex<Option<Enforced>>,
     pub(super) thread: Mutex<Option<ThreadId>>,
@@ -110,7 +115,11 @@ impl Worker {
 
     fn prepare(&self, core: Option<usize>) -> Result<(), Error> {
         let page = &self.supervisor.0.page_memory;
-        let regions = [(page, Access::Read), (&self.bell_memory, Access::ReadWrite)];
+        let regions = [
+            (page, Access::Read),
+            (&self.bell_memory, Access::ReadWrite),
+            (&self.crash_memory, Access::ReadWrite),
+        ];
         let (described, handles) = hand_over(&regions)
             .map_err(Error::system(format!("{}: handing over memory", self.name)))?;
         let request = Request::Prepare {
@@ -157,6 +166,7 @@ impl Worker {
                     plugin: plugin.clone(),
                     info: *info,
                     active: None,
+                    recorder: Mutex::default(),
                 })
             }
             _ => Err(self.confused("answered something else")),
@@ -235,6 +245,23 @@ impl Worker {
     /// under way, which fails. [`kill`](Self::kill) tells how it ended.
     pub fn end_now(&self) {
         self.killer.kill();
+    }
+
+    /// What it is doing, or was doing when it ended. The worker itself tells: a hint.
+    pub fn doing(&self) -> Doing {
+        self.doing.read()
+    }
+
+    /// Asks a worker that hangs where its audio thread is, and waits for the answer for at most so
+    /// long; it is then in [`doing`](Self::doing). The worker ends of it, or is left as it is: end it
+    /// afterwards.
+    pub fn ask_where(&self, timeout: Duration) {
+        let Some(thread) = self.thread().filter(|_| !self.is_gone()) else { return };
+        crash::ask_where(self.id, thread);
+        let give_up = Instant::now() + timeout;
+        while !self.is_gone() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends the process at once.

@@ -4,7 +4,11 @@
 //! waiting again.
 
 use super::node::{AudioNode, Topology};
+use crate::crash::Call;
+use crate::shm::crash_page::CrashView;
+use crate::shm::recording::RecordingWriter;
 use crate::shm::{BlockView, DoorbellView};
+use crate::sys::crash;
 use crate::sys::fpu::FlushToZero;
 use crate::sys::thread::{self, ThreadId};
 use assert_no_alloc::assert_no_alloc;
@@ -20,6 +24,7 @@ const MAX_NODES: usize = 1024;
 enum Command {
     Add(Box<AudioNode>),
     Remove(u32),
+    Record(u32, Option<RecordingWriter>),
     Connect(Box<Topology>),
     Quit,
 }
@@ -28,6 +33,8 @@ enum Done {
     Added,
     Refused(Box<AudioNode>),
     Removed(Option<Box<AudioNode>>),
+    /// What was recorded to before, to be dropped elsewhere.
+    Recording(Option<RecordingWriter>),
     /// A topology that is no longer used, to be dropped elsewhere.
     Retired(Box<Topology>),
 }
@@ -53,6 +60,7 @@ impl AudioHandle {
     pub(super) fn start(
         page: BlockView,
         bell: DoorbellView,
+        doing: CrashView,
         core: Option<usize>,
         priority: Option<i32>,
     ) -> io::Result<(Self, Prepared)> {
@@ -67,11 +75,13 @@ impl AudioHandle {
             upcoming: Vec::with_capacity(16),
             commands: from_main,
             done: to_main,
+            doing,
             quitting: false,
         };
         let join = std::thread::Builder::new().name("audio".into()).stack_size(2 << 20).spawn(
             move || {
                 let _flush = FlushToZero::new();
+                crash::enter_audio_thread();
                 if let Some(core) = core {
                     let _ = thread::pin_current(core);
                 }
@@ -108,6 +118,16 @@ impl AudioHandle {
         loop {
             if let Done::Removed(node) = self.receive() {
                 return node;
+            }
+        }
+    }
+
+    /// From now on a node's blocks are recorded, or not any more.
+    pub(super) fn record(&mut self, number: u32, recording: Option<RecordingWriter>) {
+        self.send(Command::Record(number, recording));
+        loop {
+            if let Done::Recording(before) = self.receive() {
+                return drop(before);
             }
         }
     }
@@ -175,6 +195,7 @@ struct AudioThread {
     upcoming: Vec<Box<Topology>>,
     commands: Consumer<Command>,
     done: Producer<Done>,
+    doing: CrashView,
     quitting: bool,
 }
 
@@ -262,17 +283,26 @@ impl AudioThread {
         }
     }
 
+    fn tell(&self, plugin: u32, call: Call) {
+        CrashView::begin(&self.doing.page().audio, plugin, call);
+    }
+
     /// Does one thing the main thread wants.
     fn obey(&mut self) -> bool {
         let Ok(command) = self.commands.pop() else { return false };
         let done = match command {
-            Command::Add(mut node) => match self.nodes.len() < MAX_NODES && node.start() {
-                true => {
-                    self.nodes.push(node);
-                    Done::Added
+            Command::Add(mut node) => {
+                self.tell(node.number(), Call::Start);
+                let started = self.nodes.len() < MAX_NODES && node.start();
+                self.tell(node.number(), Call::None);
+                match started {
+                    true => {
+                        self.nodes.push(node);
+                        Done::Added
+                    }
+                    false => Done::Refused(node),
                 }
-                false => Done::Refused(node),
-            },
+            }
             Command::Quit => {
                 self.quitting = true;
                 return false;
@@ -281,9 +311,17 @@ impl AudioThread {
                 let at = self.nodes.iter().position(|node| node.number() == number);
                 Done::Removed(at.map(|at| {
                     let mut node = self.nodes.remove(at);
+                    self.tell(number, Call::Stop);
                     node.stop();
+                    self.tell(number, Call::None);
                     node
                 }))
+            }
+            Command::Record(number, mut recording) => {
+                if let Some(node) = self.nodes.iter_mut().find(|node| node.number() == number) {
+                    node.record(&mut recording);
+                }
+                Done::Recording(recording)
             }
             Command::Connect(topology) => {
                 match self.upcoming.len() < self.upcoming.capacity() {

@@ -5,18 +5,21 @@ use super::audio_thread::{AudioHandle, Prepared};
 use super::control_thread;
 use super::editors::Editors;
 use super::node::{AudioNode, Topology};
+use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, Notice, Processor};
 use crate::protocol::replies::{self, ReplySender};
 use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
+use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
+use crate::shm::recording::{RecordingShape, RecordingWriter};
 use crate::shm::{BlockView, DoorbellView, OutboxWriter};
-use crate::sys::confine;
-use crate::sys::handles::HandleChannel;
+use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, Mapping};
 use crate::sys::poll::{Sleeper, Waker};
 use crate::sys::process::end_with_parent;
+use crate::sys::{confine, crash};
 use ipc_channel::ipc::{self, IpcSender};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -34,6 +37,8 @@ pub(super) struct Plugin {
     input_channels: Vec<u32>,
     max_frames: u32,
     on_audio_thread: bool,
+    /// Channels of all its inputs, and most frames of a block, of the node on the audio thread.
+    input_size: (u32, u32),
 }
 
 struct Worker {
@@ -43,6 +48,8 @@ struct Worker {
     audio: Option<AudioHandle>,
     editors: Editors,
     waker: Waker,
+    /// Where this thread writes down which entry point of a plugin it is in; from `Prepare` on.
+    doing: Option<CrashView>,
 }
 
 /// Serves until told to quit.
@@ -98,6 +105,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         audio: None,
         editors: Editors::default(),
         waker: sleeper.waker(),
+        doing: None,
     };
     // Whose each is: a plugin's, or the editors' (they look for themselves).
     let mut watched: Vec<(Watched, Readiness)> = Vec::new();
@@ -105,11 +113,15 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     loop {
         match inbox.try_recv() {
             Ok(Request::Quit) => {
+                worker.tell_doing(0, Call::Destroy);
                 worker.quit();
                 return worker.answer(Ok(Answer::Done));
             }
             Ok(request) => {
+                let (plugin, call) = request.call();
+                worker.tell_doing(plugin, call);
                 let answer = worker.handle(request);
+                worker.tell_doing(0, Call::None);
                 // What a plugin said before is told before: whoever asks knows it by the answer.
                 worker.tell_notices()?;
                 worker.answer(answer)?;
@@ -124,7 +136,9 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         for (&(which, ready), owner) in watched.iter().zip(&owners) {
             let plugin = owner.and_then(|number| worker.plugins.get_mut(&number));
             if let Some(plugin) = plugin.filter(|_| ready.any()) {
+                tell_doing(&worker.doing, owner.unwrap_or_default(), Call::Idle);
                 plugin.instance.watched_ready(which, ready);
+                tell_doing(&worker.doing, 0, Call::None);
             }
         }
     }
@@ -138,7 +152,8 @@ impl Worker {
     /// Lets the plugins do what they asked for. When to come again.
     fn idle(&mut self) -> Result<Option<Instant>, String> {
         let mut next: Option<Instant> = None;
-        for plugin in self.plugins.values_mut() {
+        for (&number, plugin) in &mut self.plugins {
+            tell_doing(&self.doing, number, Call::Idle);
             if let Some(due) = plugin.instance.idle() {
                 next = Some(next.map_or(due, |n| n.min(due)));
             }
@@ -151,6 +166,7 @@ impl Worker {
                 self.tell(number, Notice::EditorClosed)?;
             }
         }
+        self.tell_doing(0, Call::None);
         self.tell_notices()?;
         Ok(next)
     }
@@ -168,6 +184,10 @@ impl Worker {
             plugin.instance.add_watched(watched);
             owners.resize(watched.len(), Some(number));
         }
+    }
+
+    fn tell_doing(&self, plugin: NodeNumber, call: Call) {
+        tell_doing(&self.doing, plugin, call);
     }
 
     fn tell(&self, number: NodeNumber, notice: Notice) -> Result<(), String> {
@@ -205,6 +225,7 @@ impl Worker {
                     input_channels: vec![],
                     max_frames: 0,
                     on_audio_thread: false,
+                    input_size: (0, 0),
                 };
                 let info = plugin.instance.info();
                 self.plugins.insert(number, plugin);
@@ -223,6 +244,7 @@ impl Worker {
                 Ok(Answer::Activated { latency, tail })
             }
             Request::Start(number, shape, region) => self.start(number, shape, region),
+            Request::Record(number, to) => self.record(number, to),
             Request::Deactivate(number) => {
                 self.deactivate(number)?;
                 Ok(Answer::Done)
@@ -288,13 +310,26 @@ impl Worker {
         self.audio.as_mut().ok_or_else(|| confused("no audio thread"))
     }
 
+    fn record(
+        &mut self,
+        number: NodeNumber,
+        to: Option<(RecordingShape, Region)>,
+    ) -> Result<Answer, PluginError> {
+        let mut recording = None;
+        if let Some((shape, region)) = to {
+            let mapping = self.map(&[region])?.remove(0);
+            let plugin = self.plugin(number)?;
+            if !plugin.on_audio_thread || plugin.input_size != (shape.channels, shape.max_frames) {
+                return Err(confused("a recording of other blocks"));
+            }
+            recording = Some(RecordingWriter::new(mapping, shape).map_err(confused)?);
+        }
+        self.audio()?.record(number, recording);
+        Ok(Answer::Done)
+    }
+
     fn map(&self, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
-        let handles = self.handles.receive(regions.len()).map_err(confused)?;
-        let map = |(handle, region): (_, &Region)| {
-            let access = if region.write { Access::ReadWrite } else { Access::Read };
-            Mapping::from_handle(handle, region.len, access).map(Arc::new).map_err(confused)
-        };
-        handles.into_iter().zip(regions).map(map).collect()
+        map(self.handles.receive(regions.len()).map_err(confused)?, regions)
     }
 
     fn prepare(
@@ -303,11 +338,17 @@ impl Worker {
         priority: Option<i32>,
         regions: &[Region],
     ) -> Result<Answer, PluginError> {
-        let maps = self.map(regions)?;
+        let [page, bell, _] = regions else { return Err(confused("three regions needed")) };
+        let mut handles = self.handles.receive(3).map_err(confused)?;
+        let last = handles.pop().ok_or_else(|| confused("no crash page"))?;
+        let maps = map(handles, &[*page, *bell])?;
         let [page, bell] = maps.as_slice() else { return Err(confused("two regions needed")) };
+        let doing = crash::install(last).map_err(confused)?;
+        self.doing = Some(doing.clone());
         let page = BlockView::new(Arc::clone(page)).map_err(confused)?;
         let bell = DoorbellView::new(Arc::clone(bell)).map_err(confused)?;
-        let (audio, prepared) = AudioHandle::start(page, bell, core, priority).map_err(confused)?;
+        let (audio, prepared) =
+            AudioHandle::start(page, bell, doing, core, priority).map_err(confused)?;
         self.audio = Some(audio);
         let Prepared { thread, not_realtime, locked } = prepared;
         Ok(Answer::Prepared { thread, not_realtime, locked })
@@ -327,9 +368,11 @@ impl Worker {
             plugin.idle_processor.take().ok_or_else(|| confused("start before activate"))?;
         let node =
             AudioNode::new(number, processor, outbox, &plugin.input_channels, plugin.max_frames);
+        let input_size = node.input_size();
         match self.audio()?.add(Box::new(node)) {
             Ok(()) => {
-                self.plugin(number)?.on_audio_thread = true;
+                let plugin = self.plugin(number)?;
+                (plugin.on_audio_thread, plugin.input_size) = (true, input_size);
                 Ok(Answer::Done)
             }
             Err(node) => {
@@ -370,6 +413,21 @@ impl Worker {
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }
+    }
+}
+
+fn map(handles: Vec<Handle>, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
+    let map = |(handle, region): (_, &Region)| {
+        let access = if region.write { Access::ReadWrite } else { Access::Read };
+        Mapping::from_handle(handle, region.len, access).map(Arc::new).map_err(confused)
+    };
+    handles.into_iter().zip(regions).map(map).collect()
+}
+
+/// Writes down which entry point of which plugin is called next.
+fn tell_doing(doing: &Option<CrashView>, plugin: NodeNumber, call: Call) {
+    if let Some(doing) = doing {
+        CrashView::begin(&doing.page().main, plugin, call);
     }
 }
 

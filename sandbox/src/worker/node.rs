@@ -6,6 +6,7 @@ use crate::event::{Event, insert_sorted};
 use crate::format::{Buffers, ProcessBlock, Processor, Transport};
 use crate::protocol::{Connections, NodeConnections, Slots};
 use crate::shm::layout::{BlockPage, EVENTS, MAX_NODES, status};
+use crate::shm::recording::{BlockHead, RecordingWriter};
 use crate::shm::{
     BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter, is_complete, ring,
 };
@@ -167,6 +168,7 @@ pub(super) struct AudioNode {
     out_events: Vec<Event>,
     max_frames: u32,
     last_run: u32,
+    recording: Option<RecordingWriter>,
 }
 
 impl AudioNode {
@@ -188,6 +190,7 @@ impl AudioNode {
             out_events: Vec::with_capacity(EVENTS),
             max_frames,
             last_run: 0,
+            recording: None,
         };
         node.bind();
         node
@@ -211,6 +214,16 @@ impl AudioNode {
 
     pub(super) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Channels of all input buses, and most frames of a block.
+    pub(super) fn input_size(&self) -> (u32, u32) {
+        (self.buses.iter().sum(), self.max_frames)
+    }
+
+    /// Records from now on, instead of what was recorded to before.
+    pub(super) fn record(&mut self, recording: &mut Option<RecordingWriter>) {
+        std::mem::swap(&mut self.recording, recording);
     }
 
     pub(super) fn start(&mut self) -> bool {
@@ -303,16 +316,29 @@ impl AudioNode {
     /// The choke point: every call of a plugin's process() goes through here.
     #[inline]
     fn process(&mut self, page: &BlockPage, frames: u32) -> bool {
-        let transport = read_transport(page);
+        let head = BlockHead {
+            block: page.number.load(Ordering::Relaxed),
+            frames,
+            steady_time: page.steady_time.load(Ordering::Relaxed),
+            transport: read_transport(page),
+        };
+        // Before, for this may be the block that it doesn't come back from, and it may write to its
+        // input.
+        if let Some(recording) = &mut self.recording {
+            record(recording, &head, &self.events, &mut self.input);
+        }
         self.out_events.clear();
         let done = self.processor.process(ProcessBlock {
             frames,
-            steady_time: page.steady_time.load(Ordering::Relaxed),
-            transport: &transport,
+            steady_time: head.steady_time,
+            transport: &head.transport,
             events: &self.events,
             out_events: &mut self.out_events,
         });
         fpu::set_flush_to_zero();
+        if let Some(recording) = &mut self.recording {
+            recording.end(done);
+        }
         let mut count = 0;
         for event in &self.out_events {
             count += usize::from(self.outbox.write_event(count, event));
@@ -320,6 +346,14 @@ impl AudioNode {
         self.outbox.header().events.store(count as u32, Ordering::Relaxed);
         done
     }
+}
+
+#[expect(unsafe_code, reason = "hands over the address of the node's own buffer")]
+#[inline]
+fn record(recording: &mut RecordingWriter, head: &BlockHead, events: &[Event], input: &mut Packed) {
+    // SAFETY: the input has room for the greatest block of all its channels, of which the
+    // recording has no more: `main_thread` checks that.
+    unsafe { recording.begin(head, events, input.as_mut_ptr()) };
 }
 
 fn read_transport(page: &BlockPage) -> Transport {

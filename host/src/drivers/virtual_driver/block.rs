@@ -168,6 +168,5 @@ fn call<const MAX: usize>(
         *slot = channel;
         outs += 1;
     }
-    callback
-        .process(time, &mut CallbackIo { inputs: &inputs[..ins], outputs: &mut outputs[..outs] });
+    callback.process(time, &mut CallbackIo::new(&inputs[..ins], &mut outputs[..outs]));
 }

@@ -2,9 +2,10 @@
 //! and parameters that are newer.
 
 use crate::error::Error;
+use crate::flight::reporter::Snapshot;
 use sandrack_sandbox::format::{Param, StateContext};
 use sandrack_sandbox::supervisor::Worker;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
@@ -15,9 +16,16 @@ const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// How long a plugin is let alone that could not save its state.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+/// Bytes of states that are kept for recordings of one plugin.
+const MOST_BYTES: usize = 64 << 20;
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// How long states are kept for recordings.
+    keeps: Duration,
+    /// Of the present instance, oldest first.
+    snapshots: VecDeque<(Instant, Snapshot)>,
     state: Option<Arc<Vec<u8>>>,
     /// Values, when they were set, and a number that grows with each.
     params: BTreeMap<u32, (f64, Instant, u64)>,
@@ -33,6 +41,8 @@ pub(super) struct Memory {
 struct Saving {
     done: mpsc::Receiver<Result<Saved, sandrack_sandbox::error::Error>>,
     since: Instant,
+    /// The last block that was done then.
+    block: u64,
     worker: u32,
 }
 
@@ -49,7 +59,52 @@ pub(super) struct Remembered {
     pub(super) number: u64,
 }
 
+impl Remembered {
+    /// As what an instance began with.
+    pub(super) fn as_snapshot(&self) -> Snapshot {
+        Snapshot { block: 0, state: self.state.clone(), params: self.params.clone() }
+    }
+}
+
 impl Memory {
+    /// Keeps states for recordings of this length.
+    pub(super) fn for_recordings(length: Duration) -> Self {
+        // One more second, for the recording ends a moment before it is looked at.
+        Self { keeps: length + Duration::from_secs(1), ..Self::default() }
+    }
+
+    /// States that the plugin had, oldest first.
+    pub(super) fn snapshots(&self) -> Vec<Snapshot> {
+        self.snapshots.iter().map(|(_, snapshot)| snapshot.clone()).collect()
+    }
+
+    /// There is a new instance, which was given this.
+    pub(super) fn begin_instance(&mut self, given: Snapshot, now: Instant) {
+        self.snapshots = [(now, given)].into();
+    }
+
+    fn keep(&mut self, mut snapshot: Snapshot, now: Instant) {
+        if self.keeps.is_zero() {
+            return;
+        }
+        if let Some((_, last)) = self.snapshots.back()
+            && last.state == snapshot.state
+        {
+            snapshot.state.clone_from(&last.state); // the same bytes are kept once
+        }
+        self.snapshots.push_back((now, snapshot));
+        let bytes = |snapshots: &VecDeque<(Instant, Snapshot)>| -> usize {
+            let states = snapshots.iter().filter_map(|(_, snapshot)| snapshot.state.as_ref());
+            states.map(|state| state.len()).sum()
+        };
+        // Of those from before the recording the last is needed, the others aren't.
+        while self.snapshots.get(1).is_some_and(|(taken, _)| *taken + self.keeps < now)
+            || self.snapshots.len() > 1 && bytes(&self.snapshots) > MOST_BYTES
+        {
+            self.snapshots.pop_front();
+        }
+    }
+
     /// A parameter was moved, by host or plugin.
     pub(super) fn set(&mut self, param: u32, value: f64, now: Instant) {
         self.number += 1;
@@ -80,7 +135,15 @@ impl Memory {
     }
 
     /// Asks for the state, and waits for it elsewhere.
-    pub(super) fn save(&mut self, worker: Arc<Worker>, plugin: u32, has_state: bool, now: Instant) {
+    /// `block`: the last that was done.
+    pub(super) fn save(
+        &mut self,
+        worker: Arc<Worker>,
+        plugin: u32,
+        has_state: bool,
+        block: u64,
+        now: Instant,
+    ) {
         let (sender, done) = mpsc::sync_channel(1);
         let id = worker.id();
         let started = std::thread::Builder::new()
@@ -92,7 +155,7 @@ impl Memory {
         match started {
             Ok(_) => {
                 self.changed = None;
-                self.saving = Some(Saving { done, since: now, worker: id });
+                self.saving = Some(Saving { done, since: now, block, worker: id });
             }
             Err(_) => self.not_before = Some(now + AFTER_FAILURE),
         }
@@ -101,7 +164,7 @@ impl Memory {
     /// Takes what was saved, if it is there.
     pub(super) fn take_saved(&mut self, name: &str, worker: u32, now: Instant) {
         let Some(saving) = &self.saving else { return };
-        let (since, of_another) = (saving.since, saving.worker != worker);
+        let (since, block, of_another) = (saving.since, saving.block, saving.worker != worker);
         let result = match saving.done.try_recv() {
             Err(TryRecvError::Empty) => return,
             Err(TryRecvError::Disconnected) => Err(Error::Usage("nobody answered".into())),
@@ -112,8 +175,11 @@ impl Memory {
             // Of an instance that is gone: its parameters may have been sent to the next already.
             Ok(_) if of_another => self.touch(now),
             Ok(saved) => {
-                if let Some(state) = saved.state {
-                    self.state = Some(Arc::new(state));
+                let state = saved.state.map(Arc::new);
+                let params = saved.params.clone();
+                self.keep(Snapshot { block, state: state.clone(), params }, since);
+                if let Some(state) = state {
+                    self.state = Some(state);
                 }
                 let newer = |set: Instant| set + ON_ITS_WAY > since;
                 self.params.retain(|_, (_, set, _)| newer(*set));

@@ -5,7 +5,7 @@ use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::error::Error;
 use sandrack_sandbox::format::{PluginRef, StateContext};
 use sandrack_sandbox::protocol::Activation;
-use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
+use sandrack_sandbox::supervisor::{Node, RecorderOptions, Supervisor, Worker};
 use sandrack_sandbox::sys::process::Exit;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
@@ -19,6 +19,7 @@ pub(super) struct Order {
     pub(super) grants: Grants,
     pub(super) activation: Activation,
     pub(super) remembered: Remembered,
+    pub(super) recorder: Option<RecorderOptions>,
 }
 
 /// What to do.
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) supervisor: Supervisor,
     /// What is ended and reaped first.
     pub(super) old: Vec<Arc<Worker>>,
+    /// Asked before that where it is.
+    pub(super) ask_where: bool,
     /// Then this is waited for.
     pub(super) pause: Duration,
     pub(super) core: Option<usize>,
@@ -105,8 +108,14 @@ impl Reload {
     }
 }
 
+/// How long one that hangs is given to say where.
+const ANSWER: Duration = Duration::from_millis(15);
+
 fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
     for worker in &job.old {
+        if job.ask_where {
+            worker.ask_where(ANSWER);
+        }
         worker.end_now();
         let _ = told.send(Told::Ended(worker.kill()));
     }
@@ -146,6 +155,8 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
         if !params.is_empty() {
             forgive(&order.plugin, node.set_params(params), "it does not take its parameters")?;
         }
+        // Recorded from its first block on.
+        node.record(order.recorder)?;
         node.activate(order.activation)?;
         nodes.push(node);
     }

@@ -64,6 +64,11 @@ impl SharedMemory {
         Mapping::new(&self.fd, self.len, access)
     }
 
+    /// Maps it for reading; pages that nobody has touched take up no memory.
+    pub fn map_unlocked(&self) -> io::Result<Mapping> {
+        Mapping::map(&self.fd, self.len, Access::Read, MapFlags::SHARED)
+    }
+
     /// A handle to give to another process, with which it can map the memory with this access and
     /// no more.
     pub fn handle(&self, access: Access) -> io::Result<Handle> {
@@ -97,6 +102,17 @@ impl Mapping {
     /// Maps what another process handed over, and closes the handle. `len`: what the sender says
     /// it has; an error if there is less.
     pub fn from_handle(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        Self::check_handle(&handle, len)?;
+        Self::new(&handle.0, len, access)
+    }
+
+    /// The same, but pages are there, and take up memory, from when they are first touched.
+    pub fn from_handle_unlocked(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        Self::check_handle(&handle, len)?;
+        Self::map(&handle.0, len, access, MapFlags::SHARED)
+    }
+
+    fn check_handle(handle: &Handle, len: usize) -> io::Result<()> {
         let size = rustix::fs::fstat(&handle.0)?.st_size as usize;
         let seals = rustix::fs::fcntl_get_seals(&handle.0)?;
         if size < len || !seals.contains(SealFlags::SHRINK) {
@@ -105,22 +121,26 @@ impl Mapping {
                 format!("shared memory of {size} bytes where {len} sealed ones were promised"),
             ));
         }
-        Self::new(&handle.0, len, access)
+        Ok(())
     }
 
     fn new(fd: impl AsFd, len: usize, access: Access) -> io::Result<Self> {
+        // POPULATE: all pages are there now, none faults in a callback.
+        let mapping = Self::map(fd, len, access, MapFlags::SHARED | MapFlags::POPULATE)?;
+        // Refused without the right to lock memory; `thread::Realtime` reports that once.
+        // SAFETY: the range was mapped just now.
+        let _ = unsafe { rustix::mm::mlock(mapping.at.as_ptr().cast(), len) };
+        Ok(mapping)
+    }
+
+    fn map(fd: impl AsFd, len: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let protection = match access {
             Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
-        // POPULATE: all pages are there now, none faults in a callback.
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
         let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0)? };
         let at = NonNull::new(at.cast::<u8>()).ok_or(io::ErrorKind::Other)?;
-        // Refused without the right to lock memory; `thread::Realtime` reports that once.
-        // SAFETY: the range was mapped just now.
-        let _ = unsafe { rustix::mm::mlock(at.as_ptr().cast(), len) };
         Ok(Self { at, len, access })
     }
 

@@ -34,6 +34,25 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The signal's name, such as `SIGSEGV`; `None`: it was none, or has none.
+    pub fn signal_name(self) -> Option<String> {
+        let Self::Signal(signal) = self else { return None };
+        let named = Signal::from_named_raw(signal)?;
+        let words = signal_name(named);
+        match words.split_once(' ') {
+            _ if words == "a signal" => None,
+            Some((name, _)) => Some(name.into()),
+            None => Some(words.into()),
+        }
+    }
+
+    /// Whether the signal is about an address that was used in vain.
+    pub fn has_address(signal: i32) -> bool {
+        signal == Signal::SEGV.as_raw() || signal == Signal::BUS.as_raw()
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -204,6 +223,32 @@ impl Waker {
     pub fn wake(&self) {
         let _ = rustix::io::write(self.0.as_fd(), &1u64.to_ne_bytes());
     }
+}
+
+/// Whether a process has not ended.
+pub fn is_there(process: u32) -> bool {
+    status_line(process, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// Whether a debugger is attached to a process.
+pub fn is_traced(process: u32) -> bool {
+    status_line(process, "TracerPid:").is_some_and(|tracer| tracer != "0")
+}
+
+/// What keeps debuggers from being attached to workers here, and what to do about it.
+pub fn attach_hint() -> Option<&'static str> {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
+    match scope.trim() {
+        "0" => None,
+        "1" | "2" => Some("debuggers may not be attached here by others than root: use sudo gdb"),
+        _ => Some("this system allows no debuggers to be attached (kernel.yama.ptrace_scope)"),
+    }
+}
+
+fn status_line(process: u32, name: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().to_owned())
 }
 
 /// In a worker: makes the kernel end this process when the host ends, however it ends.

@@ -21,6 +21,12 @@ pub mod priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadId(u32);
 
+impl ThreadId {
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// The calling thread.
 pub fn current() -> ThreadId {
     ThreadId(rustix::thread::gettid().as_raw_nonzero().get() as u32)

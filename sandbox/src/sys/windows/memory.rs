@@ -84,6 +84,11 @@ impl SharedMemory {
         Mapping::new(&self.section, self.len, access, self.bells.clone())
     }
 
+    /// Maps it for reading.
+    pub fn map_unlocked(&self) -> io::Result<Mapping> {
+        self.map(Access::Read)
+    }
+
     /// A handle to give to another process, with which it can map the memory with this access and
     /// no more, and ring its bells.
     pub fn handle(&self, access: Access) -> io::Result<Handle> {

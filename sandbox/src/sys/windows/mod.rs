@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod confine;
+pub mod crash;
 pub mod folders;
 pub mod handles;
 pub mod idle;

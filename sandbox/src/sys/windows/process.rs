@@ -60,6 +60,34 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The exception's name; `None`: it was none, or has none.
+    pub fn signal_name(self) -> Option<String> {
+        let Self::Signal(code) = self else { return None };
+        exception_name(code as u32).map(str::to_owned)
+    }
+
+    /// Whether the exception is about an address that was used in vain.
+    pub fn has_address(code: i32) -> bool {
+        code as u32 == 0xC000_0005
+    }
+}
+
+/// Whether a process has not ended. Not known here: it is taken to be there.
+pub fn is_there(_process: u32) -> bool {
+    true
+}
+
+/// Whether a debugger is attached to a process. Not known here: wait for Enter.
+pub fn is_traced(_process: u32) -> bool {
+    false
+}
+
+/// What keeps debuggers from being attached to workers here, and what to do about it.
+pub fn attach_hint() -> Option<&'static str> {
+    Some("any debugger that can be attached to a process will do")
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
