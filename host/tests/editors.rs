@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::system::Signal;
 use common::display::Display;
 use common::program::{Program, children_of, send};
+use common::system::Signal;
 use common::{LONG, PROGRAM, becomes_true, example, hostile};
 use sandrack_host::error::Error;
 use sandrack_host::session::{Session, SessionConfig};

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::system::{KILLED, Signal, is_stopped};
 use common::offline::{Offline, PATIENT, RATE};
 use common::program::send;
+use common::system::{KILLED, Signal, is_stopped};
 use common::{Noise, becomes_true, hostile, is_silent, plugin, same, supervisor_with};
 use sandrack_engine::event::{Event, EventKind, NoteAddress};
 use sandrack_engine::timing::NodeOutcome;
@@ -340,9 +340,7 @@ fn a_stopped_worker_that_is_continued_comes_back() {
     }
     let worker = offline.process_of(0);
     send(worker, Signal::STOP);
-    let stopped = becomes_true(Duration::from_secs(10), || {
-        is_stopped(worker)
-    });
+    let stopped = becomes_true(Duration::from_secs(10), || is_stopped(worker));
     assert!(stopped);
     offline.step(&silence, SHORT);
     assert_eq!(offline.last_outcome(0, 0), NodeOutcome::NotStarted);

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::system::Signal;
 use common::offline::{Offline, PATIENT, RATE};
 use common::program::send;
+use common::system::Signal;
 use common::{Noise, becomes_true, hostile, plugin, same, supervisor};
 use sandrack_engine::timing::{NodeOutcome, Record};
 use sandrack_host::report::Isolation;

@@ -5,9 +5,9 @@
 
 mod common;
 
-use common::system::Signal;
 use common::offline::{Offline, PATIENT};
 use common::program::{Program, Started, children_of, files_in};
+use common::system::Signal;
 use common::{LONG, PROGRAM, becomes_true, plugin};
 use sandrack_host::report::Isolation;
 use sandrack_sandbox::protocol::VERSION;

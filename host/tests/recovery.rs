@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::system::{Signal, children_of};
 use common::offline::{Offline, PATIENT};
 use common::program::send;
+use common::system::{Signal, children_of};
 use common::{LONG, Noise, becomes_true, hostile, plugin, same};
 use sandrack_engine::timing::NodeOutcome;
 use sandrack_host::faults::FaultKind;

@@ -2,10 +2,10 @@
 
 mod common;
 
+use common::program::{Finished, Program, files_in};
 #[cfg(unix)]
 use common::system::Signal;
 use common::system::{ABORT, SEGFAULT};
-use common::program::{Finished, Program, files_in};
 use common::{LONG, Noise, becomes_true, difference, hostile, plugin, same};
 use sandrack_host::wav::{self, SampleFormat, Wav, WavWriter};
 use std::fs;

@@ -9,14 +9,23 @@ use common::bundle::bundle;
 use common::offline::{Offline, PATIENT};
 use common::program::{Program, Started, children_of, send};
 use common::system::Signal;
-use common::{LONG, becomes_true, hostile, plugin};
+use common::{LONG, becomes_true, example, hostile, plugin, supervisor};
 use sandrack_host::plugins::test_library;
 use sandrack_host::report::Isolation;
 use sandrack_sandbox::calibrate::{Placement, measure};
+use sandrack_sandbox::format::editor::{EditorOptions, Size};
+use sandrack_sandbox::format::{Notice, PluginRef};
 use serde_json::Value;
 use std::path::Path;
+use std::ptr::{null, null_mut};
 use std::time::Duration;
+use windows_sys::Win32::Foundation::{HWND, RECT};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
+use windows_sys::Win32::UI::WindowsAndMessaging::{
+    FindWindowExW, FindWindowW, GetClientRect, PostMessageW, SWP_NOMOVE, SWP_NOZORDER, SetWindowPos,
+    WM_CLOSE,
+};
+use windows_sys::w;
 
 /// A bench that goes on for longer than anybody waits.
 fn long_bench(plugins: &str) -> Program {
@@ -86,7 +95,11 @@ fn processes_wake_each_other_through_the_events_that_they_were_handed() {
     let (floor, _) =
         measure(program, 8, Placement::AnyCore, 50, Duration::from_micros(200)).unwrap();
     assert!(floor.p50 > 0.0 && floor.p50 <= floor.p99, "{floor:?}");
-    println!("a hop of the bare floor: p50 {:.1} us, p99 {:.1} us", floor.p50 / 1e3, floor.p99 / 1e3);
+    println!(
+        "a hop of the bare floor: p50 {:.1} us, p99 {:.1} us",
+        floor.p50 / 1e3,
+        floor.p99 / 1e3
+    );
 }
 
 #[test]
@@ -170,4 +183,57 @@ fn a_level_is_in_force_or_the_plugin_is_refused() {
     // Its user's files can be read, whatever is done: strict can't be had.
     let strict = Program::new(["--confinement", "strict", "info", &gain]).run();
     strict.assert_error(&["can't be confined at level 'strict'", "can be read"]);
+}
+
+/// A window of whatever process, by its title.
+fn window(title: &str) -> HWND {
+    let title: Vec<u16> = title.encode_utf16().chain([0]).collect();
+    // SAFETY: a string that ends with 0.
+    unsafe { FindWindowW(null(), title.as_ptr()) }
+}
+
+/// Size of a window's inside.
+fn inside(window: HWND) -> (i32, i32) {
+    let mut rect = RECT::default();
+    // SAFETY: fills a local.
+    unsafe { GetClientRect(window, &mut rect) };
+    (rect.right, rect.bottom)
+}
+
+#[test]
+fn an_editor_has_a_window_is_resized_and_closed_by_its_user() {
+    let supervisor = supervisor();
+    let worker = supervisor.start_worker("the plugin", None).unwrap();
+    let path = example("editor_win32");
+    let node = worker.load(&PluginRef { path, id: None }).unwrap();
+    let title = format!("Sandrack editor of {}", std::process::id());
+    let options = EditorOptions { title: title.clone(), ..EditorOptions::default() };
+    for _ in 0..2 {
+        let info = node.open_editor(options.clone()).unwrap();
+        assert_eq!(info.size, Some(Size { width: 300, height: 200 }));
+        assert!(info.resizable);
+        let outer = window(&title);
+        assert!(!outer.is_null(), "no window");
+        // SAFETY: a handle and a constant string.
+        let inner = unsafe { FindWindowExW(outer, null_mut(), w!("STATIC"), null()) };
+        assert!(!inner.is_null(), "nothing in the window");
+        assert_eq!((inside(outer), inside(inner)), ((300, 200), (300, 200)));
+        // As its user does it; the frame takes its part of that.
+        // SAFETY: takes a handle and numbers.
+        unsafe { SetWindowPos(outer, null_mut(), 0, 0, 500, 400, SWP_NOMOVE | SWP_NOZORDER) };
+        let follows = || inside(inner) == inside(outer) && inside(inner).0 > 400;
+        assert!(becomes_true(LONG, follows), "{:?} in {:?}", inside(inner), inside(outer));
+        // SAFETY: takes a handle and numbers.
+        unsafe { PostMessageW(outer, WM_CLOSE, 0, 0) };
+        let closed = || {
+            let _ = worker.sync();
+            worker.take_notices().iter().any(|(_, notice)| *notice == Notice::EditorClosed)
+        };
+        assert!(becomes_true(LONG, closed), "nobody was told that it was closed");
+        assert!(window(&title).is_null(), "the window is still there");
+    }
+    node.open_editor(options).unwrap();
+    node.close_editor().unwrap();
+    assert!(window(&title).is_null(), "the window is still there");
+    worker.quit();
 }

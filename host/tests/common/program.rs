@@ -1,7 +1,7 @@
 //! The program as a user starts it, and its processes as the system shows them.
 
-pub(crate) use super::system::{Signal, children_of, send};
 use super::system::crashed;
+pub(crate) use super::system::{Signal, children_of, send};
 use super::{LONG, PROGRAM, becomes_true};
 use std::ffi::OsStr;
 use std::fs;

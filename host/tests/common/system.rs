@@ -61,7 +61,9 @@ mod system {
         CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW,
         TH32CS_SNAPPROCESS,
     };
-    use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_ALL_ACCESS, TerminateProcess};
+    use windows_sys::Win32::System::Threading::{
+        OpenProcess, PROCESS_ALL_ACCESS, TerminateProcess,
+    };
 
     pub(crate) const ABORT: &str = "abort";
     pub(crate) const SEGFAULT: &str = "access violation";
@@ -131,7 +133,8 @@ mod system {
             while there {
                 let end = entry.szExeFile.iter().position(|unit| *unit == 0).unwrap_or(0);
                 let name = String::from_utf16_lossy(&entry.szExeFile[..end]);
-                if entry.th32ParentProcessID == host && Path::new(&name).file_name() == Some(program)
+                if entry.th32ParentProcessID == host
+                    && Path::new(&name).file_name() == Some(program)
                 {
                     all.push(entry.th32ProcessID);
                 }

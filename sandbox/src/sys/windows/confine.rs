@@ -113,7 +113,9 @@ pub fn describe(enforced: &Enforced) -> String {
 fn check_files() -> io::Result<()> {
     let Some(folder) = folders::known(&FOLDERID_LocalAppData) else { return Ok(()) };
     match is_writable(&folder) {
-        true => Err(io::Error::other("this system has it by name only: the user's files can be written to")),
+        true => Err(io::Error::other(
+            "this system has it by name only: the user's files can be written to",
+        )),
         false => Ok(()),
     }
 }

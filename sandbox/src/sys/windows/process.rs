@@ -23,6 +23,7 @@ use windows_sys::Win32::Foundation::{
     HANDLE, HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
+use windows_sys::Win32::System::Diagnostics::Debug::CheckRemoteDebuggerPresent;
 use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION,
     JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
@@ -32,7 +33,8 @@ use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_SUSPENDED, CreateProcessW,
     DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
     GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, RegisterWaitForSingleObject,
+    OpenProcess, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION,
+    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, RegisterWaitForSingleObject,
     ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, SetEvent, TerminateProcess,
     UnregisterWaitEx, UpdateProcThreadAttribute, WT_EXECUTEINWAITTHREAD, WT_EXECUTEONLYONCE,
     WaitForSingleObject,
@@ -73,19 +75,30 @@ impl Exit {
     }
 }
 
-/// Whether a process has not ended. Not known here: it is taken to be there.
-pub fn is_there(_process: u32) -> bool {
-    true
+fn open(process: u32) -> io::Result<OwnedHandle> {
+    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE;
+    // SAFETY: takes numbers; the handle is new.
+    unsafe { owned(OpenProcess(rights, 0, process)) }
 }
 
-/// Whether a debugger is attached to a process. Not known here: wait for Enter.
-pub fn is_traced(_process: u32) -> bool {
-    false
+/// Whether a process has not ended.
+pub fn is_there(process: u32) -> bool {
+    open(process).is_ok_and(|process| !ended_within(&process, Duration::ZERO))
+}
+
+/// Whether a debugger is attached to a process.
+pub fn is_traced(process: u32) -> bool {
+    open(process).is_ok_and(|process| {
+        let mut traced = 0;
+        // SAFETY: fills a local; the handle is borrowed.
+        unsafe { CheckRemoteDebuggerPresent(process.as_raw_handle(), &mut traced) };
+        traced != 0
+    })
 }
 
 /// What keeps debuggers from being attached to workers here, and what to do about it.
 pub fn attach_hint() -> Option<&'static str> {
-    Some("any debugger that can be attached to a process will do")
+    None
 }
 
 impl fmt::Display for Exit {

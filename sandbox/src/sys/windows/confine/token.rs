@@ -58,7 +58,8 @@ pub(super) fn drop_privileges() -> io::Result<()> {
         std::slice::from_raw_parts((&raw const (*all).Privileges).cast(), count).to_vec()
     };
     for privilege in held.iter().filter(|one| one.Luid.LowPart != CHANGE_NOTIFY) {
-        let removed = LUID_AND_ATTRIBUTES { Luid: privilege.Luid, Attributes: SE_PRIVILEGE_REMOVED };
+        let removed =
+            LUID_AND_ATTRIBUTES { Luid: privilege.Luid, Attributes: SE_PRIVILEGE_REMOVED };
         let one = TOKEN_PRIVILEGES { PrivilegeCount: 1, Privileges: [removed] };
         // SAFETY: the structure outlives the call.
         let done = unsafe {
