@@ -16,11 +16,15 @@ pub(crate) struct Declick {
     block: u64,
     /// Last sample of each channel.
     last: Box<[f32]>,
+    /// The plugin is new in a plan that follows another: what was heard in its place goes on in
+    /// its fallback.
+    is_new: bool,
 }
 
 impl Declick {
     pub(crate) fn new(channels: usize) -> Self {
-        Self { heard: Heard::Plugin, block: 0, last: vec![0.0; channels].into() }
+        let last = vec![0.0; channels].into();
+        Self { heard: Heard::Plugin, block: 0, last, is_new: false }
     }
 
     /// Whether the engine knows what was heard in the block before `block`.
@@ -33,7 +37,11 @@ impl Declick {
     /// listeners read the plugin itself.
     #[inline]
     pub(crate) fn heard(&self, block: u64) -> Heard {
-        if self.knows(block) { self.heard } else { Heard::Plugin }
+        match self.is_new {
+            true => Heard::Fallback,
+            false if self.knows(block) => self.heard,
+            false => Heard::Plugin,
+        }
     }
 
     /// The last sample that was heard, or 0 if the engine does not know it.
@@ -41,10 +49,20 @@ impl Declick {
         if self.knows(block) { self.last[channel] } else { 0.0 }
     }
 
+    /// Where the way from the fallback to the plugin begins, `fallback` being its first sample.
+    pub(crate) fn start(&self, block: u64, channel: usize, fallback: f32) -> f32 {
+        if self.is_new { fallback } else { self.last(block, channel) }
+    }
+
+    /// It is new in a plan that follows another.
+    pub(crate) fn begin_with_fallback(&mut self) {
+        self.is_new = true;
+    }
+
     /// Remembers what is heard in `block`.
     #[inline]
     pub(crate) fn remember(&mut self, block: u64, heard: Heard, audio: &[f32], at: Stride) {
-        (self.block, self.heard) = (block, heard);
+        (self.block, self.heard, self.is_new) = (block, heard, false);
         for (channel, last) in self.last.iter_mut().enumerate() {
             *last = audio[channel * at.stride + at.frames - 1];
         }

@@ -143,6 +143,13 @@ impl Graph {
         id
     }
 
+    /// Adds a node under an id that it had in an earlier graph, so that it goes on in the next plan
+    /// where it was in the one before. Replaces a node that has this id.
+    pub fn insert(&mut self, id: NodeId, spec: NodeSpec) {
+        self.last_id = self.last_id.max(id.0);
+        self.nodes.insert(id, spec);
+    }
+
     /// Removes a node and its edges.
     pub fn remove(&mut self, node: NodeId) -> Result<NodeSpec, GraphError> {
         let spec = self.nodes.remove(&node).ok_or(GraphError::NoSuchNode(node))?;

@@ -253,6 +253,7 @@ impl Plan {
     /// Takes over all that is heard of the plan before: on the realtime thread, by moving.
     pub(crate) fn take_over(&mut self, old: &mut Self) {
         let (layout, rt) = (&self.layout, &mut self.rt);
+        rt.begin_softly(layout);
         let nodes = |layout: &Layout, at: usize| layout.by_id.get(at).map(|(id, _)| *id);
         join(
             |at| nodes(layout, at),
@@ -331,6 +332,26 @@ impl Plan {
             }
         }
         (all, missing)
+    }
+}
+
+impl Rt {
+    /// As if every node were new in a plan that follows another: plugins are heard after their
+    /// fallback, as those that return; gains fade in.
+    fn begin_softly(&mut self, layout: &Layout) {
+        for (at, node) in layout.nodes.iter().enumerate() {
+            match (&mut self.locals[at], node.kind) {
+                (LocalNode::Gain(gain), _) => gain.0.fade_in(),
+                (_, NodeKind::Plugin { .. }) => {
+                    self.mutes[at].warm_up = node.latency;
+                    self.declick[at].iter_mut().for_each(Declick::begin_with_fallback);
+                }
+                _ => {}
+            }
+            if let Some(remote) = node.remote {
+                self.remotes[remote as usize].present = false;
+            }
+        }
     }
 }
 

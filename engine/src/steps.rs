@@ -168,7 +168,8 @@ impl Run<'_> {
                 }
                 let last = self.rt.declick[at][bus].last(number, channel);
                 if plays {
-                    fallback::cross_over(audio, plugin, last, self.context.ramp);
+                    let from = self.rt.declick[at][bus].start(number, channel, audio[0]);
+                    fallback::cross_over(audio, plugin, from, self.context.ramp);
                 } else if heard == Heard::Plugin && usable {
                     fallback::cross_to(audio, plugin, self.context.ramp);
                 } else if heard == Heard::Plugin {
@@ -359,7 +360,8 @@ impl Run<'_> {
                     let plugin = &mut rt.channel[..frames];
                     finite &= self.remote.output(index, bus as u32, channel as u32, plugin);
                     if plays {
-                        fallback::cross_over(audio, plugin, last, self.context.ramp);
+                        let from = rt.declick[at][bus].start(number, channel, audio[0]);
+                        fallback::cross_over(audio, plugin, from, self.context.ramp);
                     } else if heard == Heard::Plugin {
                         fallback::cross_to(audio, plugin, self.context.ramp);
                     }

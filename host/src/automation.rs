@@ -1,16 +1,21 @@
 //! Automation from a CSV file: what values parameters take when.
 //!
 //! ```csv
-//! time,param,value,plugin,ramp
-//! 0,Gain,0.25,,
-//! 1.5,Gain,-6 dB,1,linear
-//! 480f,Threshold,-20,Compressor,
+//! time,param,value,plugin,ramp,note
+//! 0,Gain,0.25,,,
+//! 1.5,Gain,-6 dB,1,linear,
+//! 480f,Threshold,-20,Compressor,,
+//! 2,note:tuning,0.5,,linear,64
 //! ```
 //! `time`: seconds (`1.5`, `1.5s`), frames (`480f`) or quarter notes (`4b`). `param`: name, or
 //! `#` and number. `value`: a number in the range that `sandrack info` shows, or a text that the
 //! plugin understands. `plugin`: place in the chain from 1, or name; may be left out where only
 //! one has such a parameter. `ramp`: `step` (so without it), or `linear`: a straight line from the
 //! value before.
+//!
+//! `param` may be an expression of the notes that sound: `note:tuning` (semitones), `note:volume`
+//! (gain, 0 to 4), `note:pan` (0 left to 1), `note:vibrato`, `note:expression`, `note:brightness` or
+//! `note:pressure` (0 to 1). `note`: the MIDI key, 0 to 127; empty: all notes.
 
 use crate::error::Error;
 use std::path::{Path, PathBuf};
@@ -30,6 +35,8 @@ pub struct Point {
     pub plugin: String,
     /// Whether the value moves there in a straight line.
     pub linear: bool,
+    /// The MIDI key of the notes it is about; `None`: all, or none at all.
+    pub note: Option<u8>,
 }
 
 /// A time as written.
@@ -67,7 +74,7 @@ impl std::str::FromStr for Time {
 /// Most lines of a file.
 const MAX_POINTS: usize = 1_000_000;
 
-const COLUMNS: [&str; 5] = ["time", "param", "value", "plugin", "ramp"];
+const COLUMNS: [&str; 6] = ["time", "param", "value", "plugin", "ramp", "note"];
 
 /// An automation file.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +137,16 @@ impl Automation {
                     return Err(refuse(line, reason));
                 }
             };
+            let note = match optional("note") {
+                "" => None,
+                text => match text.parse::<u8>() {
+                    Ok(key) if key < 128 => Some(key),
+                    _ => {
+                        let reason = format!("column 'note': '{text}' is no key from 0 to 127");
+                        return Err(refuse(line, reason));
+                    }
+                },
+            };
             let at = cell("time", time)?.parse();
             points.push(Point {
                 line,
@@ -138,6 +155,7 @@ impl Automation {
                 value: cell("value", value)?.into(),
                 plugin: optional("plugin").into(),
                 linear,
+                note,
             });
             if points.len() > MAX_POINTS {
                 return Err(refuse(line, format!("it has more than {MAX_POINTS} lines")));
@@ -186,6 +204,7 @@ mod tests {
             ("time,param,value\n0,a,1\n-1,a,1\n", ["a.csv:3:", "'time'"]),
             ("time,param,value\n1\n", ["a.csv:2:", "'param'"]),
             ("time,param,value,ramp\n1,a,2,,\n1,a,2,x\n", ["a.csv:3:", "'ramp'"]),
+            ("time,param,value,note\n1,note:pan,1,128\n", ["a.csv:2:", "'note'"]),
         ] {
             let error = parse(text).unwrap_err();
             assert!(parts.iter().all(|part| error.contains(part)), "{text:?}: {error}");

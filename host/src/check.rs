@@ -10,7 +10,7 @@ mod table;
 
 pub use table::{markdown, text};
 
-use sandrack_sandbox::confine::Enforced;
+use sandrack_sandbox::confine::{Enforced, Refusal};
 use sandrack_sandbox::format::{Format, PluginRef};
 use sandrack_sandbox::supervisor::SupervisorOptions;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,9 @@ pub struct Checked {
     /// What confined it; `None`: it never came to that.
     #[serde(default)]
     pub confinement: Option<Enforced>,
+    /// What it was refused, each once.
+    #[serde(default)]
+    pub refused: Vec<Refusal>,
     /// The steps.
     pub steps: Vec<(Step, Verdict)>,
 }

@@ -69,8 +69,10 @@ pub enum FaultKind {
         /// or with this exit code.
         code: Option<i32>,
     },
-    /// Its process was ended, because it did nothing any more.
+    /// Its process was ended, because it did nothing any more, or used more than it may.
     Killed,
+    /// It uses more than is good, and goes on.
+    Excess,
     /// It plays again.
     Restarted {
         /// So long after the fault was seen, ms.
@@ -80,8 +82,9 @@ pub enum FaultKind {
     NotRestarted,
     /// It failed too often, and is left alone.
     Quarantined,
-    /// Its confinement refused it something, which `cause` names.
-    Refused,
+    /// It tried what its confinement does not allow, or another plugin of its process did. The
+    /// cause says what, and what would allow it.
+    Violation,
 }
 
 impl FaultKind {
@@ -191,6 +194,8 @@ impl FaultLog {
             FaultKind::Restarted { ms } => {
                 tracing::info!(fault, block, node = node.raw(), plugin = name, ms, "back again");
             }
+            // Whoever refused it has said so.
+            FaultKind::Violation => {}
             _ => tracing::warn!(fault, block, node = node.raw(), plugin = name, cause, "a fault"),
         }
         if self.records.len() == Self::MOST {

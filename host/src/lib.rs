@@ -12,6 +12,7 @@
 //! | [`measure`], [`report`] | from timing records to histograms, JSON, text and HTML |
 //! | [`catalog`] | the plugins of this machine: scanned, listed, found by name |
 //! | [`bench`](mod@bench), [`render`] | the two long jobs |
+//! | [`torture`](mod@torture) | the proof that plugins can't hurt each other |
 //! | [`midi`] | from MIDI ports to instruments, parameters and commands |
 //! | [`midi_file`], [`automation`] | what is played offline |
 //! | [`cli`] | the command line |
@@ -36,6 +37,7 @@ pub mod measure;
 pub mod midi;
 mod midi_events;
 pub mod midi_file;
+pub mod mpe;
 pub mod play;
 pub mod plugins;
 mod presets;
@@ -43,4 +45,5 @@ pub mod render;
 pub mod report;
 pub mod rig;
 pub mod session;
+pub mod torture;
 pub mod wav;

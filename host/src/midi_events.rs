@@ -1,6 +1,7 @@
 //! What a plugin is sent so that it plays a MIDI file.
 
 use crate::midi_file::{Bytes, Meter, Song};
+use crate::mpe::Zones;
 use sandrack_engine::block::Transport;
 use sandrack_engine::event::{EventKind, NoteAddress, SYSEX_BYTES};
 
@@ -15,7 +16,13 @@ pub(crate) struct Played {
 }
 
 impl Played {
-    pub(crate) fn new(song: &Song, rate: u32, longest_sysex: usize) -> Self {
+    /// `zones`: of MPE, whose notes come with expressions; `None`: channels are channels.
+    pub(crate) fn new(
+        song: &Song,
+        rate: u32,
+        longest_sysex: usize,
+        mut zones: Option<Zones>,
+    ) -> Self {
         let frame = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
         let mut played = Self { events: Vec::new(), frames: frame(song.seconds), too_long: 0 };
         let mut sounding = [[0u32; 128]; 16];
@@ -33,6 +40,10 @@ impl Played {
                     continue;
                 }
             };
+            let mut push = |kind| played.events.push((at, kind));
+            if zones.as_mut().is_some_and(|zones| zones.take(bytes, &mut push)) {
+                continue;
+            }
             let channel = usize::from(bytes[0] & 15);
             let key = usize::from(bytes[1] & 127);
             match bytes[0] & 0xf0 {
@@ -42,6 +53,9 @@ impl Played {
                 _ => {}
             }
             played.events.push((at, event(bytes)));
+        }
+        if let Some(zones) = &mut zones {
+            zones.end_all(&mut |kind| played.events.push((played.frames, kind)));
         }
         let mut at_end = |bytes| played.events.push((played.frames, event(bytes)));
         for channel in 0..16u8 {

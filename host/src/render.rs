@@ -3,7 +3,7 @@
 //! | part | does |
 //! |---|---|
 //! | `chain` | loads the plugins and cuts the chain into stages |
-//! | `score` | what happens when: parameters, automation, notes |
+//! | `score`, `expressions` | what happens when: parameters, automation, notes |
 //! | `source` | cuts what is rendered into batches |
 //! | `stage`, `pipeline` | run the batches, all stages at once |
 //! | `states` | plugins' states and presets in files |
@@ -17,6 +17,7 @@
 //! step with the audio that the plugins before it have delayed. The transport is the same for all.
 
 mod chain;
+mod expressions;
 mod pipeline;
 mod score;
 mod source;
@@ -24,6 +25,7 @@ mod stage;
 mod states;
 
 use crate::error::Error;
+use crate::mpe::Mpe;
 use crate::report::Isolation;
 use crate::wav::{SampleFormat, WavReader, WavSummary, WavWriter};
 use chain::{Chain, Connected};
@@ -60,6 +62,8 @@ pub struct RenderOptions {
     pub pipelined: bool,
     /// Notes for the first plugin that takes any.
     pub midi: Option<PathBuf>,
+    /// Whether notes of MPE zones in the MIDI file come with expressions of their own.
+    pub mpe: Mpe,
     /// Automation, a CSV file.
     pub automation: Option<PathBuf>,
     /// Parameters to set before.

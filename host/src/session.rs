@@ -16,32 +16,37 @@ mod event;
 mod graph;
 mod live;
 mod load;
+mod loader;
+mod mixer;
 mod pace;
 mod plan;
 mod plugin;
 mod recovery;
+mod rewire;
 
 pub use callback::{EngineCallback, realtime_setup};
 pub use editors::PluginIndex;
 pub use event::{PluginAt, SessionEvent};
 pub use live::Live;
-pub use recovery::RecoveryOptions;
+pub use loader::{LoadOrder, Loaded, Loading};
+pub use mixer::{Channels, Mixer, Route, RouteFrom, RouteTo, Strip, StripKey};
+pub use recovery::{Health, Kept, RecoveryOptions};
 
 use crate::error::Error;
 use crate::report::Isolation;
 use graph::main_bus;
-use load::{load_all, load_apart};
+use load::{keyed, load_all, load_apart};
 use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::engine::{Engine, EngineConfig};
-use sandrack_engine::graph::NodeId;
+use sandrack_engine::graph::{Graph, NodeId};
 use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::format::{Notice, PluginInfo, PluginRef};
 use sandrack_sandbox::local::{LocalPlugin, LocalProcessor};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
 use sandrack_sandbox::sys::clock::now_ns;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,15 +111,21 @@ pub struct SideChain {
 pub struct Session {
     supervisor: Supervisor,
     config: SessionConfig,
-    tracks: Vec<Vec<Plugin>>,
+    plugins: BTreeMap<PluginAt, Plugin>,
+    /// Where plugins come and go; `None`: the chains are as they were loaded.
+    mixer: Option<Mixer>,
 }
 
 struct Plugin {
     name: String,
+    reference: PluginRef,
+    grants: Grants,
     place: Place,
     activation: Option<Activation>,
     latency: u32,
     tail: u32,
+    /// It is being moved: its fallback is heard, without delay.
+    is_wire: bool,
 }
 
 enum Place {
@@ -131,7 +142,7 @@ pub struct Running {
     pub callback: EngineCallback,
     /// For the control thread.
     pub controller: Controller,
-    /// Every plugin's node and name, track by track.
+    /// Every plugin's node and name, track by track; none where plugins come and go.
     pub nodes: NamedNodes,
     /// Delay from driver input to driver output, frames.
     pub latency: u32,
@@ -175,7 +186,8 @@ impl Session {
             })?,
         };
         let supervisor = supervisor.clone();
-        Ok(Self { supervisor, config: config.clone(), tracks })
+        let plugins = keyed(tracks, config);
+        Ok(Self { supervisor, config: config.clone(), plugins, mixer: None })
     }
 
     /// Loads plugins into a session each, with the grants of their place among them, every one with a supervisor of its own and so with an
@@ -192,15 +204,15 @@ impl Session {
         let first = PluginAt { track: 0, plugin: 0 };
         let grants = |plugin| config.grants_of(PluginAt { plugin, ..first });
         Ok(each
-            .map(|(place, (plugin, (supervisor, reference)))| Self {
-                supervisor: supervisor.clone(),
-                config: SessionConfig {
+            .map(|(place, (plugin, (supervisor, reference)))| {
+                let config = SessionConfig {
                     tracks: vec![vec![reference.clone()]],
                     grants: [(first, grants(place))].into(),
                     isolation: Isolation::Plugin,
                     ..config.clone()
-                },
-                tracks: vec![vec![plugin]],
+                };
+                let plugins = keyed(vec![vec![plugin]], &config);
+                Self { supervisor: supervisor.clone(), config, plugins, mixer: None }
             })
             .collect())
     }
@@ -215,17 +227,17 @@ impl Session {
 
     /// Plugins loaded, over all tracks.
     pub fn plugins(&self) -> usize {
-        self.tracks.iter().map(Vec::len).sum()
+        self.plugins.len()
     }
 
     /// What a plugin has.
     pub fn info(&self, track: usize, plugin: usize) -> &PluginInfo {
-        self.tracks[track][plugin].info()
+        self.plugin(track, plugin).info()
     }
 
     /// A plugin's node; `None`: it is in this process.
     pub fn node(&self, track: usize, plugin: usize) -> Option<&Node> {
-        match &self.tracks.get(track)?.get(plugin)?.place {
+        match &self.plugins.get(&PluginAt { track, plugin })?.place {
             Place::Worker(node) => Some(node),
             Place::Here(..) => None,
         }
@@ -233,10 +245,10 @@ impl Session {
 
     /// The processes, for looking at from outside.
     pub fn workers(&self) -> Vec<Arc<Worker>> {
-        let mut workers: Vec<Arc<Worker>> = Vec::new();
-        for plugin in self.tracks.iter().flatten() {
+        let (mut workers, mut seen) = (Vec::new(), HashSet::new());
+        for plugin in self.plugins.values() {
             if let Place::Worker(node) = &plugin.place
-                && !workers.iter().any(|known| known.id() == node.worker().id())
+                && seen.insert(node.worker().id())
             {
                 workers.push(Arc::clone(node.worker()));
             }
@@ -261,10 +273,22 @@ impl Session {
             return Err(Error::Plan { reason: format!("{plugin}: its worker {exit}") });
         }
         let (graph, nodes) = self.graph(plugins, channels)?;
+        self.begin(rate, max_frames, channels, &graph, nodes)
+    }
+
+    /// Makes an engine, and everything that goes with it.
+    fn begin(
+        &mut self,
+        rate: u32,
+        max_frames: u32,
+        channels: (u32, u32),
+        graph: &Graph,
+        nodes: BTreeMap<PluginAt, NodeId>,
+    ) -> Result<Running, Error> {
         let max_frames = max_frames.max(self.config.batch_frames);
         let config =
             CompileConfig { rate: f64::from(rate), max_frames, event_capacity: EVENT_CAPACITY };
-        let built = self.build(&graph, &nodes, config, &Delays::default())?;
+        let built = self.build(graph, &nodes, config, &Delays::default())?;
         let (engine, mut controller) = Engine::new(EngineConfig {
             // A quarter of a second of records even for 300 plugins in blocks of 64 frames.
             records: 1 << 16,
@@ -272,14 +296,15 @@ impl Session {
         });
         controller.swap(built.plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
         let latency = built.latency;
-        let live = Live::new(config, channels, nodes.clone(), built.delays, latency);
-        Ok(Running {
-            callback: EngineCallback { engine, midi: None },
-            controller,
-            nodes,
-            latency,
-            live,
-        })
+        let mut named = vec![Vec::new(); self.config.tracks.len()];
+        if self.mixer.is_none() {
+            for (at, node) in &nodes {
+                named[at.track].push((*node, self.plugins[at].name.clone()));
+            }
+        }
+        let live = Live::new(config, channels, nodes, built.delays, latency);
+        let callback = EngineCallback { engine, midi: None };
+        Ok(Running { callback, controller, nodes: named, latency, live })
     }
 
     /// Channels of the last plugin's main output, or of all its outputs if they are asked for, if
@@ -290,12 +315,12 @@ impl Session {
             let all = info.outputs.iter().map(|port| port.channels).sum();
             main.map(|main| if self.config.all_outputs { all } else { main })
         };
-        self.tracks.get(track)?.iter().rev().find_map(|plugin| of(plugin.info()))
+        self.chain(track).rev().find_map(|(_, plugin)| of(plugin.info()))
     }
 
     /// A plugin whose worker has ended though nobody asked it to, and how it ended.
     pub fn gone_plugin(&self) -> Option<(String, String)> {
-        self.tracks.iter().flatten().find_map(|plugin| match &plugin.place {
+        self.plugins.values().find_map(|plugin| match &plugin.place {
             Place::Worker(node) if node.worker().is_gone() => {
                 Some((node.plugin().to_string(), node.worker().kill().to_string()))
             }
@@ -315,7 +340,7 @@ impl Session {
     /// Lets in-process plugins do what they asked to be done on the main thread. (Workers see to
     /// that themselves.)
     pub fn idle(&mut self) {
-        for plugin in self.tracks.iter_mut().flatten() {
+        for plugin in self.plugins.values_mut() {
             if let Place::Here(local, _) = &mut plugin.place {
                 local.idle();
             }
@@ -332,7 +357,7 @@ impl Session {
             said.insert(worker.id(), worker.take_notices());
         }
         let mut any = false;
-        for plugin in self.tracks.iter_mut().flatten() {
+        for plugin in self.plugins.values_mut() {
             let notices: Vec<Notice> = match &mut plugin.place {
                 Place::Here(local, _) => local.take_notices(),
                 Place::Worker(node) => said[&node.worker().id()]
@@ -348,37 +373,43 @@ impl Session {
         }
         if any {
             // All, for the next engine begins at the beginning of time.
-            self.tracks.iter_mut().flatten().for_each(|plugin| plugin.activation = None);
+            self.plugins.values_mut().for_each(|plugin| plugin.activation = None);
         }
         Ok(any)
     }
 
+    /// The plugins of a track, in order.
+    fn chain(&self, track: usize) -> impl DoubleEndedIterator<Item = (PluginAt, &Plugin)> {
+        let at = |plugin| PluginAt { track, plugin };
+        self.plugins.range(at(0)..=at(usize::MAX)).map(|(at, plugin)| (*at, plugin))
+    }
+
+    fn plugin(&self, track: usize, plugin: usize) -> &Plugin {
+        &self.plugins[&PluginAt { track, plugin }]
+    }
+
+    fn plugin_mut(&mut self, track: usize, plugin: usize) -> &mut Plugin {
+        match self.plugins.get_mut(&PluginAt { track, plugin }) {
+            Some(plugin) => plugin,
+            None => panic!("track {track} has no plugin {plugin}"),
+        }
+    }
+
+    /// How plugins are to be activated, but for their buses.
+    fn activation(&self, rate: u32, max_frames: u32) -> Activation {
+        Activation {
+            offline: self.config.offline,
+            batch_frames: self.config.batch_frames.max(max_frames),
+            ..Activation::new(f64::from(rate), max_frames)
+        }
+    }
+
     fn activate(&mut self, rate: u32, max_frames: u32, plugins: usize) -> Result<(), Error> {
-        let connected = self.connected(plugins);
-        let each = self.tracks.iter_mut().flat_map(|track| track.iter_mut().take(plugins));
-        for (plugin, (inputs, outputs)) in each.zip(connected) {
-            let activation = Activation {
-                offline: self.config.offline,
-                batch_frames: self.config.batch_frames.max(max_frames),
-                connected_inputs: inputs,
-                connected_outputs: outputs,
-                ..Activation::new(f64::from(rate), max_frames)
-            };
-            match &mut plugin.place {
-                Place::Worker(_) if plugin.activation == Some(activation) => {}
-                Place::Worker(node) => {
-                    plugin.latency = node.activate(activation)?;
-                    plugin.tail = node.tail().unwrap_or(0);
-                }
-                Place::Here(local, processor) => {
-                    drop(processor.take());
-                    let (active, latency) = local.activate(activation)?;
-                    *processor = Some(active);
-                    plugin.latency = latency;
-                    plugin.tail = local.instance().tail();
-                }
-            }
-            plugin.activation = Some(activation);
+        let activation = self.activation(rate, max_frames);
+        for (at, (inputs, outputs)) in self.connected(plugins) {
+            let activation =
+                Activation { connected_inputs: inputs, connected_outputs: outputs, ..activation };
+            self.plugin_mut(at.track, at.plugin).activate(activation)?;
         }
         Ok(())
     }

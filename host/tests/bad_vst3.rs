@@ -162,8 +162,8 @@ fn faults_that_are_none_of_the_audio_leave_it_as_it_is() {
         ["late", "bad-events", "event-flood"],
         ["bad-params", "param-flood", "bad-silence"],
         ["moves-buffers", "releases", "keeps"],
-        ["param-list-changes", "wrong-thread", "restart-flood"],
-        ["terminate-aborts", "terminate-hangs", "negative-params"],
+        ["param-list-changes", "wrong-threads", "restart-flood"],
+        ["destroy-aborts", "destroy-hangs", "negative-params"],
         ["lies-params", "state-load-hangs", "state-load-aborts"],
     ];
     for some in faults {

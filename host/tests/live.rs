@@ -346,7 +346,7 @@ fn bypass(isolation: Isolation) {
     play_until(&mut offline, &mut Noise(1), |events| restarts(events) == 1);
     expect(&mut offline, 1.0, "bypassed, in another plan");
     offline.outcomes.clear();
-    let live = &offline.running.live;
+    let live = &mut offline.running.live;
     let again = live.reconfigure(&mut offline.session, 44_100, FRAMES as u32).unwrap();
     offline.running = again;
     expect(&mut offline, 1.0, "bypassed, at another rate");

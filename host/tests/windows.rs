@@ -22,8 +22,8 @@ use std::time::Duration;
 use windows_sys::Win32::Foundation::{HWND, RECT};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
-    FindWindowExW, FindWindowW, GetClientRect, PostMessageW, SWP_NOMOVE, SWP_NOZORDER, SetWindowPos,
-    WM_CLOSE,
+    FindWindowExW, FindWindowW, GetClientRect, PostMessageW, SWP_NOMOVE, SWP_NOZORDER,
+    SetWindowPos, WM_CLOSE,
 };
 use windows_sys::w;
 

@@ -3,6 +3,7 @@
 //! How a level is enforced is the system's affair ([`sys::confine`](crate::sys::confine));
 //! docs/confinement.md says what each allows.
 
+use crate::limits::Limits;
 use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,16 +11,21 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How far a worker is confined.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all: a plugin may do what its user may do.
-    #[default]
     Off,
     /// As far as normal plugins, their editors included, go on working.
     Standard,
     /// Further: no sockets, so no editors; none of the user's own files.
     Strict,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        crate::sys::confine::USUAL
+    }
 }
 
 impl fmt::Display for Level {
@@ -64,8 +70,8 @@ pub struct Confinement {
     pub files: Vec<(PathBuf, Reach)>,
     /// Whether the network may be used.
     pub network: bool,
-    /// Most memory of a worker, in bytes; `None`: half of the machine's.
-    pub memory: Option<u64>,
+    /// How much a worker may use.
+    pub limits: Limits,
     /// Whether a plugin is refused where the level can't be enforced.
     pub require: bool,
 }
@@ -95,7 +101,13 @@ impl Grants {
 
 impl Default for Confinement {
     fn default() -> Self {
-        Self { level: Level::default(), files: vec![], network: false, memory: None, require: true }
+        Self {
+            level: Level::default(),
+            files: vec![],
+            network: false,
+            limits: Limits::default(),
+            require: true,
+        }
     }
 }
 
@@ -126,6 +138,36 @@ impl Confinement {
     }
 }
 
+/// What a worker can reach of the file system, each with all that is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Read.
+    pub read: Vec<PathBuf>,
+    /// Read, changed, made and removed.
+    pub write: Vec<PathBuf>,
+    /// Read and changed.
+    pub devices: Vec<PathBuf>,
+    /// Local sockets to connect to.
+    pub sockets: Vec<PathBuf>,
+    /// Whose memory by name it shares: the name of a folder; `None`: nobody's.
+    pub memory: Option<String>,
+}
+
+/// Something that a worker was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The system call, and the file or address.
+    pub what: String,
+    /// The option that would allow it.
+    pub grant: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (allowed by {})", self.what, self.grant)
+    }
+}
+
 /// What is really in force in a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforced {
@@ -137,6 +179,10 @@ pub struct Enforced {
     pub seccomp: bool,
     /// Memory, files and processor time are limited.
     pub limits: bool,
+    /// Its private data folder, if it has one.
+    pub folder: Option<PathBuf>,
+    /// That folder is full: it may be read only.
+    pub is_folder_full: bool,
     /// It has a network of its own, with nothing in it.
     pub network_namespace: bool,
     /// Windows: it can't write to what is its user's.

@@ -84,6 +84,16 @@ pub enum Error {
         /// What it had been asked to do.
         during: String,
     },
+    /// The worker used more than it may, and was ended.
+    #[error("{name}: its worker {what}, and was ended during {during}")]
+    Excess {
+        /// The plugin, or whatever the worker was started for.
+        name: String,
+        /// What it used, and how much it may.
+        what: String,
+        /// What it had been asked to do.
+        during: String,
+    },
     /// The worker did not answer in time; it was killed.
     #[error("{name}: no answer to {during} within {timeout:?}; its worker was killed")]
     Timeout {

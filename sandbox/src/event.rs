@@ -58,6 +58,18 @@ pub mod kind {
     pub const LAST: u16 = SYSEX;
 }
 
+/// Values of [`Event::expression`]: note expressions as CLAP counts them.
+pub mod expression {
+    /// Linear gain, 0..=4.
+    pub const VOLUME: u16 = 0;
+    /// Semitones, -120..=120.
+    pub const TUNING: u16 = 2;
+    /// 0..=1.
+    pub const BRIGHTNESS: u16 = 5;
+    /// 0..=1.
+    pub const PRESSURE: u16 = 6;
+}
+
 /// Bits of `BlockPage::transport_flags`.
 pub mod transport_flags {
     /// The song position moves.

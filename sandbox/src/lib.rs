@@ -16,6 +16,7 @@
 //! | [`protocol`] | messages of the control path |
 //! | [`confine`] | levels of confinement, grants, what is in force |
 //! | [`crash`] | what a worker was doing when it ended |
+//! | [`limits`] | how much a worker may use |
 //! | [`event`], [`sysex`] | what happens within a block |
 //! | [`calibrate`] | cost of a wake on this machine |
 //! | [`local`] | a plugin in this process, to be compared with |
@@ -43,6 +44,7 @@ pub mod crash;
 pub mod error;
 pub mod event;
 pub mod format;
+pub mod limits;
 pub mod local;
 pub mod protocol;
 pub mod remote;

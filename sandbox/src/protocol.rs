@@ -6,7 +6,7 @@
 
 pub mod replies;
 
-use crate::confine::{Confinement, Enforced};
+use crate::confine::{Confinement, Enforced, Reached};
 use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{EditorInfo, EditorOptions};
@@ -299,7 +299,14 @@ pub enum Answer {
     /// Done.
     Done,
     /// To `Confine`.
-    Confined(Enforced),
+    Confined {
+        /// What is in force.
+        enforced: Enforced,
+        /// What it can reach.
+        reached: Reached,
+        /// Whether a handle to listen at has been sent before.
+        listens: bool,
+    },
     /// To `Prepare`.
     Prepared {
         /// The audio thread.

@@ -4,6 +4,8 @@
 //! ([`RemoteSet::connect`]), used on the realtime thread, and dropped on a control thread again.
 //! Its methods, `connect` apart, do nothing but touch shared memory, wake, wait and read the clock.
 
+#[cfg(test)]
+mod fuzz;
 mod wiring;
 
 pub use wiring::{DirectWiring, NodeWiring, SourceWiring};
@@ -13,7 +15,8 @@ use crate::event::Event;
 use crate::format::Transport;
 use crate::protocol::Slots;
 use crate::shm::layout::{MAX_NODES, sequence, status};
-use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader, is_complete, ring};
+use crate::shm::marks::{self, is_complete, ring};
+use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader};
 use crate::supervisor::Supervisor;
 use crate::sys::clock::now_ns;
 use crate::sys::memory::Access;
@@ -132,6 +135,8 @@ impl RemoteSet {
                 .0
                 .map(Access::ReadWrite)
                 .map_err(Error::system("mapping an inbox"))?;
+            let sealed = layout.inboxes[index].0.seal_writes();
+            sealed.map_err(Error::system("sealing an inbox"))?;
             let inbox = InboxWriter::new(Arc::new(mapping), layout.inboxes[index].1.clone())
                 .map_err(Error::system("mapping an inbox"))?;
             nodes.push(RtNode {
@@ -229,9 +234,7 @@ impl RemoteSet {
                 continue;
             }
             let header = node.outbox.header();
-            // SeqCst: with the pair at `BlockPage::open`.
-            let started = header.started.load(Ordering::SeqCst);
-            self.busy[node.worker] |= started != header.ended.load(Ordering::SeqCst);
+            self.busy[node.worker] |= marks::is_at_work(&header.started, &header.ended);
         }
         self.busy_is_known = true;
     }
@@ -375,8 +378,8 @@ impl RemoteSet {
             let Some(last) = last else {
                 break nodes.clone().all(|node| self.has_ended(node));
             };
-            self.page.watched.store(last as u32 + 1, Ordering::SeqCst);
-            if self.has_ended(last) {
+            let ended = &self.nodes[last].outbox.header().ended;
+            if marks::watch(&self.page.watched, last as u32 + 1, ended, self.sequence) {
                 continue;
             }
             woken += 1;
@@ -489,6 +492,6 @@ impl RemoteSet {
             }
         }
         self.busy_is_known = false;
-        self.page.open.store(0, Ordering::SeqCst);
+        marks::close(&self.page.open);
     }
 }

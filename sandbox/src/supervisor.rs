@@ -2,15 +2,16 @@
 //!
 //! # Threads
 //! [`Supervisor`], [`Worker`] and [`Node`] may be used from any thread but the realtime one; a
-//! request blocks until it is answered or its time is up. Two threads of its own: one starts all
+//! request blocks until it is answered or its time is up. Three threads of its own: one starts all
 //! processes (the kernel ends a worker when the *thread* that started it ends), one waits for any
-//! of them to end.
+//! of them to end, one looks at what they use.
 //!
 //! # Lifecycle
 //! [`Supervisor::start_worker`] → ([`Worker::begin`]) → [`Worker::load`] → [`Node::activate`] →
 //! [`RemoteSet::connect`](crate::remote::RemoteSet::connect) → blocks → [`Node::deactivate`] →
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
+mod limiter;
 mod node;
 mod recording;
 mod worker;
@@ -20,7 +21,7 @@ pub use recording::{RecorderOptions, Recording};
 pub use worker::Worker;
 pub(crate) use worker::hand_over;
 
-use crate::confine::Confinement;
+use crate::confine::{Confinement, Refusal};
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
 use crate::protocol::replies::ReplyReceiver;
@@ -32,10 +33,11 @@ use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Process, Waker, Watch, wait_any};
 use crate::sys::thread;
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
+use limiter::Limiter;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How workers are started.
@@ -55,7 +57,7 @@ pub struct SupervisorOptions {
 }
 
 impl SupervisorOptions {
-    /// This very program as worker, realtime, ten seconds, not confined.
+    /// This very program as worker, realtime, ten seconds, confined as plugins bear it.
     pub fn new() -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::system("finding this program"))?;
         Ok(Self {
@@ -92,7 +94,9 @@ struct Inner {
     bell: DoorbellView,
     starter: Mutex<mpsc::Sender<StartJob>>,
     watched: Arc<Watched>,
+    limiter: Limiter,
     restrictions: Mutex<Restrictions>,
+    refused: Arc<Mutex<Vec<Refusal>>>,
     generation: AtomicU32,
     /// Blocks begun so far, by all plans.
     blocks: Arc<AtomicU64>,
@@ -122,11 +126,12 @@ impl Supervisor {
         thread::raise_descriptor_limit();
         let no_memory = || Error::system("making shared memory");
         let page_memory =
-            SharedMemory::new("sandrack-block", BlockView::LEN).map_err(no_memory())?;
+            SharedMemory::for_one_writer("sandrack-block", BlockView::LEN).map_err(no_memory())?;
         let bell_memory = SharedMemory::with_bells("sandrack-host-bell", DoorbellView::LEN, 1)
             .map_err(no_memory())?;
         let map = |memory: &SharedMemory| memory.map(Access::ReadWrite).map(Arc::new);
         let page = map(&page_memory).and_then(BlockView::new).map_err(no_memory())?;
+        page_memory.seal_writes().map_err(no_memory())?;
         let bell = map(&bell_memory).and_then(DoorbellView::new).map_err(no_memory())?;
 
         let (starter, jobs) = mpsc::channel::<StartJob>();
@@ -157,7 +162,9 @@ impl Supervisor {
             bell,
             starter: Mutex::new(starter),
             watched,
+            limiter: Limiter::default(),
             restrictions: Mutex::new(Restrictions::default()),
+            refused: Arc::default(),
             generation: AtomicU32::new(0),
             blocks: Arc::new(AtomicU64::new(0)),
             connect_ms: AtomicU64::new(u64::MAX),
@@ -167,6 +174,23 @@ impl Supervisor {
     /// What the system has not permitted so far.
     pub fn restrictions(&self) -> Restrictions {
         lock(&self.0.restrictions).clone()
+    }
+
+    /// What any of its workers has been refused so far, each once, up to a limit.
+    pub fn refused(&self) -> Vec<Refusal> {
+        lock(&self.0.refused).clone()
+    }
+
+    /// Keeps what a worker has been refused.
+    fn keep_refusals(&self) -> impl Fn(&Refusal) + Send + Sync + 'static {
+        const MOST: usize = 1024;
+        let refused = Arc::clone(&self.0.refused);
+        move |refusal| {
+            let mut refused = lock(&refused);
+            if refused.len() < MOST && !refused.contains(refusal) {
+                refused.push(refusal.clone());
+            }
+        }
     }
 
     /// Starts a worker. `name` is for errors: the plugin it is for. `core`: where its audio
@@ -222,8 +246,9 @@ impl Supervisor {
             name: name.into(),
             supervisor: self.clone(),
             id,
-            killer,
+            killer: Arc::new(killer),
             gone,
+            excess: Arc::default(),
             demoted: Arc::new(AtomicBool::new(false)),
             bell_memory,
             bell,
@@ -231,6 +256,7 @@ impl Supervisor {
             doing,
             core,
             begun: Mutex::new(None),
+            listener: OnceLock::new(),
             thread: Mutex::new(None),
             next_number: AtomicU32::new(0),
             control: Mutex::new(worker::Control {
@@ -254,12 +280,24 @@ impl Supervisor {
         Ok(all)
     }
 
-    /// Lists the presets that a plugin file declares, in a worker of its own.
+    /// Lists the presets that a plugin file declares, in a worker of its own: those that it may
+    /// read, so that nobody is led to give it a file of the user's by a false name.
     pub fn presets(&self, path: &Path) -> Result<Vec<ListedPreset>, Error> {
         let worker = self.start_worker(&path.display().to_string(), None)?;
         worker.begin(&[path])?;
         match worker.request(Request::ListPresets(path.to_owned()), &[])? {
-            Answer::Presets(all) => {
+            Answer::Presets(mut all) => {
+                all.retain(|listed| {
+                    let file = listed.preset.file.as_deref();
+                    let is_reached = file.is_none_or(|file| worker.reaches(file));
+                    if !is_reached {
+                        let (preset, path) = (&listed.preset.name, path.display());
+                        tracing::warn!(
+                            "{path}: preset '{preset}' lies out of reach (allowed by --grant-files)"
+                        );
+                    }
+                    is_reached
+                });
                 worker.quit();
                 Ok(all)
             }

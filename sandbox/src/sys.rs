@@ -15,6 +15,8 @@
 //! | `folders` | where plugins and presets are installed |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
+//! | `traces` | what a host has left behind |
+//! | `usage` | what a process uses, and how the machine is doing |
 //! | `window` | windows that plugins put their editors in |
 //! | `signals` | being told to end |
 //! | `shape` | sizes of windows, on every system |
@@ -30,7 +32,7 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
     clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
-    wake, window,
+    traces, usage, wake, window,
 };
 
 #[cfg(windows)]
@@ -38,5 +40,5 @@ mod windows;
 #[cfg(windows)]
 pub use windows::{
     clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
-    wake, window,
+    traces, usage, wake, window,
 };

@@ -85,6 +85,23 @@ fn memory_can_be_neither_truncated_nor_grown_nor_unsealed() {
 }
 
 #[test]
+fn what_is_read_can_not_be_opened_again_to_be_written() {
+    use std::io::Write;
+    let memory = SharedMemory::for_one_writer("test-one-writer", 4096).unwrap();
+    let writer = memory.map(Access::ReadWrite).unwrap();
+    // Before it is sealed this is possible: what is tried below is not refused for other reasons.
+    assert!(descriptor("test-one-writer").write_all(b"x").is_ok());
+    memory.seal_writes().unwrap();
+    let handle = memory.handle(Access::Read).unwrap();
+    let mut again = descriptor("test-one-writer");
+    assert!(again.write_all(b"y").is_err(), "it was written to by its name in /proc");
+    let reader = Mapping::from_handle(handle, 4096, Access::Read).unwrap();
+    assert!(memory.map(Access::ReadWrite).is_err(), "it was mapped to be written to");
+    set_byte(&writer, 1, 7);
+    assert_eq!((byte(&reader, 0), byte(&reader, 1)), (b'x', 7));
+}
+
+#[test]
 fn a_handle_to_read_can_not_be_used_to_write() {
     let memory = SharedMemory::new("test-read-only", 4096).unwrap();
     let handle = memory.handle(Access::Read).unwrap();

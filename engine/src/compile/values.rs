@@ -225,7 +225,9 @@ impl<'a> Builder<'a> {
         if frames == 0 && before.unwrap_or(0) == 0 {
             return None;
         }
-        let was_none = before == Some(0);
+        // Where a node is new, there was none before it.
+        let is_new = matches!(key, LineKey::Latency(_)) && before.is_none();
+        let was_none = before == Some(0) || (is_new && !self.delays_before.is_empty());
         self.layout.lines.push(LinePlan { key, channels, frames, was_none });
         Some(self.layout.lines.len() as u32 - 1)
     }

@@ -47,6 +47,13 @@ impl Smooth {
         }
     }
 
+    /// Begins at 0.
+    pub(crate) fn fade_in(&mut self) {
+        let target = self.target;
+        (self.target, self.now) = (0.0, 0.0);
+        self.set(target);
+    }
+
     pub(crate) fn finish(&mut self) {
         self.left = 0;
         self.now = self.target;

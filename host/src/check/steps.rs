@@ -2,8 +2,9 @@
 
 use super::player::Player;
 use super::{CheckOptions, Checked, Step, Verdict};
+use crate::catalog::walk::format_by_name;
 use sandrack_sandbox::format::editor::EditorOptions;
-use sandrack_sandbox::format::{Format, Param, PluginInfo, PluginRef, StateContext};
+use sandrack_sandbox::format::{Param, PluginInfo, PluginRef, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::shape::Size;
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub(super) fn run(
         name: String::new(),
         vendor: String::new(),
         version: String::new(),
-        format: Format::default(),
+        // Until the plugin itself is there to tell.
+        format: format_by_name(&plugin.path).unwrap_or_default(),
         kind: String::new(),
         inputs: vec![],
         outputs: vec![],
@@ -31,25 +33,34 @@ pub(super) fn run(
         latency: 0,
         run_us: None,
         confinement: None,
+        refused: vec![],
         steps: vec![],
     };
     // Plugins are checked side by side, and a supervisor serves one engine.
-    let supervisor = match Supervisor::new(workers.clone()) {
-        Ok(supervisor) => supervisor,
-        Err(error) => {
-            checked.steps.push((Step::Load, Verdict::Bad(error.to_string())));
-            return checked;
+    match Supervisor::new(workers.clone()) {
+        Ok(supervisor) => {
+            let load = || Player::load(plugin, &supervisor, options.timeout);
+            run_all(&mut checked, &load, options);
+            checked.refused = supervisor.refused();
         }
-    };
-    let load = || Player::load(plugin, &supervisor, options.timeout);
+        Err(error) => checked.steps.push((Step::Load, Verdict::Bad(error.to_string()))),
+    }
+    checked
+}
+
+fn run_all(
+    checked: &mut Checked,
+    load: &dyn Fn() -> Result<Player, crate::error::Error>,
+    options: &CheckOptions,
+) {
     let mut player = match load() {
         Ok(player) => player,
         Err(error) => {
             checked.steps.push((Step::Load, Verdict::Bad(error.to_string())));
-            return checked;
+            return;
         }
     };
-    describe(&mut checked, player.info());
+    describe(checked, player.info());
     checked.confinement = player.enforced();
     let audio = match player.connect(RATE, FRAMES) {
         Ok(latency) => {
@@ -60,7 +71,7 @@ pub(super) fn run(
         Err(error) => {
             checked.steps.push((Step::Load, Verdict::Bad(error.to_string())));
             player.quit();
-            return checked;
+            return;
         }
     };
     checked.run_us = p50_us(&player.runs);
@@ -77,22 +88,21 @@ pub(super) fn run(
                 Ok(player) => player,
                 Err(error) => {
                     checked.steps.push((step, Verdict::Bad(error.to_string())));
-                    return checked;
+                    return;
                 }
             };
         }
         checked.steps.push((step, check(&mut player)));
     }
     player.quit();
-    checked.steps.push((Step::State, state(&load)));
+    checked.steps.push((Step::State, state(load)));
     checked.steps.push((
         Step::Editor,
         match options.editors {
-            true => editor(&load),
+            true => editor(load),
             false => Verdict::Absent("not asked for".into()),
         },
     ));
-    checked
 }
 
 fn describe(checked: &mut Checked, info: &PluginInfo) {
@@ -346,7 +356,8 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
         player.connect(RATE, FRAMES).map_err(|e| e.to_string())?;
         let title = player.info().descriptor.name.clone();
         let mut sizes = Vec::new();
-        for _ in 0..2 {
+        // First until it has settled, then closed while it still sets itself up.
+        for moments in [24, 2] {
             let node = player.node().ok_or("not in a worker")?;
             let options = EditorOptions { scale: None, title: title.clone() };
             match node.open_editor(options) {
@@ -361,9 +372,7 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
                 }
                 Err(error) => return Err(error.to_string()),
             }
-            // Longer than editors need to settle: one that is closed while it still moves is another
-            // matter (those of the VST3 SDK's examples were seen to abort then).
-            for _ in 0..40 {
+            for _ in 0..moments {
                 player.play(&[FRAMES; 4], true)?;
                 std::thread::sleep(Duration::from_millis(50));
             }

@@ -47,6 +47,9 @@ pub fn text(all: &[Checked]) -> String {
         for remark in remarks(checked) {
             let _ = writeln!(out, "          {remark}");
         }
+        for refusal in &checked.refused {
+            let _ = writeln!(out, "          refused: {}", clean(&refusal.to_string()));
+        }
     }
     let _ = writeln!(out, "\n{}", summary(all));
     let confined: BTreeSet<String> =

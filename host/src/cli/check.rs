@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::catalog::find::named;
-use crate::check::{CheckOptions, check, markdown, text};
+use crate::check::{CheckOptions, Checked, check, markdown, text};
 use crate::error::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use sandrack_sandbox::format::PluginRef;
@@ -13,8 +13,11 @@ use std::time::Duration;
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Plugin files, FILE#ID, or folders of them
-    #[arg(required = true, value_name = "PLUGIN")]
+    #[arg(required_unless_present = "with", value_name = "PLUGIN")]
     plugins: Vec<PluginRef>,
+    /// Add the results of an earlier run, written with --json, of plugins not checked now
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
     /// Also write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -54,7 +57,11 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
             }
         }
     }
-    if plugins.is_empty() && unlisted.is_empty() {
+    let mut earlier = Vec::new();
+    for path in &arguments.with {
+        earlier.extend(read_results(path)?);
+    }
+    if plugins.is_empty() && unlisted.is_empty() && earlier.is_empty() {
         return Err(Error::Usage("there is no plugin file in what was named".into()));
     }
     let bar = ProgressBar::new(plugins.len() as u64).with_style(
@@ -68,11 +75,16 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
         timeout: timeout.max(Duration::from_secs(1)),
         editors: !arguments.no_editors,
     };
-    let all = check(&plugins, &workers, &options, &|checked| {
+    let mut all = check(&plugins, &workers, &options, &|checked| {
         bar.inc(1);
         bar.set_message(checked.name.clone());
     });
     bar.finish_and_clear();
+    for old in earlier {
+        if !all.iter().any(|new| new.plugin == old.plugin) {
+            all.push(old);
+        }
+    }
     let write = |path: &Path, content: String| {
         std::fs::write(path, content)
             .map_err(|source| Error::File { path: path.to_owned(), source })
@@ -97,6 +109,13 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
         1 => Err(Error::Usage("1 plugin or file failed".into())),
         n => Err(Error::Usage(format!("{n} plugins or files failed"))),
     }
+}
+
+/// What an earlier run wrote.
+fn read_results(path: &Path) -> Result<Vec<Checked>, Error> {
+    let of_file = |source| Error::File { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(of_file)?;
+    serde_json::from_str(&text).map_err(|e| of_file(std::io::Error::other(e)))
 }
 
 /// The plugin files that a path means: itself, or those below a folder that is no bundle.

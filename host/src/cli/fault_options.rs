@@ -36,6 +36,11 @@ impl FaultOptions {
         Ok(RecoveryOptions { recorder, ..RecoveryOptions::default() })
     }
 
+    /// The file in which faults are written down, if they are to be.
+    pub(super) fn fault_log(&self) -> Option<PathBuf> {
+        self.fault_log.clone()
+    }
+
     /// Where faults are written down, if they are to be.
     pub(super) fn writer(&self) -> Result<Option<FaultWriter>, Error> {
         self.fault_log.as_deref().map(FaultWriter::open).transpose()

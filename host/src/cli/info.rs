@@ -4,7 +4,7 @@ use super::{clean, count, print};
 use crate::catalog::find::named;
 use crate::error::Error;
 use crate::presets::declared;
-use sandrack_sandbox::confine::Enforced;
+use sandrack_sandbox::confine::{Enforced, Refusal};
 use sandrack_sandbox::format::{
     AudioPort, Format, NotePort, Param, PluginInfo, PluginRef, Preset, StateContext,
 };
@@ -45,6 +45,8 @@ struct Described {
     state_bytes: Option<usize>,
     /// What confined it meanwhile.
     confinement: Option<Enforced>,
+    /// What it was refused meanwhile.
+    refused: Vec<Refusal>,
     /// Why it can't be used, or does not give its state.
     error: Option<String>,
 }
@@ -123,6 +125,7 @@ fn describe(
         }
     }
     worker.quit();
+    described.refused = worker.refused();
     Ok(described)
 }
 
@@ -190,6 +193,9 @@ fn text(described: &Described) -> String {
         },
     );
     line("confined", described.confinement.as_ref().map_or("".into(), |c| c.to_string()));
+    for refusal in &described.refused {
+        line("refused", refusal.to_string());
+    }
     line("presets", presets(&info.presets));
     line("error", described.error.clone().unwrap_or_default());
     if !info.params.is_empty() {
@@ -309,6 +315,9 @@ fn note_ports(ports: &[NotePort]) -> String {
         }
         if port.midi {
             kinds.push("MIDI");
+        }
+        if port.expressions {
+            kinds.push("expressions");
         }
         format!("{} ({})", port.name, kinds.join(", "))
     };

@@ -29,7 +29,7 @@ pub(super) struct MidiLoop {
 impl MidiLoop {
     pub(super) fn read(path: &Path, rate: u32) -> Result<Self, Error> {
         let song = Song::read(path)?;
-        let Played { events, frames, .. } = Played::new(&song, rate, LONGEST_SYSEX);
+        let Played { events, frames, .. } = Played::new(&song, rate, LONGEST_SYSEX, None);
         if events.is_empty() || frames == 0 {
             let reason = "there is nothing to play in it".into();
             return Err(Error::Midi { path: path.to_owned(), reason });

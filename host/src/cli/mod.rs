@@ -7,12 +7,15 @@ mod devices;
 mod edit;
 mod fault_options;
 mod info;
+mod limits;
 mod list;
 mod midi_loop;
+mod play;
 mod render;
 mod replay;
 mod scan;
 mod signals;
+mod torture;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -53,6 +56,8 @@ struct Cli {
     #[arg(long, global = true, value_name = "WHAT", default_value = "refuse",
           value_parser = ["refuse", "allow"])]
     confinement_missing: String,
+    #[command(flatten)]
+    limits: limits::Arguments,
     /// Let plugins read a file or folder; PATH:rw to change it too
     #[arg(long, global = true, value_name = "PATH")]
     grant_files: Vec<String>,
@@ -78,6 +83,7 @@ fn confinement(cli: &Cli) -> Result<Confinement, Error> {
     Ok(Confinement {
         files: cli.grant_files.iter().map(grant).collect::<Result<_, _>>()?,
         network: cli.grant_network,
+        limits: cli.limits.limits(),
         require: cli.confinement_missing == "refuse",
         ..Confinement::of(cli.confinement)
     })
@@ -94,6 +100,8 @@ enum Command {
     Render(render::Arguments),
     /// Put plugins through their paces: audio, parameters, state, …
     Check(check::Arguments),
+    /// Play a rig
+    Play(play::Arguments),
     /// Play a plugin with its editor open
     Edit(edit::Arguments),
     /// Run a recording of a plugin that crashed, hung or put out NaN again
@@ -106,6 +114,8 @@ enum Command {
     Devices(devices::Arguments),
     /// Measure what waking a process costs here, and where that puts the plugins
     Calibrate(calibrate::Arguments),
+    /// Attack plugins beside healthy ones, thousands of times, and prove that these don't notice
+    Torture(torture::Arguments),
 }
 
 /// Runs the program.
@@ -143,12 +153,14 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Info(arguments) => info::run(&arguments, options),
         Command::Render(arguments) => render::run(&arguments, options),
         Command::Check(arguments) => check::run(&arguments, options),
+        Command::Play(arguments) => play::run(&arguments, options),
         Command::Edit(arguments) => edit::run(&arguments, options),
         Command::Replay(arguments) => return replay::run(&arguments, options),
         Command::Scan(arguments) => scan::run(&arguments, options),
         Command::List(arguments) => list::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &options),
+        Command::Torture(arguments) => torture::run(arguments, options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use super::{print, signals};
 use crate::catalog::find::named;
 use crate::error::Error;
+use crate::mpe::Mpe;
 use crate::render::{ParamSetting, RenderOptions, Tail, place_and_path, render};
 use crate::report::Isolation;
 use crate::wav::SampleFormat;
@@ -24,7 +25,12 @@ pub(super) struct Arguments {
     /// MIDI file to play to the first plugin that takes notes
     #[arg(long, value_name = "FILE.mid")]
     midi: Option<PathBuf>,
-    /// Automation: columns time,param,value and, if needed, plugin,ramp
+    /// Notes of MPE zones as notes with expressions (bend, pressure, slide): auto (where the file
+    /// declares zones and the plugin takes expressions), on, off
+    #[arg(long, default_value = "auto", value_name = "auto|on|off")]
+    mpe: Mpe,
+    /// Automation: columns time,param,value and, if needed, plugin,ramp,note; param note:tuning,
+    /// note:volume, … for expressions of notes that sound
     #[arg(long, value_name = "FILE.csv")]
     automation: Option<PathBuf>,
     /// Set a parameter before: a number in its range or a text, as 'Gain=-6 dB'
@@ -151,6 +157,7 @@ impl Arguments {
             isolation: self.isolation,
             pipelined: !self.serial,
             midi: self.midi.clone(),
+            mpe: self.mpe,
             automation: self.automation.clone(),
             params: params.collect::<Result<_, _>>()?,
             states: self.placed("--state", &self.state)?.into_iter().map(path).collect(),

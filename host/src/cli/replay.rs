@@ -2,12 +2,13 @@
 
 use super::{clean, count, print};
 use crate::error::Error;
-use crate::flight::details::FaultDetails;
+use crate::flight::details::{FaultDetails, last_events};
 use crate::flight::file::{Failure, Flight};
 use crate::flight::minimize::{MinimizeOptions, minimize};
 use crate::flight::replay::{ReplayOptions, Replayed, replay};
 use crate::wav::{SampleFormat, WavWriter};
 use indicatif::{ProgressBar, ProgressStyle};
+use sandrack_sandbox::crash::Call;
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::process;
@@ -171,7 +172,7 @@ fn tell(flight: &Flight, replayed: &Replayed) -> String {
 fn is_same_block(flight: &Flight, replayed: &Replayed) -> bool {
     match replayed.block {
         Some(block) => block == flight.head.block,
-        None => replayed.failure.is_some(),
+        None => flight.head.details.call != Some(Call::Process),
     }
 }
 
@@ -235,7 +236,7 @@ fn shrink(
     };
     let mut short = found.flight;
     short.head.details =
-        FaultDetails { events: found_events(&short), ..found.replayed.details.clone() };
+        FaultDetails { events: last_events(&short.blocks), ..found.replayed.details.clone() };
     short.head.block = short.blocks.last().map_or(short.head.block, |block| block.head.block);
     short.write(&output)?;
     if let Some(name) = &arguments.wav {
@@ -265,18 +266,6 @@ fn shrink(
         output.display(),
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-fn found_events(flight: &Flight) -> Vec<crate::flight::details::LastEvent> {
-    let events = flight.blocks.iter().flat_map(|block| {
-        let block_number = block.head.block;
-        block.events.iter().map(move |event| crate::flight::details::LastEvent {
-            block: block_number,
-            event: *event,
-        })
-    });
-    let events: Vec<_> = events.collect();
-    events[events.len().saturating_sub(crate::flight::details::LAST_EVENTS)..].to_vec()
 }
 
 fn write_wavs(name: &Path, flight: &Flight, replayed: &Replayed) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 use sandrack_sandbox::crash::{Call, ThreadKind};
 use sandrack_sandbox::event::{Event, kind};
+use sandrack_sandbox::shm::recording::RecordedBlock;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -60,8 +61,7 @@ pub struct Frame {
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { module, offset, symbol } = self;
-        let name = module.rsplit('/').next().unwrap_or_default();
-        match (symbol, name) {
+        match (symbol, file_name(module)) {
             (_, "") => write!(f, "unknown code at {offset:#x}"),
             (Some(symbol), name) => write!(f, "{symbol} in {name}"),
             (None, name) => write!(f, "{name}+{offset:#x}"),
@@ -72,16 +72,40 @@ impl fmt::Display for Frame {
 impl FaultDetails {
     /// Where it failed, in a few words: the call, and the code if known. Empty: nothing is known.
     pub fn place(&self) -> String {
-        let call = self.call.filter(|call| *call != Call::None);
-        let mut text = call.map(|call| format!("in {call}")).unwrap_or_default();
+        let mut parts = Vec::new();
         if let Some(thread) = self.thread.filter(|thread| *thread == ThreadKind::Other) {
-            text = format!("in {thread}{}{text}", if text.is_empty() { "" } else { ", " });
+            parts.push(format!("in {thread}"));
         }
-        if let Some(frame) = self.backtrace.first() {
-            text += &format!("{}{frame}", if text.is_empty() { "" } else { ": " });
-        }
-        text
+        parts.extend(self.call.map(|call| format!("in {call}")));
+        let file = self.module.as_deref().map(file_name);
+        parts.extend(match (&self.symbol, file) {
+            (Some(symbol), Some(file)) => Some(format!("at {symbol} in {file}")),
+            (None, Some(file)) => Some(format!("somewhere in {file}")),
+            (_, None) => self.backtrace.first().map(|frame| format!("at {frame}")),
+        });
+        parts.join(", ")
     }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// The last events of some blocks, fit for JSON.
+pub fn last_events(blocks: &[RecordedBlock]) -> Vec<LastEvent> {
+    let all = blocks.iter().flat_map(|block| {
+        let number = block.head.block;
+        block.events.iter().map(move |event| LastEvent { block: number, event: *event })
+    });
+    let mut last: Vec<LastEvent> = all.collect();
+    last.drain(..last.len().saturating_sub(LAST_EVENTS));
+    for LastEvent { event, .. } in &mut last {
+        // Bytes of a message lie here, and JSON has no NaN.
+        if !event.value.is_finite() {
+            event.value = 0.0;
+        }
+    }
+    last
 }
 
 /// An event that a plugin was given.

@@ -1,7 +1,7 @@
 //! Finds out what is known of a fault and writes the recording, on a thread of its own: bringing the
 //! plugin back does not wait for it.
 
-use super::details::{FaultDetails, LAST_EVENTS, LastEvent};
+use super::details::{FaultDetails, LAST_EVENTS, last_events};
 use super::file::{Failure, Flight, Head};
 use super::symbols::Symbols;
 use super::{RecorderOptions, folder};
@@ -12,6 +12,7 @@ use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::shm::recording::Recorded;
 use sandrack_sandbox::supervisor::{Node, Recording, Worker};
 use sandrack_sandbox::sys::process::Exit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::SystemTime;
@@ -37,6 +38,7 @@ pub struct Subject {
     recording: Option<Recording>,
     worker: Arc<Worker>,
     call: Call,
+    given: Option<Arc<Vec<u8>>>,
 }
 
 impl Subject {
@@ -52,6 +54,7 @@ impl Subject {
             recording: node.recording(),
             worker: Arc::clone(node.worker()),
             call: node.call(),
+            given: node.given_state(),
         }
     }
 
@@ -161,7 +164,11 @@ fn answer(question: Question, options: Option<&RecorderOptions>, symbols: &mut S
         && let Some(activation) = subject.activation
     {
         let block = block_known.unwrap_or(block);
-        let (state, params, blocks) = fit(recorded, &snapshots);
+        let (state, params, blocks) = match (details.call, &subject.given) {
+            // What it did not take is given to it at the beginning, where it ends again.
+            (Some(Call::LoadState), Some(given)) => (Some(Arc::clone(given)), vec![], vec![]),
+            _ => fit(recorded, &snapshots),
+        };
         let head = Head {
             by: format!("sandrack {}", env!("CARGO_PKG_VERSION")),
             time: now(),
@@ -211,21 +218,19 @@ fn describe(
     symbols: &mut Symbols,
 ) -> FaultDetails {
     let Doing { caught, .. } = subject.worker.doing();
-    let mut details = FaultDetails { call: Some(subject.call), ..FaultDetails::default() };
+    let call = Some(subject.call).filter(|call| *call != Call::None);
+    let mut details = FaultDetails { call, ..FaultDetails::default() };
     if failure == Failure::NotFinite {
         details.call = Some(Call::Process);
     } else if let Some(caught) = &caught {
         tell_caught(&mut details, failure, caught, symbols);
     }
-    let events = recorded.blocks.iter().flat_map(|block| {
-        block.events.iter().map(|event| LastEvent { block: block.head.block, event: *event })
-    });
-    let events: Vec<LastEvent> = events.collect();
-    details.events = events[events.len().saturating_sub(LAST_EVENTS)..].to_vec();
+    details.events = last_events(&recorded.blocks);
     // What was set last comes last; of each parameter the last value.
     let old = recorded.params.iter().map(|(param, value, _)| (*param, *value));
-    let new = events.iter().filter(|last| last.event.kind == kind::PARAM_VALUE);
-    for (param, value) in old.chain(new.map(|last| (last.event.param, last.event.value))) {
+    let events = recorded.blocks.iter().flat_map(|block| &block.events);
+    let new = events.filter(|event| event.kind == kind::PARAM_VALUE);
+    for (param, value) in old.chain(new.map(|event| (event.param, event.value))) {
         details.params.retain(|(known, _)| *known != param);
         details.params.push((param, value));
     }
@@ -254,7 +259,9 @@ pub(super) fn tell_caught(
             details.address = Some(format!("{:#x}", caught.address));
         }
     }
-    details.backtrace = symbols.backtrace(caught);
+    // What the tables of a plugin's file say is read by crates that may not know all there is.
+    let frames = catch_unwind(AssertUnwindSafe(|| symbols.backtrace(caught)));
+    details.backtrace = frames.unwrap_or_default();
     // The system's own functions that end a process say nothing; who called them does.
     let system = |module: &str| {
         let name = module.rsplit('/').next().unwrap_or_default();

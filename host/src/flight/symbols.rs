@@ -32,7 +32,7 @@ pub struct Symbols {
 
 /// What is needed of a file of code.
 struct Code {
-    /// Places in the file and the addresses that they are meant for.
+    /// Places of code in the file, and the addresses that they are meant for.
     segments: Vec<(Range<u64>, u64)>,
     /// Functions by address: first, size, name.
     functions: Vec<(u64, u64, String)>,
@@ -118,10 +118,13 @@ impl Symbols {
         }
         let file = self.files.entry(mapped.path.to_owned());
         let code = file.or_insert_with(|| Code::read(mapped.path).map(Arc::new)).clone()?;
-        let (segment, address) =
-            code.segments.iter().find(|(file, _)| file.contains(&mapped.offset))?;
-        let address = address.wrapping_add(mapped.offset - segment.start);
-        Some((Arc::clone(&code), mapped.range.start.wrapping_sub(address)))
+        // Mappings begin at a page, code need not.
+        let length = mapped.range.end - mapped.range.start;
+        let end = mapped.offset.saturating_add(length);
+        let overlaps = |file: &Range<u64>| file.start < end && mapped.offset < file.end;
+        let (segment, address) = code.segments.iter().find(|(file, _)| overlaps(file))?;
+        let of_file = mapped.range.start.wrapping_sub(mapped.offset);
+        Some((Arc::clone(&code), of_file.wrapping_add(segment.start).wrapping_sub(*address)))
     }
 }
 
@@ -178,6 +181,9 @@ impl Code {
         let bytes = std::fs::read(path).ok()?;
         let file = object::File::parse(&*bytes).ok()?;
         let segment = |segment: object::Segment<'_, '_>| {
+            if !segment.permissions().executable() {
+                return None;
+            }
             let (start, len) = segment.file_range();
             Some((start..start.checked_add(len)?, segment.address()))
         };

@@ -20,17 +20,32 @@
 //! | the driver's | the engine |
 
 mod command;
+mod control;
+mod edit;
+mod notes;
+mod picture;
+mod saver;
+mod slots;
+mod snapshots;
+mod sound;
+mod statistics;
+mod texts;
 mod view;
 
 pub use command::Command;
 pub use view::*;
 
 use crate::error::Error;
-use crate::rig::Rig;
+use crate::rig::{Rig, RigFile, States};
 use crate::session::RecoveryOptions;
+use control::{Control, Order};
 use sandrack_sandbox::supervisor::SupervisorOptions;
+use saver::Saver;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// What is played.
 #[derive(Clone, Debug)]
@@ -60,8 +75,12 @@ pub struct PlayOptions {
     pub input: Option<PathBuf>,
     /// WAV file that the virtual driver records its outputs to.
     pub record: Option<PathBuf>,
+    /// File that gets a line of JSON for each fault, restart and refusal.
+    pub fault_log: Option<PathBuf>,
     /// Whether changes are saved to the rig's file by themselves.
     pub autosave: bool,
+    /// Names of the MIDI ports that there are, by number.
+    pub midi_ports: BTreeMap<u16, String>,
 }
 
 /// How the virtual driver keeps time. (Others keep their own.)
@@ -91,13 +110,22 @@ impl PlayOptions {
             pace: Pace::default(),
             input: None,
             record: None,
+            fault_log: None,
             autosave: true,
+            midi_ports: BTreeMap::new(),
         })
     }
 }
 
 /// A rig that plays. Dropping it ends it, as [`close`](Self::close) without asking how that went.
-pub struct Player {}
+pub struct Player {
+    orders: Option<SyncSender<Order>>,
+    view: Arc<Mutex<Arc<View>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Commands that wait to be done.
+const ORDERS: usize = 4096;
 
 impl Player {
     /// Loads a rig and plays it. Returns when its plugins are loaded, or have been found missing,
@@ -105,33 +133,111 @@ impl Player {
     ///
     /// # Errors
     /// The rig's file can't be used; workers can't be started at all.
-    pub fn open(_source: Source, _options: PlayOptions) -> Result<Self, Error> {
-        Err(Error::Usage("not yet".into()))
+    pub fn open(source: Source, options: PlayOptions) -> Result<Self, Error> {
+        let player = Self::begin(source, options)?;
+        player.1.recv().map_err(|_| ended())?;
+        Ok(player.0)
+    }
+
+    /// The same without waiting for plugins: the view shows how far they are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_at_once(source: Source, options: PlayOptions) -> Result<Self, Error> {
+        Ok(Self::begin(source, options)?.0)
+    }
+
+    fn begin(source: Source, options: PlayOptions) -> Result<(Self, Receiver<()>), Error> {
+        let (file, rig, states) = match source {
+            Source::File(path) => {
+                let (file, rig, states) = RigFile::open(&path)?;
+                (Some(file), rig, states)
+            }
+            Source::Rig(rig) => {
+                rig.makes_sense().map_err(Error::Usage)?;
+                (None, rig, States::default())
+            }
+        };
+        let view = Arc::<Mutex<Arc<View>>>::default();
+        let (orders, receiver) = mpsc::sync_channel(ORDERS);
+        let (ready, waits) = mpsc::sync_channel(1);
+        let (begun, result) = mpsc::sync_channel(1);
+        let shared = Arc::clone(&view);
+        // Everything is made on the thread it stays on.
+        let work = move || {
+            let saved = file.is_some().then(|| rig.clone());
+            let made = Saver::start(file, saved)
+                .and_then(|saver| Control::new(rig, states, saver, options, shared));
+            match made {
+                Ok(mut control) => {
+                    control.publish();
+                    let _ = begun.send(Ok(()));
+                    control.run(&receiver, ready);
+                }
+                Err(error) => {
+                    let _ = begun.send(Err(error));
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("player".into())
+            .spawn(work)
+            .map_err(|source| Error::File { path: "a thread".into(), source })?;
+        result.recv().map_err(|_| ended())??;
+        let (orders, thread) = (Some(orders), Some(thread));
+        Ok((Self { orders, view, thread }, waits))
     }
 
     /// Tells it something. Never waits. False: it has ended, or has thousands of commands to do.
-    pub fn send(&self, _command: Command) -> bool {
-        false
+    pub fn send(&self, command: Command) -> bool {
+        let order = Order::Command(command);
+        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
     }
 
     /// The newest picture. Never waits.
     pub fn view(&self) -> Arc<View> {
-        Arc::default()
+        Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Lets the virtual driver, by hand, call back so often; then does what is due.
     ///
     /// # Errors
     /// The driver is not driven by hand; or as the driver says.
-    pub fn run_blocks(&self, _blocks: u64) -> Result<(), Error> {
-        Ok(())
+    pub fn run_blocks(&self, blocks: u64) -> Result<(), Error> {
+        self.ask(|done| Order::RunBlocks(blocks, done))
+    }
+
+    fn ask(&self, order: impl FnOnce(SyncSender<Result<(), Error>>) -> Order) -> Result<(), Error> {
+        let (done, result) = mpsc::sync_channel(1);
+        let orders = self.orders.as_ref().ok_or_else(ended)?;
+        orders.send(order(done)).map_err(|_| ended())?;
+        result.recv().map_err(|_| ended())?
     }
 
     /// Saves, fades out, ends the driver and all plugins.
     ///
     /// # Errors
     /// The rig could not be saved. All else has ended.
-    pub fn close(self) -> Result<(), Error> {
-        Ok(())
+    pub fn close(mut self) -> Result<(), Error> {
+        let result = self.ask(Order::Close);
+        self.end();
+        result
     }
+
+    fn end(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn ended() -> Error {
+    Error::Plan { reason: "the player has ended: report this, it is a fault in the program".into() }
 }

@@ -1,11 +1,13 @@
 //! What happens to the plugins while rendering: parameters, automation and notes, frame by frame.
 
 use super::chain::Chain;
+use super::expressions::Moved;
 use super::{ParamSetting, RenderOptions};
 use crate::automation::{Automation, Point, Time, nearest};
 use crate::error::Error;
 use crate::midi_events::Played;
 use crate::midi_file::{Meter, Song};
+use crate::mpe::{Mpe, Zones};
 use sandrack_engine::event::{EventKind, NoteAddress, SYSEX_BYTES};
 use sandrack_sandbox::format::{Param, PluginInfo};
 use std::collections::HashMap;
@@ -33,8 +35,58 @@ struct Entry {
     at_start: bool,
 }
 
-/// Points of one parameter: frame, value, whether in a straight line from the one before.
-type Line = Vec<(u64, f64, bool)>;
+/// What automation moves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Target {
+    Param(u32),
+    Notes(Moved),
+}
+
+impl Target {
+    /// The event by which it takes a value.
+    fn takes(self, number: f64) -> EventKind {
+        match self {
+            Self::Param(id) => value(id, number),
+            Self::Notes(moved) => moved.event(number),
+        }
+    }
+}
+
+/// What one target does.
+struct Line {
+    /// Its value before the first point.
+    begin: f64,
+    name: String,
+    /// Frame, value, whether in a straight line from the one before.
+    points: Vec<(u64, f64, bool)>,
+}
+
+impl Line {
+    fn new((begin, name): (f64, String)) -> Self {
+        Self { begin, name, points: Vec::new() }
+    }
+
+    /// Gives the points, and those between that make up the ramps, in order of time.
+    fn draw(mut self, mut send: impl FnMut(u64, f64) -> Result<(), String>) -> Result<(), String> {
+        self.points.sort_by_key(|(frame, ..)| *frame);
+        let mut before = (0, self.begin);
+        for (frame, number, linear) in self.points {
+            if linear && number != before.1 {
+                let length = frame - before.0;
+                if length / RAMP_STEP > MAX_EVENTS as u64 {
+                    return Err(format!("a ramp of '{}' is too long", self.name));
+                }
+                for at in (RAMP_STEP..length).step_by(RAMP_STEP as usize) {
+                    let part = at as f64 / length as f64;
+                    send(before.0 + at, before.1 + (number - before.1) * part)?;
+                }
+            }
+            send(frame, number)?;
+            before = (frame, number);
+        }
+        Ok(())
+    }
+}
 
 /// Frames between two points of a ramp.
 const RAMP_STEP: u64 = 64;
@@ -78,7 +130,7 @@ impl Score {
             let song = Song::read(path)?;
             let shown = path.display();
             score.notes.extend(song.warnings.iter().map(|w| format!("{shown}: {w}")));
-            score.play(song, chain, rate, &shown.to_string())?;
+            score.play(song, chain, rate, &shown.to_string(), options.mpe)?;
         }
         if let Some(path) = &options.automation {
             score.automate(&Automation::read(path)?, chain, rate)?;
@@ -90,12 +142,25 @@ impl Score {
     }
 
     /// Sends a song to the first plugin that takes notes.
-    fn play(&mut self, song: Song, chain: &Chain, rate: u32, path: &str) -> Result<(), Error> {
+    fn play(
+        &mut self,
+        song: Song,
+        chain: &Chain,
+        rate: u32,
+        path: &str,
+        mpe: Mpe,
+    ) -> Result<(), Error> {
         let takes_notes = |place: &usize| !chain.info(*place).note_inputs.is_empty();
         let Some(place) = (0..self.events.len()).find(takes_notes) else {
             return Err(Error::Usage(format!("--midi {path}: no plugin of the chain takes notes")));
         };
-        let played = Played::new(&song, rate, LONGEST_SYSEX);
+        let expressive = chain.info(place).note_inputs.iter().any(|port| port.expressions);
+        let zones = match mpe {
+            Mpe::Auto => expressive.then(|| Zones::new(false)),
+            Mpe::On => Some(Zones::new(true)),
+            Mpe::Off => None,
+        };
+        let played = Played::new(&song, rate, LONGEST_SYSEX, zones);
         if played.too_long > 0 {
             self.notes.push(format!(
                 "{path}: {} system-exclusive messages of more than {LONGEST_SYSEX} bytes are left \
@@ -116,9 +181,9 @@ impl Score {
         chain: &mut Chain,
         rate: u32,
     ) -> Result<(), Error> {
-        let mut lines: HashMap<(usize, u32), (Param, Line)> = HashMap::new();
+        let mut lines: HashMap<(usize, Target), Line> = HashMap::new();
         for point in &automation.points {
-            let Point { line, time, param, value, plugin, linear } = point;
+            let Point { line, time, param, value, plugin, linear, note } = point;
             let say = |column: &str, reason: String| Error::Automation {
                 path: automation.path.clone(),
                 line: *line,
@@ -128,58 +193,71 @@ impl Score {
                 "" => None,
                 name => Some(chain.place(name).map_err(|e| say("plugin", e))?),
             };
-            let (place, found) =
-                find_param(chain, place, plugin, param).map_err(|e| say("param", e))?;
-            if found.read_only {
-                return Err(say("param", format!("'{}' is shown, not set", found.name)));
-            }
-            let number = number_of(chain, place, &found, value)?.map_err(|e| say("value", e))?;
+            let (place, target, number, begin) = match Moved::named(param, *note) {
+                Some(moved) => {
+                    let moved = moved.map_err(|e| say("param", e))?;
+                    let place = self.plays_notes(chain, place).map_err(|e| say("param", e))?;
+                    let number = moved.value(value).map_err(|e| say("value", e))?;
+                    (place, Target::Notes(moved), number, (moved.neutral(), moved.name()))
+                }
+                None if note.is_some() => {
+                    let reason = "only expressions, as note:tuning, are of single notes";
+                    return Err(say("note", reason.into()));
+                }
+                None => {
+                    let (place, found) =
+                        find_param(chain, place, plugin, param).map_err(|e| say("param", e))?;
+                    if found.read_only {
+                        return Err(say("param", format!("'{}' is shown, not set", found.name)));
+                    }
+                    let number =
+                        number_of(chain, place, &found, value)?.map_err(|e| say("value", e))?;
+                    (place, Target::Param(found.id), number, (found.value, found.name))
+                }
+            };
             let frames = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
             let frame = match *time {
                 Time::Seconds(seconds) => frames(seconds),
                 Time::Frames(frame) => frame,
                 Time::Beats(beats) => frames(self.meter.seconds_at(beats)),
             };
-            let of_param = lines.entry((place, found.id)).or_insert_with(|| (found, Vec::new()));
-            of_param.1.push((frame, number, *linear));
+            let line = lines.entry((place, target)).or_insert_with(|| Line::new(begin));
+            line.points.push((frame, number, *linear));
         }
         let mut lines: Vec<_> = lines.into_iter().collect();
         lines.sort_by_key(|(key, _)| *key);
-        for ((place, id), (param, mut points)) in lines {
-            points.sort_by_key(|(frame, ..)| *frame);
-            self.before.push((place, id, param.value));
-            let mut before = (0, param.value);
-            for (frame, number, linear) in points {
-                let mut send = |frame, number| {
-                    let kind = value(id, number);
-                    self.events[place].push(Entry { frame, kind, at_start: false });
-                };
-                if linear && number != before.1 {
-                    let length = frame - before.0;
-                    if length / RAMP_STEP > MAX_EVENTS as u64 {
-                        return Err(Error::Automation {
-                            path: automation.path.clone(),
-                            line: 1,
-                            reason: format!("a ramp of '{}' is too long", param.name),
-                        });
-                    }
-                    for at in (RAMP_STEP..length).step_by(RAMP_STEP as usize) {
-                        let part = at as f64 / length as f64;
-                        send(before.0 + at, before.1 + (number - before.1) * part);
-                    }
-                }
-                send(frame, number);
-                before = (frame, number);
-                if self.events[place].len() > MAX_EVENTS {
-                    return Err(Error::Automation {
-                        path: automation.path.clone(),
-                        line: 1,
-                        reason: format!("it makes more than {MAX_EVENTS} events"),
-                    });
-                }
+        for ((place, target), line) in lines {
+            let refuse =
+                |reason| Error::Automation { path: automation.path.clone(), line: 1, reason };
+            if let Target::Param(id) = target {
+                self.before.push((place, id, line.begin));
             }
+            let events = &mut self.events[place];
+            line.draw(|frame, number| {
+                let kind = target.takes(number);
+                events.push(Entry { frame, kind, at_start: false });
+                match events.len() > MAX_EVENTS {
+                    true => Err(format!("it makes more than {MAX_EVENTS} events")),
+                    false => Ok(()),
+                }
+            })
+            .map_err(refuse)?;
         }
         Ok(())
+    }
+
+    /// The plugin whose notes are meant.
+    fn plays_notes(&self, chain: &Chain, place: Option<usize>) -> Result<usize, String> {
+        let takes = |place: usize| {
+            place < chain.places() && chain.info(place).note_inputs.iter().any(|p| p.expressions)
+        };
+        match place {
+            Some(place) if takes(place) => Ok(place),
+            Some(_) => Err("this plugin takes no note expressions".into()),
+            None => (0..chain.places())
+                .find(|&place| takes(place))
+                .ok_or_else(|| "no plugin of the chain takes note expressions".into()),
+        }
     }
 
     /// When each event reaches its plugin, by place: audio comes to plugins behind others late by

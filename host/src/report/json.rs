@@ -37,7 +37,7 @@ pub fn read_json(path: &Path) -> Result<Report, Error> {
     })
 }
 
-pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     let temporary = temporary_name(path)?;
     std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path)).map_err(
         |source| {

@@ -19,6 +19,7 @@ mod svg;
 mod text;
 
 pub use html::{html, write_html};
+pub(crate) use json::write_whole;
 pub use json::{read_json, to_json, write_json};
 pub use machine::now_utc;
 pub use stats::{Bin, Percentiles, bins};

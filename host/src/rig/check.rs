@@ -66,6 +66,14 @@ impl Rig {
         self.check_snapshots()
     }
 
+    /// Whether it makes sense, for one that was not read from a file.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn makes_sense(&self) -> Result<(), String> {
+        self.check().map_err(|problem| problem.reason)
+    }
+
     fn check_driver(&self) -> Result<(), Problem> {
         let driver = &self.driver;
         let ranges = [

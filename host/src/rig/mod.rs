@@ -27,6 +27,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use check::LOUDEST_DB;
+pub(crate) use read::offer as nearest;
 pub use states::{StateKey, States};
 pub use write::RigFile;
 

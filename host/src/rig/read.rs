@@ -110,7 +110,7 @@ fn explain(message: &str, span: Option<Range<usize>>, text: &str) -> String {
 }
 
 /// What might have been meant by a word that is not valid, or else all that is.
-pub(super) fn offer<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn offer<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> String {
     const ALIKE: f64 = 0.6;
     const MOST: usize = 24;
     let valid: Vec<&str> = valid.collect();

@@ -10,11 +10,11 @@ pub type PluginIndex = (usize, usize);
 
 impl Session {
     fn worker_node(&self, (track, plugin): PluginIndex) -> Result<&Node, Error> {
-        match &self.tracks[track][plugin].place {
+        match &self.plugin(track, plugin).place {
             Place::Worker(node) => Ok(node),
             Place::Here(..) => Err(Error::Usage(format!(
                 "{}: editors are for plugins in workers",
-                self.tracks[track][plugin].name
+                self.plugin(track, plugin).name
             ))),
         }
     }

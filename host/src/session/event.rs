@@ -3,6 +3,7 @@
 #[cfg(doc)]
 use super::{Live, Session};
 use sandrack_engine::event::NoteAddress;
+use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::ParamEdit;
 use std::path::PathBuf;
 
@@ -67,6 +68,9 @@ pub enum SessionEvent {
     StateDirty(PluginAt),
     /// A plugin wants to process again. (All active plugins process every block.)
     ProcessRequested(PluginAt),
+    /// A plugin's confinement refused it something: what, and the option that would allow it. Of
+    /// plugins that share a process, the first is named.
+    Refused(PluginAt, Refusal),
     /// A plugin's editor was closed by its user.
     EditorClosed(PluginAt),
     /// A line for the log; how grave, as in
@@ -74,7 +78,8 @@ pub enum SessionEvent {
     Logged(PluginAt, i32, String),
 }
 
-/// Which plugin of a session.
+/// Which plugin of a session: where it was when it was loaded. Stays the same when it is moved, and
+/// when others come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginAt {
     /// Track, from 0.

@@ -17,7 +17,8 @@
 
 use super::pace::{PEACE, Pace};
 use super::recovery::{Recovery, Watch};
-use super::{NamedNodes, Place, Plugin, PluginAt, Running, Session, SessionEvent};
+use super::rewire::Rewiring;
+use super::{Place, Plugin, PluginAt, Running, Session, SessionEvent};
 use crate::error::Error;
 use crate::faults::{FaultKind, FaultLog, Whom};
 use sandrack_engine::Controller;
@@ -25,21 +26,25 @@ use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::event::{EventKind, NoteAddress};
 use sandrack_engine::graph::NodeId;
 use sandrack_engine::timing::NodeOutcome;
+use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::{Notice, Param, ParamEdit};
 use sandrack_sandbox::supervisor::Node;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// Sees to what plugins ask for while they run. Made by [`Session::connect`], valid for the engine
 /// that was made with it; for the session's control thread.
 pub struct Live {
-    config: CompileConfig,
+    pub(super) config: CompileConfig,
     channels: (u32, u32),
-    nodes: NamedNodes,
+    pub(super) nodes: BTreeMap<PluginAt, NodeId>,
     places: HashMap<NodeId, PluginAt>,
     delays: Delays,
     latency: u32,
-    states: Vec<Vec<State>>,
+    states: BTreeMap<PluginAt, State>,
+    pub(super) rewiring: Rewiring,
+    /// Plans that were sent after the first.
+    plans: u64,
     /// A plan has to be built.
     pub(super) is_stale: bool,
     pub(super) faults: FaultLog,
@@ -78,19 +83,13 @@ impl Live {
     pub(super) fn new(
         config: CompileConfig,
         channels: (u32, u32),
-        nodes: NamedNodes,
+        nodes: BTreeMap<PluginAt, NodeId>,
         delays: Delays,
         latency: u32,
     ) -> Self {
-        let mut places = HashMap::new();
-        for (track, plugins) in nodes.iter().enumerate() {
-            for (plugin, (node, _)) in plugins.iter().enumerate() {
-                places.insert(*node, PluginAt { track, plugin });
-            }
-        }
-        let states = |track: &Vec<_>| track.iter().map(|_| State::default()).collect();
-        let states = nodes.iter().map(states).collect();
-        let is_stale = false;
+        let places = nodes.iter().map(|(at, node)| (*node, *at)).collect();
+        let states = nodes.keys().map(|at| (*at, State::default())).collect();
+        let (is_stale, rewiring) = (false, Rewiring::default());
         let (faults, watch, recovery) = (FaultLog::default(), Watch::default(), None);
         Self {
             config,
@@ -100,6 +99,8 @@ impl Live {
             delays,
             latency,
             states,
+            rewiring,
+            plans: 0,
             is_stale,
             faults,
             watch,
@@ -116,7 +117,10 @@ impl Live {
     pub fn is_busy(&self) -> bool {
         let settled = |state: &State| matches!(state.phase, Phase::Running | Phase::Lost);
         let is_recovering = self.recovery.as_ref().is_some_and(Recovery::is_busy);
-        self.is_stale || is_recovering || !self.states.iter().flatten().all(settled)
+        self.is_stale
+            || is_recovering
+            || self.rewiring.is_busy()
+            || !self.states.values().all(settled)
     }
 
     /// Hears what plugins ask for and does it. To be called a few times a second, every few
@@ -151,24 +155,26 @@ impl Live {
         session: &mut Session,
         controller: &mut Controller,
         now: Instant,
-        recovery: Option<&mut Recovery>,
+        mut recovery: Option<&mut Recovery>,
         events: &mut Vec<SessionEvent>,
     ) -> Result<(), Error> {
-        for (state, node) in self.states.iter_mut().flatten().zip(self.nodes.iter().flatten()) {
+        for (at, state) in &mut self.states {
             if state.phase == Phase::Wanted
                 && state.pace.allows(now)
-                && controller.take_out(node.0).is_ok()
+                && let Some(&node) = self.nodes.get(at)
+                && controller.take_out(node).is_ok()
             {
                 state.phase = Phase::Leaving;
             }
         }
+        self.step_rewiring(session, controller, recovery.as_deref_mut());
         while let Some(out) = controller.taken_out() {
             if let Some(at) = self.places.get(&out.node) {
-                self.states[at.track][at.plugin].phase = Phase::Out;
+                self.states.entry(*at).or_default().phase = Phase::Out;
             }
         }
         let is_out = |state: &State| state.phase == Phase::Out;
-        let is_wanted = self.is_stale || self.states.iter().flatten().any(is_out);
+        let is_wanted = self.is_stale || self.states.values().any(is_out);
         // One plan at a time: the engine must have left the outboxes of the one before.
         if is_wanted
             && controller.is_settled()
@@ -180,7 +186,8 @@ impl Live {
                 }
             }
             if self.is_stale {
-                self.swap(session, controller, events)?;
+                self.swap(session, controller, events)
+                    .inspect_err(|_| self.give_up_rewiring(session, controller))?;
             }
         }
         Ok(())
@@ -215,16 +222,17 @@ impl Live {
     }
 
     pub(super) fn whom<'a>(&self, session: &'a Session, at: PluginAt) -> Whom<'a> {
-        let node = self.nodes[at.track][at.plugin].0;
-        Whom { at, node, name: &session.tracks[at.track][at.plugin].name }
+        let node = self.nodes.get(&at).copied().unwrap_or(NodeId::from_raw(0));
+        let name = session.plugins.get(&at).map_or("", |plugin| &plugin.name);
+        Whom { at, node, name }
     }
 
     pub(super) fn phase(&self, at: PluginAt) -> Phase {
-        self.states[at.track][at.plugin].phase
+        self.states.get(&at).map_or(Phase::Lost, |state| state.phase)
     }
 
     pub(super) fn has_replacement(&self, at: PluginAt) -> bool {
-        self.states[at.track][at.plugin].replacement.is_some()
+        self.states.get(&at).is_some_and(|state| state.replacement.is_some())
     }
 
     /// Puts an active plugin in the place of one, and then sets parameters.
@@ -249,13 +257,11 @@ impl Live {
     }
 
     pub(super) fn all(&self) -> Vec<PluginAt> {
-        let mut all: Vec<_> = self.places.values().copied().collect();
-        all.sort_unstable();
-        all
+        self.nodes.keys().copied().collect()
     }
 
     fn state(&mut self, at: PluginAt) -> &mut State {
-        &mut self.states[at.track][at.plugin]
+        self.states.entry(at).or_default()
     }
 
     fn hear_notices(&mut self, session: &mut Session, block: u64, events: &mut Vec<SessionEvent>) {
@@ -266,7 +272,7 @@ impl Live {
             }
         }
         for at in self.all() {
-            let plugin = &mut session.tracks[at.track][at.plugin];
+            let Some(plugin) = session.plugins.get_mut(&at) else { continue };
             let (notices, is_gone) = match &mut plugin.place {
                 Place::Here(local, _) => (local.take_notices(), false),
                 Place::Worker(node) => {
@@ -274,7 +280,7 @@ impl Live {
                     (said.remove(&key).unwrap_or_default(), node.worker().is_gone())
                 }
             };
-            let state = &mut self.states[at.track][at.plugin];
+            let state = self.states.entry(at).or_default();
             if is_gone {
                 if !std::mem::replace(&mut state.is_gone, true) {
                     tracing::warn!(plugin = plugin.name, "its process has ended");
@@ -282,14 +288,23 @@ impl Live {
                     if self.recovery.is_none()
                         && let Place::Worker(node) = &plugin.place
                     {
-                        let (exit, node) =
-                            (node.worker().kill(), self.nodes[at.track][at.plugin].0);
-                        let whom = Whom { at, node, name: &plugin.name };
-                        let cause = format!("its process {exit}");
-                        self.faults.add(whom, block, FaultKind::dead(exit), cause);
+                        let (worker, node) = (node.worker(), self.nodes[&at]);
+                        let (exit, whom) = (worker.kill(), Whom { at, node, name: &plugin.name });
+                        let (kind, cause) = match worker.excess() {
+                            Some(what) => (FaultKind::Killed, format!("it {what}")),
+                            None => (FaultKind::dead(exit), format!("its process {exit}")),
+                        };
+                        self.faults.add(whom, block, kind, cause);
                     }
                 }
                 continue;
+            }
+            if let Place::Worker(node) = &plugin.place {
+                for remark in node.worker().take_remarks() {
+                    let node = self.nodes[&at];
+                    let whom = Whom { at, node, name: &plugin.name };
+                    self.faults.add(whom, block, FaultKind::Excess, format!("it {remark}"));
+                }
             }
             for notice in notices {
                 tracing::debug!(plugin = plugin.name, ?notice, "a plugin says");
@@ -311,13 +326,10 @@ impl Live {
                         events.push(SessionEvent::Logged(at, level, line));
                     }
                     Notice::Refused { what, grant } => {
-                        let whom = Whom {
-                            at,
-                            node: self.nodes[at.track][at.plugin].0,
-                            name: &plugin.name,
-                        };
-                        let cause = format!("{what} (allowed by {grant})");
-                        self.faults.add(whom, block, FaultKind::Refused, cause);
+                        let refusal = Refusal { what, grant };
+                        let whom = Whom { at, node: self.nodes[&at], name: &plugin.name };
+                        self.faults.add(whom, block, FaultKind::Violation, refusal.to_string());
+                        events.push(SessionEvent::Refused(at, refusal));
                     }
                 }
             }
@@ -354,7 +366,7 @@ impl Live {
         events: &mut Vec<SessionEvent>,
     ) {
         let state = self.state(at);
-        let plugin = &mut session.tracks[at.track][at.plugin];
+        let Some(plugin) = session.plugins.get_mut(&at) else { return };
         state.pace.count(now);
         let result = match state.replacement.take() {
             Some(node) => {
@@ -387,14 +399,13 @@ impl Live {
         controller: &mut Controller,
         events: &mut Vec<SessionEvent>,
     ) -> Result<(), Error> {
-        let count = self.nodes.iter().map(Vec::len).max().unwrap_or(0);
+        let count = self.count();
         self.is_stale = false;
         let gone = |session: &Session| session.workers().iter().filter(|w| w.is_gone()).count();
-        let built = loop {
+        let (built, nodes) = loop {
             let before = gone(session);
-            let (graph, nodes) = session.graph(count, self.channels)?;
-            debug_assert_eq!(nodes, self.nodes, "the same plugins have the same nodes");
-            match session.build(&graph, &nodes, self.config, &self.delays) {
+            let (graph, nodes) = session.wire(count, self.channels)?;
+            match session.build(&graph, &nodes, self.config, &self.delays).map(|b| (b, nodes)) {
                 // One that dies meanwhile is left out. That it has may be known a moment later.
                 Err(_) if comes_true(|| gone(session) > before) => {}
                 built => break built?,
@@ -411,18 +422,18 @@ impl Live {
             };
         }
         self.delays = built.delays;
+        self.follow(nodes);
         if std::mem::replace(&mut self.latency, built.latency) != built.latency {
             events.push(SessionEvent::LatencyChanged { frames: built.latency });
         }
-        for (state, (node, name)) in
-            self.states.iter_mut().flatten().zip(self.nodes.iter().flatten())
-        {
+        for (at, state) in &mut self.states {
+            let node = &self.nodes[at];
             if state.is_gone {
                 continue;
             }
             for (param, value) in state.pending.drain(..) {
                 if controller.set_param(*node, param, value).is_err() {
-                    tracing::warn!(plugin = name, param, "the queue to the engine is full");
+                    tracing::warn!(%node, param, "the queue to the engine is full");
                 }
             }
         }
@@ -500,10 +511,12 @@ impl Live {
         if let Some(recovery) = &mut self.recovery {
             recovery.set_param(at, param, value);
         }
-        let node = self.nodes[at.track][at.plugin].0;
+        let node = self.nodes.get(&at).copied();
         let state = self.state(at);
-        match state.phase {
-            Phase::Running | Phase::Wanted if !state.is_gone && state.replacement.is_none() => {
+        match (state.phase, node) {
+            (Phase::Running | Phase::Wanted, Some(node))
+                if !state.is_gone && state.replacement.is_none() =>
+            {
                 controller.set_param(node, param, value).map_err(full)
             }
             // The engine has nobody to give it to.
@@ -533,33 +546,125 @@ impl Live {
         if let Some((id, value)) = own.map(|p| (p.id, if on { p.max } else { p.min })) {
             return self.send_param(controller, at, id, value);
         }
-        controller.set_bypass(self.nodes[at.track][at.plugin].0, on).map_err(full)?;
         self.state(at).bypassed = on;
-        Ok(())
+        self.tell_bypass(controller, at)
+    }
+
+    /// Lets the engine hear of what is not to be heard.
+    pub(super) fn tell_bypass(
+        &mut self,
+        controller: &mut Controller,
+        at: PluginAt,
+    ) -> Result<(), Error> {
+        let Some(&node) = self.nodes.get(&at) else { return Ok(()) };
+        let on = self.rewiring.holds(at) || self.state(at).bypassed;
+        controller.set_bypass(node, on).map_err(full)
+    }
+
+    /// Whether a plugin is bypassed in the engine.
+    pub fn is_bypassed(&self, at: PluginAt) -> bool {
+        self.states.get(&at).is_some_and(|state| state.bypassed)
+    }
+
+    /// Plugins of the longest chain.
+    fn count(&self) -> usize {
+        self.nodes.keys().map(|at| at.plugin + 1).max().unwrap_or(0)
+    }
+
+    /// The plan that was just sent has these nodes.
+    fn follow(&mut self, nodes: BTreeMap<PluginAt, NodeId>) {
+        self.places = nodes.iter().map(|(at, node)| (*node, *at)).collect();
+        self.states.retain(|at, _| nodes.contains_key(at));
+        for at in nodes.keys() {
+            self.states.entry(*at).or_default();
+        }
+        self.nodes = nodes;
+        self.plans += 1;
+    }
+
+    /// Counts plans: who has which [node](Self::node) may have changed with each.
+    pub fn plans(&self) -> u64 {
+        self.plans
+    }
+
+    /// A plugin's node; `None`: it is in no plan yet, or no more.
+    pub fn node(&self, at: PluginAt) -> Option<NodeId> {
+        self.nodes.get(&at).copied()
+    }
+
+    /// The plugin of a node.
+    pub fn at(&self, node: NodeId) -> Option<PluginAt> {
+        self.places.get(&node).copied()
     }
 
     /// Everything at another sample rate or block size: all plugins are activated anew and keep
-    /// their state; there is another engine. The one before must have been dropped.
+    /// their state; there is another engine. The one before must have been dropped. Recovery, the
+    /// log of faults and what is bypassed go on.
     pub fn reconfigure(
-        &self,
+        &mut self,
         session: &mut Session,
         rate: u32,
         max_frames: u32,
     ) -> Result<Running, Error> {
-        let count = self.nodes.iter().map(Vec::len).max().unwrap_or(0);
-        let mut running = session.connect(rate, max_frames, count, self.channels)?;
-        for at in self.all().into_iter().filter(|at| self.states[at.track][at.plugin].bypassed) {
-            let node = running.nodes[at.track][at.plugin].0;
-            running.controller.set_bypass(node, true).map_err(full)?;
-            running.live.state(at).bypassed = true;
+        self.reconfigure_with(session, rate, max_frames, self.channels)
+    }
+
+    /// The same, with other channels of the driver, in and out.
+    pub fn reconfigure_with(
+        &mut self,
+        session: &mut Session,
+        rate: u32,
+        max_frames: u32,
+        channels: (u32, u32),
+    ) -> Result<Running, Error> {
+        // What was being moved is where it is to be, or will be moved again.
+        session.plugins.values_mut().for_each(|plugin| plugin.is_wire = false);
+        // What was on its way is there now.
+        for (at, state) in &mut self.states {
+            if let (Some(node), Some(plugin)) =
+                (state.replacement.take(), session.plugins.get_mut(at))
+            {
+                plugin.place = Place::Worker(node);
+                plugin.activation = None;
+                state.is_gone = false;
+            }
+        }
+        let mut running = match session.mixer {
+            Some(_) => session.connect_mixer(rate, max_frames, channels)?,
+            None => session.connect(rate, max_frames, self.count(), channels)?,
+        };
+        let (live, controller) = (&mut running.live, &mut running.controller);
+        live.faults = std::mem::take(&mut self.faults);
+        live.recovery = self.recovery.take();
+        live.rewiring = std::mem::take(&mut self.rewiring).begin_again();
+        for at in live.all() {
+            let Some(before) = self.states.get_mut(&at) else { continue };
+            let state = live.state(at);
+            state.bypassed = before.bypassed;
+            state.pending = std::mem::take(&mut before.pending);
+            state.is_gone = before.is_gone;
+            if state.bypassed {
+                live.tell_bypass(controller, at)?;
+            }
+            let is_there = session.plugins.get(&at).is_some_and(Plugin::is_ready);
+            if is_there {
+                for (param, value) in std::mem::take(&mut live.state(at).pending) {
+                    live.send_param(controller, at, param, value)?;
+                }
+            } else if !is_there {
+                live.state(at).phase = Phase::Lost;
+            }
+        }
+        if let Some(mut recovery) = live.recovery.take() {
+            recovery.begin_again(session);
+            live.recovery = Some(recovery);
         }
         Ok(running)
     }
 
     fn plugin<'a>(&self, session: &'a mut Session, at: PluginAt) -> Result<&'a Plugin, Error> {
-        let known = self.nodes.get(at.track).is_some_and(|track| at.plugin < track.len());
-        let plugin = session.tracks.get(at.track).and_then(|track| track.get(at.plugin));
-        plugin.filter(|_| known).ok_or_else(|| {
+        let known = self.nodes.contains_key(&at);
+        session.plugins.get(&at).filter(|_| known).ok_or_else(|| {
             Error::Usage(format!("track {} has no plugin {}", at.track + 1, at.plugin + 1))
         })
     }
@@ -577,7 +682,7 @@ impl State {
     }
 }
 
-fn comes_true(so: impl Fn() -> bool) -> bool {
+pub(super) fn comes_true(so: impl Fn() -> bool) -> bool {
     const MOMENTS: u32 = 50;
     (0..MOMENTS).any(|_| {
         so() || {
@@ -591,12 +696,20 @@ fn full(error: sandrack_engine::QueueFull) -> Error {
     Error::Plan { reason: error.to_string() }
 }
 
-fn limit(param: &Param, value: f64) -> f64 {
+pub(super) fn limit(param: &Param, value: f64) -> f64 {
     // What a plugin calls its range need not be one.
     if param.min <= param.max { value.clamp(param.min, param.max) } else { value }
 }
 
 impl Plugin {
+    /// Whether it can take part in a plan.
+    fn is_ready(&self) -> bool {
+        match &self.place {
+            Place::Worker(node) => node.is_ready(),
+            Place::Here(..) => self.activation.is_some(),
+        }
+    }
+
     /// Deactivates, asks what it is now, and activates as before. It must take no part in any
     /// block.
     fn reactivate(&mut self) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Loads the plugins of a session.
 
-use super::{Place, Plugin, PluginAt, places};
+use super::{Place, Plugin, PluginAt, SessionConfig, places};
 use crate::error::Error;
 use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::format::{PluginInfo, PluginRef};
@@ -34,10 +34,20 @@ pub(super) fn load_all(
 }
 
 fn named(place: Place, reference: &PluginRef, number: usize) -> Plugin {
-    let (name, activation) = (String::new(), None);
-    let mut plugin = Plugin { name, place, activation, latency: 0, tail: 0 };
+    let mut plugin = Plugin::new(place, reference.clone(), Grants::default());
     plugin.name = display_name(reference, plugin.info(), number);
     plugin
+}
+
+/// Plugins by their places, with what they may do.
+pub(super) fn keyed(
+    tracks: Vec<Vec<Plugin>>,
+    config: &SessionConfig,
+) -> BTreeMap<PluginAt, Plugin> {
+    let all: Vec<PluginAt> = places(&tracks).collect();
+    let plugins = tracks.into_iter().flatten();
+    let each = all.into_iter().zip(plugins);
+    each.map(|(at, plugin)| (at, Plugin { grants: config.grants_of(at), ..plugin })).collect()
 }
 
 /// A worker for each plugin, started from several threads.

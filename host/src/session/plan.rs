@@ -1,6 +1,6 @@
 //! From a session's graph to a plan that its plugins run.
 
-use super::{NamedNodes, Place, Plugin, Session};
+use super::{Place, Plugin, PluginAt, Session};
 use crate::error::Error;
 use crate::join::{LocalPluginNode, Workers};
 use sandrack_engine::compile::{CompileConfig, Delays, compile_after};
@@ -8,7 +8,7 @@ use sandrack_engine::graph::{Graph, NodeId};
 use sandrack_engine::plan::Plan;
 use sandrack_engine::processor::Processor;
 use sandrack_engine::remote::{NoRemote, Remote};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A plan, and what the next one has to know of it.
 pub(super) struct Built {
@@ -24,16 +24,16 @@ impl Session {
     pub(super) fn build(
         &mut self,
         graph: &Graph,
-        nodes: &NamedNodes,
+        nodes: &BTreeMap<PluginAt, NodeId>,
         config: CompileConfig,
         before: &Delays,
     ) -> Result<Built, Error> {
         let compiled = compile_after(graph, config, before)?;
         let (latency, delays) = (compiled.latency(), compiled.delays());
         let mut by_id: HashMap<NodeId, &mut Plugin> = HashMap::new();
-        for (track, ids) in self.tracks.iter_mut().zip(nodes) {
-            for (plugin, (id, _)) in track.iter_mut().zip(ids) {
-                by_id.insert(*id, plugin);
+        for (at, plugin) in &mut self.plugins {
+            if let Some(node) = nodes.get(at) {
+                by_id.insert(*node, plugin);
             }
         }
         let remote: Box<dyn Remote> = if compiled.topology().is_empty() {

@@ -3,10 +3,38 @@
 use super::{Place, Plugin, Session};
 use crate::error::Error;
 use crate::presets;
-use sandrack_sandbox::confine::Enforced;
+use sandrack_sandbox::confine::{Enforced, Grants, Reach, Refusal};
 use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
+use sandrack_sandbox::protocol::Activation;
 
 impl Plugin {
+    pub(super) fn new(place: Place, reference: PluginRef, grants: Grants) -> Self {
+        let (name, activation, latency, tail, is_wire) = (String::new(), None, 0, 0, false);
+        Self { name, reference, grants, place, activation, latency, tail, is_wire }
+    }
+
+    /// Activates it, if it is not active in this very way.
+    pub(super) fn activate(&mut self, activation: Activation) -> Result<(), Error> {
+        let was = self.activation.replace(activation);
+        let result = match &mut self.place {
+            Place::Worker(_) if was == Some(activation) => Ok(()),
+            Place::Worker(node) => node.activate(activation).map(|latency| {
+                (self.latency, self.tail) = (latency, node.tail().unwrap_or(0));
+            }),
+            Place::Here(local, processor) => {
+                drop(processor.take());
+                local.activate(activation).map(|(active, latency)| {
+                    *processor = Some(active);
+                    (self.latency, self.tail) = (latency, local.instance().tail());
+                })
+            }
+        };
+        if result.is_err() {
+            self.activation = None;
+        }
+        Ok(result?)
+    }
+
     pub(super) fn info(&self) -> &PluginInfo {
         match &self.place {
             Place::Worker(node) => node.info(),
@@ -19,17 +47,23 @@ impl Plugin {
 impl Session {
     /// The plugin's name, with its number in the session.
     pub fn name(&self, track: usize, plugin: usize) -> &str {
-        &self.tracks[track][plugin].name
+        &self.plugin(track, plugin).name
     }
 
     /// Which plugin was asked for.
     pub fn reference(&self, track: usize, plugin: usize) -> &PluginRef {
-        &self.config.tracks[track][plugin]
+        &self.plugin(track, plugin).reference
     }
 
     /// What confines it, with the other plugins of its process; `None`: it is in this process.
     pub fn enforced(&self, track: usize, plugin: usize) -> Option<Enforced> {
         self.node(track, plugin)?.worker().enforced()
+    }
+
+    /// What its confinement has refused it, or other plugins of its process, so far: each once, up
+    /// to a limit.
+    pub fn refused(&self, track: usize, plugin: usize) -> Vec<Refusal> {
+        self.node(track, plugin).map(|node| node.worker().refused()).unwrap_or_default()
     }
 
     /// The presets that its file declares for it, beside those in its [`info`](Self::info).
@@ -43,18 +77,18 @@ impl Session {
 
     /// Its delay in frames, as of the last [`connect`](Self::connect).
     pub fn latency(&self, track: usize, plugin: usize) -> u32 {
-        self.tracks[track][plugin].latency
+        self.plugin(track, plugin).latency
     }
 
     /// How long it sounds on behind its input, in frames, as of the last
     /// [`connect`](Self::connect); `u32::MAX`: without end.
     pub fn tail(&self, track: usize, plugin: usize) -> u32 {
-        self.tracks[track][plugin].tail
+        self.plugin(track, plugin).tail
     }
 
     /// Asks a plugin to describe itself anew: its parameters' values are those of now.
     pub fn refresh_info(&mut self, track: usize, plugin: usize) -> Result<&PluginInfo, Error> {
-        match &mut self.tracks[track][plugin].place {
+        match &mut self.plugin_mut(track, plugin).place {
             Place::Worker(node) => Ok(node.refresh_info()?),
             Place::Here(local, _) => Ok(local.refresh_info()),
         }
@@ -68,7 +102,7 @@ impl Session {
         param: u32,
         text: &str,
     ) -> Result<Option<f64>, Error> {
-        match &mut self.tracks[track][plugin].place {
+        match &mut self.plugin_mut(track, plugin).place {
             Place::Worker(node) => Ok(node.text_to_value(param, text)?),
             Place::Here(local, _) => Ok(local.instance().text_to_value(param, text)),
         }
@@ -81,7 +115,7 @@ impl Session {
         plugin: usize,
         context: StateContext,
     ) -> Result<Vec<u8>, Error> {
-        match &mut self.tracks[track][plugin].place {
+        match &mut self.plugin_mut(track, plugin).place {
             Place::Worker(node) => Ok(node.save_state(context)?),
             Place::Here(local, _) => {
                 local.instance().save_state(context).map_err(|e| Error::Sandbox(e.into()))
@@ -97,7 +131,7 @@ impl Session {
         state: &[u8],
         context: StateContext,
     ) -> Result<(), Error> {
-        match &mut self.tracks[track][plugin].place {
+        match &mut self.plugin_mut(track, plugin).place {
             Place::Worker(node) => Ok(node.load_state(state.to_vec(), context)?),
             Place::Here(local, _) => {
                 local.instance().load_state(state, context).map_err(|e| Error::Sandbox(e.into()))
@@ -105,14 +139,18 @@ impl Session {
         }
     }
 
-    /// Gives a plugin a preset.
+    /// Gives a plugin a preset. It, and whoever takes its place, may read the preset's file.
     pub fn load_preset(
         &mut self,
         track: usize,
         plugin: usize,
         preset: &Preset,
     ) -> Result<(), Error> {
-        match &mut self.tracks[track][plugin].place {
+        if let Some(file) = &preset.file {
+            let grants = &mut self.plugin_mut(track, plugin).grants;
+            grants.files.push((file.clone(), Reach::Read));
+        }
+        match &mut self.plugin_mut(track, plugin).place {
             Place::Worker(node) => Ok(node.load_preset(preset.clone())?),
             Place::Here(local, _) => {
                 local.instance().load_preset(preset).map_err(|e| Error::Sandbox(e.into()))
@@ -122,6 +160,6 @@ impl Session {
 
     /// Lets the next [`connect`](Self::connect) activate all plugins anew: what sounds is forgotten.
     pub fn restart(&mut self) {
-        self.tracks.iter_mut().flatten().for_each(|plugin| plugin.activation = None);
+        self.plugins.values_mut().for_each(|plugin| plugin.activation = None);
     }
 }

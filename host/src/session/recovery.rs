@@ -76,6 +76,30 @@ impl Default for RecoveryOptions {
     }
 }
 
+/// How a plugin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is in no plan yet.
+    Loading,
+    /// It takes part in every block.
+    Running,
+    /// It is being brought back, or activated anew.
+    Restarting,
+    /// It failed too often, and is left alone.
+    Quarantined,
+    /// It can't be activated.
+    Lost,
+}
+
+/// What is remembered of a plugin: its last state, and parameters that are newer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Its state, if it has one.
+    pub state: Option<Arc<Vec<u8>>>,
+    /// By parameter.
+    pub params: Vec<(u32, f64)>,
+}
+
 /// What is needed to bring plugins back; part of [`Live`].
 pub(super) struct Recovery {
     options: RecoveryOptions,
@@ -87,6 +111,8 @@ pub(super) struct Recovery {
     reporter: Option<Reporter>,
     /// Whose NaN has been recorded.
     not_finite: HashSet<PluginAt>,
+    /// How long states are kept for recordings.
+    recorded: Duration,
 }
 
 /// Plugins that live and die together.
@@ -176,7 +202,8 @@ impl Recovery {
             .inspect_err(|error| tracing::warn!(%error, "no thread to find out about faults"))
             .ok();
         let (silent, not_finite) = (HashMap::new(), HashSet::new());
-        let this = Self { options, units, memories, silent, reporter, not_finite };
+        let recorded = length;
+        let this = Self { options, units, memories, silent, reporter, not_finite, recorded };
         for at in live.all() {
             if let Some(node) = session.node(at.track, at.plugin)
                 && let Err(error) = node.record(this.recorder())
@@ -260,6 +287,66 @@ impl Recovery {
             UnitPhase::Well => false,
         };
         self.units.iter().any(busy)
+    }
+
+    /// A plugin has come. `kept`: what it was given.
+    fn add(&mut self, session: &Session, at: PluginAt, kept: Kept, now: Instant) {
+        let Some(worker) = session.node(at.track, at.plugin).map(Node::worker) else { return };
+        if let Some(node) = session.node(at.track, at.plugin)
+            && let Err(error) = node.record(self.recorder())
+        {
+            tracing::warn!(plugin = session.name(at.track, at.plugin), %error, "not recorded");
+        }
+        let mut memory = Memory::for_recordings(self.recorded);
+        memory.begin_with(kept.state, kept.params, now);
+        memory.touch(now.checked_sub(self.options.save_at_latest).unwrap_or(now));
+        self.memories.insert(at, memory);
+        if self.unit_of(at).is_some() {
+            return;
+        }
+        let shares = |unit: &Unit| {
+            let nodes = unit.plugins.iter().filter_map(|at| session.node(at.track, at.plugin));
+            nodes.into_iter().any(|node| node.worker().id() == worker.id())
+        };
+        match self.units.iter_mut().find(|unit| shares(unit)) {
+            Some(unit) => unit.plugins.push(at),
+            None => {
+                let (plugins, faults) = (vec![at], VecDeque::new());
+                let (phase, killed) = (UnitPhase::Well, None);
+                self.units.push(Unit { plugins, core: None, faults, phase, killed });
+            }
+        }
+    }
+
+    /// A plugin leaves: it is not brought back any more.
+    pub(super) fn forget(&mut self, at: PluginAt, session: &Session) {
+        self.memories.remove(&at);
+        self.not_finite.remove(&at);
+        let Some(index) = self.unit_of(at) else { return };
+        self.units[index].plugins.retain(|known| *known != at);
+        if self.units[index].plugins.is_empty() {
+            self.units.remove(index);
+        } else if let UnitPhase::Loading { since, .. } = self.units[index].phase {
+            self.load_again(index, since, session);
+        }
+    }
+
+    /// The plugins are to be active in another way: what is on its way begins anew.
+    pub(super) fn begin_again(&mut self, session: &Session) {
+        for index in 0..self.units.len() {
+            if let UnitPhase::Loading { since, .. } = self.units[index].phase {
+                self.load_again(index, since, session);
+            }
+        }
+    }
+
+    fn load_again(&mut self, index: usize, since: Instant, session: &Session) {
+        // In this order: what was begun ends first.
+        self.units[index].phase = UnitPhase::Well;
+        self.units[index].phase = match self.reload(index, true, true, Duration::ZERO, session) {
+            Ok((reload, given)) => UnitPhase::Loading { reload, since, given },
+            Err(_) => UnitPhase::Well,
+        };
     }
 
     /// A parameter was set by the host.
@@ -419,7 +506,7 @@ impl Recovery {
         let unit = &self.units[index];
         let (mut old, mut orders, mut given) = (Vec::<Arc<Worker>>::new(), Vec::new(), vec![]);
         for at in &unit.plugins {
-            let plugin = &session.tracks[at.track][at.plugin];
+            let Some(plugin) = session.plugins.get(at) else { continue };
             let (Place::Worker(node), Some(activation)) = (&plugin.place, plugin.activation) else {
                 continue;
             };
@@ -430,7 +517,7 @@ impl Recovery {
             let snapshot = remembered.as_snapshot();
             given.push(Given { number: remembered.number, snapshot });
             if again {
-                let (plugin, grants) = (node.plugin().clone(), session.config.grants_of(*at));
+                let (plugin, grants) = (node.plugin().clone(), plugin.grants.clone());
                 let recorder = self.recorder();
                 orders.push(Order { plugin, grants, activation, remembered, recorder });
             }
@@ -453,8 +540,8 @@ impl Recovery {
     ) -> UnitPhase {
         while let Some(told) = reload.poll() {
             match told {
-                Told::Ended(exit) => {
-                    self.tell_end(index, exit, step);
+                Told::Ended(exit, excess) => {
+                    self.tell_end(index, exit, excess, step);
                 }
                 Told::Ready(nodes) => {
                     let unit = &self.units[index];
@@ -477,9 +564,17 @@ impl Recovery {
     }
 
     /// Tells that the process of a unit has ended; returns how.
-    fn tell_end(&mut self, index: usize, exit: Exit, step: &mut Step<'_>) -> String {
+    fn tell_end(
+        &mut self,
+        index: usize,
+        exit: Exit,
+        excess: Option<String>,
+        step: &mut Step<'_>,
+    ) -> String {
         let unit = &mut self.units[index];
-        let killed = unit.killed.take();
+        // What was ended for using too much may have hung as well, by then.
+        let killed = excess.map(|what| format!("it {what}")).or(unit.killed.take());
+        unit.killed = None;
         let cause = match &killed {
             Some(why) => why.clone(),
             None => format!("its process {exit}"),
@@ -542,7 +637,7 @@ impl Recovery {
             return UnitPhase::Quarantined { reload: Some(job) };
         };
         let cause = match told {
-            Told::Ended(exit) => self.tell_end(index, exit, step),
+            Told::Ended(exit, excess) => self.tell_end(index, exit, excess, step),
             Told::Failed(reason) => reason,
             Told::Ready(_) => String::new(),
         };
@@ -648,6 +743,46 @@ impl Live {
         }
     }
 
+    /// Brings this plugin back from now on, too, which has come since; `kept`: what it was given.
+    pub fn remember(&mut self, session: &Session, at: PluginAt, kept: Kept) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.add(session, at, kept, Instant::now());
+        }
+    }
+
+    /// Says that a parameter was set by an event past [`Live`], as by a MIDI controller.
+    pub fn param_was_set(&mut self, at: PluginAt, param: u32, value: f64) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.set_param(at, param, value);
+        }
+    }
+
+    /// What is remembered of a plugin; `None`: nothing yet.
+    pub fn kept(&self, at: PluginAt) -> Option<Kept> {
+        let memory = self.recovery.as_ref()?.memories.get(&at)?;
+        let remembered = memory.remembered();
+        let (state, params) = (remembered.state, remembered.params);
+        (state.is_some() || !params.is_empty()).then_some(Kept { state, params })
+    }
+
+    /// Whether everything of all plugins that answer is remembered.
+    pub fn has_remembered_all(&self) -> bool {
+        let recovery = self.recovery.as_ref();
+        recovery.is_none_or(|recovery| {
+            let well = recovery.units.iter().filter(|u| matches!(u.phase, UnitPhase::Well));
+            well.flat_map(|unit| &unit.plugins)
+                .all(|at| recovery.memories.get(at).is_none_or(Memory::is_saved))
+        })
+    }
+
+    /// Remembers everything as soon as may be: the session is about to end.
+    pub fn hurry(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            (recovery.options.save_after, recovery.options.save_at_latest) =
+                (Duration::ZERO, Duration::ZERO);
+        }
+    }
+
     /// Says that a plugin was given a preset or a state, past [`Live`]: parameters that were set
     /// before do not count any more.
     pub fn state_was_loaded(&mut self, at: PluginAt) {
@@ -670,5 +805,32 @@ impl Live {
     /// What went wrong with plugins so far, and what was done about it.
     pub fn faults(&self) -> &FaultLog {
         &self.faults
+    }
+}
+
+impl Live {
+    /// How a plugin's worker is, and why, where that needs saying.
+    pub fn health(&self, session: &Session, at: PluginAt) -> (Health, String) {
+        let unit = self
+            .recovery
+            .as_ref()
+            .and_then(|recovery| Some(&recovery.units[recovery.unit_of(at)?]));
+        match unit.map(|unit| &unit.phase) {
+            Some(UnitPhase::Quarantined { .. }) => {
+                return (Health::Quarantined, "it failed too often".into());
+            }
+            Some(UnitPhase::Loading { .. } | UnitPhase::Placing { .. }) => {
+                return (Health::Restarting, String::new());
+            }
+            Some(UnitPhase::Well) | None => {}
+        }
+        let is_gone = session.node(at.track, at.plugin).is_some_and(|n| n.worker().is_gone());
+        match (self.phase(at), self.nodes.contains_key(&at)) {
+            (_, false) => (Health::Loading, String::new()),
+            _ if is_gone => (Health::Restarting, "its process has ended".into()),
+            (Phase::Running, _) => (Health::Running, String::new()),
+            (Phase::Wanted | Phase::Leaving | Phase::Out, _) => (Health::Restarting, String::new()),
+            (Phase::Lost, _) => (Health::Lost, "it can't be activated".into()),
+        }
     }
 }

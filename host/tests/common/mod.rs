@@ -15,6 +15,7 @@ pub(crate) mod score;
 pub(crate) mod system;
 
 use sandrack_host::plugins::test_library;
+use sandrack_sandbox::confine::Confinement;
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::path::{Path, PathBuf};
@@ -76,6 +77,11 @@ pub(crate) fn hostile(what: &str) -> PluginRef {
     PluginRef { path: example("hostile"), id: Some(format!("org.sandrack.hostile.{what}")) }
 }
 
+/// The hostile plugin that can be any, of each format.
+pub(crate) fn any_hostile() -> [PluginRef; 2] {
+    [hostile("any"), PluginRef { path: example("hostile_vst3"), id: Some("Hostile any".into()) }]
+}
+
 /// A well-behaved plugin.
 pub(crate) fn plugin(name: &str) -> PluginRef {
     build_plugins();
@@ -96,6 +102,14 @@ pub(crate) fn supervisor_with(realtime: bool) -> Supervisor {
 /// Workers of another copy of the program.
 pub(crate) fn supervisor_of(program: &Path, timeout: Duration) -> Supervisor {
     supervisor_as(program, false, timeout)
+}
+
+/// Confined workers.
+pub(crate) fn supervisor_confined(realtime: bool, confinement: Confinement) -> Supervisor {
+    let timeout = Duration::from_secs(30);
+    let program = Path::new(PROGRAM).into();
+    let options = SupervisorOptions { program, realtime, timeout, show_errors: true, confinement };
+    Supervisor::new(options).expect("a supervisor")
 }
 
 fn supervisor_as(program: &Path, realtime: bool, timeout: Duration) -> Supervisor {

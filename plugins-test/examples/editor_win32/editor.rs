@@ -125,7 +125,18 @@ unsafe extern "C" fn set_parent(_: *const clap_plugin, parent: *const clap_windo
         let (menu, library) = (null_mut(), null_mut());
         let text = w!("sandrack test editor");
         let window = CreateWindowExW(
-            0, class, text, style, 0, 0, width, height, parent, menu, library, null(),
+            0,
+            class,
+            text,
+            style,
+            0,
+            0,
+            width,
+            height,
+            parent,
+            menu,
+            library,
+            null(),
         );
         open.window = window as usize;
         !window.is_null()

@@ -2,6 +2,7 @@
 
 use clap_sys::ext::audio_ports::*;
 use clap_sys::ext::latency::*;
+use clap_sys::ext::log::*;
 use clap_sys::ext::note_ports::*;
 use clap_sys::ext::params::*;
 use clap_sys::ext::preset_load::*;
@@ -33,11 +34,23 @@ pub(crate) unsafe fn rescan_params(host: *const clap_host) {
 }
 
 /// # Safety
+/// The host is there.
+pub(crate) unsafe fn log_lines(host: *const clap_host, count: u32) {
+    // SAFETY: as the caller promises.
+    let log = unsafe { functions::<clap_host_log>(host, CLAP_EXT_LOG) };
+    let Some(log) = log.and_then(|log| log.log) else { return };
+    for _ in 0..count {
+        // SAFETY: as the caller promises.
+        unsafe { log(host, CLAP_LOG_WARNING, c"one line of very many".as_ptr()) };
+    }
+}
+
+/// # Safety
 /// The host is there until the plugin is destroyed.
-pub(crate) unsafe fn from_here_and_elsewhere(host: *const clap_host, block: u64) {
+pub(crate) unsafe fn from_here_and_elsewhere(host: *const clap_host, elsewhere: bool) {
     // SAFETY: as the caller promises.
     unsafe { all(host) };
-    if block.is_multiple_of(50) {
+    if elsewhere {
         let host = host.expose_provenance();
         let other = thread::spawn(move || {
             // SAFETY: as the caller promises; it is waited for below.

@@ -22,7 +22,8 @@ use clap_sys::id::CLAP_INVALID_ID;
 use clap_sys::plugin::clap_plugin;
 use clap_sys::stream::{clap_istream, clap_ostream};
 
-use crate::plugin::{BLOCK, BLOCK_DEFAULT, BLOCK_MAX, hostile, sleep_forever};
+use crate::plugin::{BLOCK, BLOCK_DEFAULT, BLOCK_MAX, EDITS, Hostile, KIND, VALUE, hostile};
+use crate::strikes::{Entry, Strike};
 use crate::what::What;
 
 static AUDIO_PORTS: clap_plugin_audio_ports =
@@ -50,7 +51,7 @@ pub(crate) unsafe fn get(what: What, id: *const c_char) -> *const c_void {
     let id = unsafe { CStr::from_ptr(id) };
     if id == CLAP_EXT_AUDIO_PORTS {
         (&raw const AUDIO_PORTS).cast()
-    } else if id == CLAP_EXT_NOTE_PORTS && matches!(what, What::BadEvents | What::EventFlood) {
+    } else if id == CLAP_EXT_NOTE_PORTS && has_notes(what) {
         (&raw const NOTE_PORTS).cast()
     } else if id == CLAP_EXT_PARAMS {
         (&raw const PARAMS).cast()
@@ -61,6 +62,10 @@ pub(crate) unsafe fn get(what: What, id: *const c_char) -> *const c_void {
     } else {
         editor(what, id)
     }
+}
+
+fn has_notes(what: What) -> bool {
+    matches!(what, What::Any | What::Strike(Strike::BadEvents | Strike::EventFlood))
 }
 
 #[cfg(unix)]
@@ -172,7 +177,28 @@ unsafe extern "C" fn params_count(plugin: *const clap_plugin) -> u32 {
     match hostile.what {
         What::LiesParams => 4_000_000_000,
         What::ParamsChange => 1 + (hostile.processed.load(Relaxed) % 2) as u32,
+        What::Any => 1 + MORE.len() as u32,
         _ => 1,
+    }
+}
+
+/// What `any` has beside `block`: ids, names, and the greatest values.
+const MORE: [(u32, &CStr, u32); 3] =
+    [(KIND, c"kind", Strike::ALL.len() as u32), (VALUE, c"value", 1), (EDITS, c"edits", 1)];
+
+fn more(index: usize) -> clap_param_info {
+    let (id, text, most) = MORE[index];
+    let mut name = [0; _];
+    copy_name(text, &mut name);
+    clap_param_info {
+        id,
+        flags: if id == KIND { CLAP_PARAM_IS_STEPPED } else { 0 } | CLAP_PARAM_IS_AUTOMATABLE,
+        cookie: ptr::null_mut(),
+        name,
+        module: [0; _],
+        min_value: 0.0,
+        max_value: most.into(),
+        default_value: if id == VALUE { 0.5 } else { 0.0 },
     }
 }
 
@@ -183,6 +209,11 @@ unsafe extern "C" fn params_get_info(
 ) -> bool {
     // SAFETY: the plugin is alive.
     let (lies, what) = unsafe { (is(plugin, What::LiesParams), hostile(plugin).what) };
+    if what == What::Any && (1..=MORE.len()).contains(&(index as usize)) {
+        // SAFETY: the host passes valid memory.
+        unsafe { info.write(more(index as usize - 1)) };
+        return true;
+    }
     let more = what == What::ParamsChange;
     let absent = if lies { index % 2 == 1 } else { index > 0 && !more };
     if absent || what == What::RefusesAll {
@@ -196,7 +227,7 @@ unsafe extern "C" fn params_get_info(
         module: [0; _],
         min_value: 0.0,
         max_value: BLOCK_MAX.into(),
-        default_value: BLOCK_DEFAULT.into(),
+        default_value: if what == What::Any { 0.0 } else { BLOCK_DEFAULT.into() },
     };
     copy_name(c"block", &mut param.name);
     if lies {
@@ -220,6 +251,12 @@ unsafe extern "C" fn params_get_value(
     value: *mut f64,
 ) -> bool {
     // SAFETY: the plugin is alive.
+    if let Some(more) = unsafe { hostile(plugin) }.more(id) {
+        // SAFETY: the host passes valid memory.
+        unsafe { value.write(more) };
+        return true;
+    }
+    // SAFETY: the plugin is alive.
     if id != BLOCK || unsafe { is(plugin, What::RefusesAll) } {
         return false;
     }
@@ -242,7 +279,8 @@ unsafe extern "C" fn params_value_to_text(
     capacity: u32,
 ) -> bool {
     // SAFETY: the plugin is alive.
-    if id != BLOCK || capacity == 0 || unsafe { is(plugin, What::RefusesAll) } {
+    let (hostile, refuses) = unsafe { (hostile(plugin), is(plugin, What::RefusesAll)) };
+    if (id != BLOCK && hostile.more(id).is_none()) || capacity == 0 || refuses {
         return false;
     }
     let capacity = capacity as usize;
@@ -251,7 +289,11 @@ unsafe extern "C" fn params_value_to_text(
         if is(plugin, What::LiesParams) {
             ptr::write_bytes(text, 0xff, capacity);
         } else {
-            let digits = format!("{value:.0}");
+            let digits = match id {
+                KIND => kind_name(value).to_owned(),
+                BLOCK => format!("{value:.0}"),
+                _ => format!("{value}"),
+            };
             let len = digits.len().min(capacity - 1);
             ptr::copy_nonoverlapping(digits.as_ptr().cast(), text, len);
             text.add(len).write(0);
@@ -260,16 +302,32 @@ unsafe extern "C" fn params_value_to_text(
     true
 }
 
+fn kind_name(value: f64) -> &'static str {
+    let index = (value.round() as usize).checked_sub(1);
+    index.and_then(|index| Strike::ALL.get(index)).map_or("none", |strike| strike.name())
+}
+
+fn kind_named(name: &str) -> Option<f64> {
+    let index = Strike::ALL.iter().position(|strike| strike.name() == name);
+    index.map(|index| (index + 1) as f64).or((name == "none").then_some(0.0))
+}
+
 unsafe extern "C" fn params_text_to_value(
-    _plugin: *const clap_plugin,
+    plugin: *const clap_plugin,
     id: u32,
     text: *const c_char,
     value: *mut f64,
 ) -> bool {
     // SAFETY: the host passes a string.
     let text = unsafe { CStr::from_ptr(text) };
-    match text.to_str().ok().and_then(|text| text.trim().parse().ok()) {
-        Some(parsed) if id == BLOCK => {
+    // SAFETY: the plugin is alive.
+    let has_more = unsafe { hostile(plugin) }.more(id).is_some();
+    let parse = |text: &str| match id {
+        KIND => kind_named(text.trim()),
+        _ => text.trim().parse().ok(),
+    };
+    match text.to_str().ok().and_then(parse) {
+        Some(parsed) if id == BLOCK || has_more => {
             // SAFETY: the host passes valid memory.
             unsafe { value.write(parsed) };
             true
@@ -287,16 +345,25 @@ unsafe extern "C" fn params_flush(
     unsafe { hostile(plugin).read_events(events) }
 }
 
+/// The parameter, or of the plugin that can be any what is not about its strike.
+fn state_of(hostile: &Hostile) -> Vec<u8> {
+    match hostile.what {
+        What::Any => {
+            let bits = [hostile.value.load(Relaxed), hostile.edits.load(Relaxed)];
+            bits.into_iter().flat_map(u64::to_le_bytes).collect()
+        }
+        _ => hostile.block.load(Relaxed).to_le_bytes().to_vec(),
+    }
+}
+
 unsafe extern "C" fn save(plugin: *const clap_plugin, stream: *const clap_ostream) -> bool {
     // SAFETY: the plugin is alive.
     let hostile = unsafe { hostile(plugin) };
-    if hostile.what == What::StateSaveHangs {
-        sleep_forever();
-    }
+    hostile.enter(Entry::SaveState);
     if hostile.what == What::RefusesAll {
         return false;
     }
-    let state = hostile.block.load(Relaxed).to_le_bytes();
+    let state = state_of(hostile);
     let mut rest = &state[..];
     while !rest.is_empty() {
         // SAFETY: the stream is valid and reads no more than it is given.
@@ -313,7 +380,10 @@ unsafe extern "C" fn save(plugin: *const clap_plugin, stream: *const clap_ostrea
 }
 
 unsafe extern "C" fn load(plugin: *const clap_plugin, stream: *const clap_istream) -> bool {
-    let mut state = [0; 4];
+    // SAFETY: the plugin is alive.
+    let hostile = unsafe { hostile(plugin) };
+    hostile.enter(Entry::LoadState);
+    let mut state = vec![0; if hostile.what == What::Any { 16 } else { 4 }];
     let mut have = 0;
     while have < state.len() {
         let rest = &mut state[have..];
@@ -327,9 +397,12 @@ unsafe extern "C" fn load(plugin: *const clap_plugin, stream: *const clap_istrea
             _ => return false,
         }
     }
-    // SAFETY: the plugin is alive.
-    let hostile = unsafe { hostile(plugin) };
-    hostile.block.store(u32::from_le_bytes(state).min(BLOCK_MAX), Relaxed);
+    if let ([value, edits], []) = state.as_chunks() {
+        hostile.value.store(u64::from_le_bytes(*value), Relaxed);
+        hostile.edits.store(u64::from_le_bytes(*edits), Relaxed);
+    } else if let Some(block) = state.first_chunk() {
+        hostile.block.store(u32::from_le_bytes(*block).min(BLOCK_MAX), Relaxed);
+    }
     true
 }
 

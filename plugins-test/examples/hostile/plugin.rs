@@ -1,12 +1,9 @@
 //! The plugin itself: valid, but for the fault it is created with.
 
 use std::ffi::{c_char, c_void};
-use std::process;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::thread;
-use std::time::Duration;
 
 use clap_sys::audio_buffer::clap_audio_buffer;
 use clap_sys::events::{
@@ -16,13 +13,21 @@ use clap_sys::host::clap_host;
 use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
+use crate::strikes::{Entry, Memory, Strike};
 use crate::what::What;
-use crate::{calls, escape, extensions, strike, sys};
+use crate::{calls, extensions, strike};
+
+pub(crate) use crate::strikes::sleep_forever;
 
 /// The id of the parameter `block`.
 pub(crate) const BLOCK: u32 = 0;
 pub(crate) const BLOCK_MAX: u32 = 1_000_000;
 pub(crate) const BLOCK_DEFAULT: u32 = 100;
+/// The id of the parameter `kind`.
+pub(crate) const KIND: u32 = 7;
+/// The ids of what is in the state of `any`.
+pub(crate) const VALUE: u32 = 8;
+pub(crate) const EDITS: u32 = 9;
 
 /// Overrides the parameter.
 const BLOCK_VARIABLE: &str = "SANDRACK_HOSTILE_BLOCK";
@@ -42,8 +47,12 @@ pub(crate) struct Hostile {
     pub(crate) processed: AtomicU64,
     /// Ports that were asked about.
     pub(crate) asked: AtomicU32,
-    /// What `scribble` may write to, as of `init`: later it may be unable to look.
-    pub(crate) mappings: sys::Mappings,
+    /// The number of its strike, plus one, if it is the plugin that can be any.
+    pub(crate) kind: AtomicU32,
+    /// Bits of two parameters of that plugin.
+    pub(crate) value: AtomicU64,
+    pub(crate) edits: AtomicU64,
+    pub(crate) memory: Memory,
 }
 
 /// A new plugin, which [`destroy`] frees.
@@ -70,11 +79,14 @@ pub(crate) fn create(
         host,
         rested: AtomicBool::new(false),
         what,
-        block: AtomicU32::new(BLOCK_DEFAULT),
+        block: AtomicU32::new(if what == What::Any { 0 } else { BLOCK_DEFAULT }),
         block_override: std::env::var(BLOCK_VARIABLE).ok().and_then(|text| text.parse().ok()),
         processed: AtomicU64::new(0),
         asked: AtomicU32::new(0),
-        mappings: sys::Mappings::default(),
+        kind: AtomicU32::new(0),
+        value: AtomicU64::new(0.5_f64.to_bits()),
+        edits: AtomicU64::new(0),
+        memory: Memory::default(),
     }));
     // SAFETY: `hostile` was just allocated and nobody else knows it.
     unsafe {
@@ -93,33 +105,22 @@ pub(crate) unsafe fn hostile<'a>(plugin: *const clap_plugin) -> &'a Hostile {
     unsafe { &*(*plugin).plugin_data.cast() }
 }
 
-pub(crate) fn sleep_forever() -> ! {
-    loop {
-        thread::sleep(Duration::from_secs(3600));
-    }
-}
-
 unsafe extern "C" fn init(plugin: *const clap_plugin) -> bool {
     // SAFETY: the plugin is alive, and in `init` nobody else uses it.
     let hostile = unsafe { &mut *(*plugin).plugin_data.cast::<Hostile>() };
-    match hostile.what {
-        What::InitFails => return false,
-        What::InitPanics => panic!("hostile plugin panics in init, on purpose"),
-        What::InitAborts => process::abort(),
-        What::InitExits => process::exit(0),
-        What::InitHangs => sleep_forever(),
-        What::Scribble => hostile.mappings = sys::Mappings::find(),
-        what => escape::attempt(what),
+    if hostile.what == What::InitPanics {
+        panic!("hostile plugin panics in init, on purpose");
     }
-    true
+    if let Some(strike) = hostile.strike() {
+        strike.prepare(&mut hostile.memory);
+    }
+    hostile.enter(Entry::Init)
 }
 
 unsafe extern "C" fn destroy(plugin: *const clap_plugin) {
     // SAFETY: `create` allocated it so; the host gives it up with this call.
     let hostile = unsafe { Box::from_raw((*plugin).plugin_data.cast::<Hostile>()) };
-    if hostile.what == What::DestroyHangs {
-        sleep_forever();
-    }
+    hostile.enter(Entry::Destroy);
 }
 
 unsafe extern "C" fn activate(
@@ -130,29 +131,31 @@ unsafe extern "C" fn activate(
 ) -> bool {
     // SAFETY: the plugin is alive.
     let hostile = unsafe { hostile(plugin) };
-    match hostile.what {
-        What::Editor => crate::gui::activated(),
-        What::ActivateFails => return false,
-        What::ActivateAborts => process::abort(),
-        What::ActivateExits => process::exit(0),
-        What::ActivateHangs => sleep_forever(),
-        _ => {}
+    #[cfg(unix)]
+    if hostile.what == What::Editor {
+        crate::gui::activated();
     }
     hostile.processed.store(0, Relaxed);
-    true
+    hostile.memory.forget();
+    hostile.enter(Entry::Activate)
 }
 
 unsafe extern "C" fn deactivate(plugin: *const clap_plugin) {
     // SAFETY: the plugin is alive.
-    unsafe { hostile(plugin) }.rested.store(true, Relaxed);
+    let hostile = unsafe { hostile(plugin) };
+    hostile.enter(Entry::Deactivate);
+    hostile.rested.store(true, Relaxed);
 }
 
 unsafe extern "C" fn start_processing(plugin: *const clap_plugin) -> bool {
     // SAFETY: the plugin is alive.
-    unsafe { hostile(plugin) }.what != What::StartFails
+    unsafe { hostile(plugin) }.enter(Entry::Start)
 }
 
-extern "C" fn stop_processing(_plugin: *const clap_plugin) {}
+unsafe extern "C" fn stop_processing(plugin: *const clap_plugin) {
+    // SAFETY: the plugin is alive.
+    unsafe { hostile(plugin) }.enter(Entry::Stop);
+}
 
 extern "C" fn reset(_plugin: *const clap_plugin) {}
 
@@ -177,21 +180,59 @@ unsafe extern "C" fn process(plugin: *const clap_plugin, process: *const clap_pr
 
     let block = hostile.block_override.unwrap_or_else(|| hostile.block.load(Relaxed)).into();
     let now = hostile.processed.fetch_add(1, Relaxed);
-    match hostile.what {
+    if hostile.what == What::ParamsChange {
         // SAFETY: the host outlives the plugin. The thread is the wrong one: that is the fault.
-        What::ParamsChange => unsafe { calls::rescan_params(hostile.host) },
-        // SAFETY: as above.
-        What::WrongThreads => unsafe { calls::from_here_and_elsewhere(hostile.host, now) },
-        _ => {}
+        unsafe { calls::rescan_params(hostile.host) };
     }
     if now < block {
         return CLAP_PROCESS_CONTINUE;
     }
     // SAFETY: as above.
-    unsafe { strike::strike(hostile, now, now == block, process) }
+    unsafe { strike::strike(hostile, now, process) }
 }
 
 impl Hostile {
+    /// Its strike, if it is for one.
+    pub(crate) fn strike(&self) -> Option<Strike> {
+        match self.what {
+            What::Strike(strike) => Some(strike),
+            What::Any => {
+                let index = (self.kind.load(Relaxed) as usize).checked_sub(1)?;
+                Strike::ALL.get(index).copied()
+            }
+            _ => None,
+        }
+    }
+
+    /// On entering a function; false: it has to fail.
+    pub(crate) fn enter(&self, entry: Entry) -> bool {
+        self.strike().is_none_or(|strike| strike.enter(entry))
+    }
+
+    /// A value of the plugin that can be any.
+    pub(crate) fn more(&self, param: u32) -> Option<f64> {
+        let bits = |value: &AtomicU64| f64::from_bits(value.load(Relaxed));
+        match param {
+            _ if self.what != What::Any => None,
+            KIND => Some(self.kind.load(Relaxed).into()),
+            VALUE => Some(bits(&self.value)),
+            EDITS => Some(bits(&self.edits)),
+            _ => None,
+        }
+    }
+
+    fn set(&self, param: u32, value: f64) {
+        match param {
+            // The cast turns NaN into 0.
+            BLOCK => self.block.store((value as u32).min(BLOCK_MAX), Relaxed),
+            _ if self.what != What::Any => {}
+            KIND => self.kind.store(value.round() as u32, Relaxed),
+            VALUE => self.value.store(value.to_bits(), Relaxed),
+            EDITS => self.edits.store(value.to_bits(), Relaxed),
+            _ => {}
+        }
+    }
+
     /// Takes parameter values from a host's events.
     ///
     /// # Safety
@@ -212,10 +253,7 @@ impl Hostile {
                     continue;
                 }
                 let event = &*event.cast::<clap_event_param_value>();
-                if event.param_id == BLOCK {
-                    // The cast turns NaN into 0.
-                    self.block.store((event.value as u32).min(BLOCK_MAX), Relaxed);
-                }
+                self.set(event.param_id, event.value);
             }
         }
     }

@@ -1,9 +1,6 @@
 //! What goes wrong in `process`.
 
-use std::hint;
-use std::process;
 use std::ptr;
-use std::time::{Duration, Instant};
 
 use clap_sys::events::{
     CLAP_CORE_EVENT_SPACE_ID, CLAP_EVENT_NOTE_ON, CLAP_EVENT_PARAM_GESTURE_BEGIN,
@@ -12,65 +9,28 @@ use clap_sys::events::{
 };
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
 
-use crate::plugin::{BLOCK, Hostile, channels, outputs, sleep_forever};
-use crate::sys;
+use crate::calls;
+use crate::plugin::{BLOCK, Hostile, channels, outputs};
+use crate::strikes;
 use crate::what::What;
 
-const LATE: Duration = Duration::from_millis(20);
 const FLOOD: u32 = 65_536;
 
-/// Does the damage in a block; `first` says if it is the first such block. Returns the
-/// block's status, if it does.
+/// A block, for the strikes of every format.
+struct Block<'a> {
+    hostile: &'a Hostile,
+    /// Valid, as who makes this promises.
+    process: &'a clap_process,
+    now: u64,
+}
+
+/// Does the damage in block `now`. Returns the block's status, if it does.
 ///
 /// # Safety
 ///
 /// `process` describes valid buffers and events.
-pub(crate) unsafe fn strike(
-    hostile: &Hostile,
-    block: u64,
-    first: bool,
-    process: &clap_process,
-) -> i32 {
+pub(crate) unsafe fn strike(hostile: &Hostile, now: u64, process: &clap_process) -> i32 {
     match hostile.what {
-        What::Segfault => {
-            let nowhere = ptr::without_provenance_mut::<u32>(64);
-            // SAFETY: none. This is the fault the plugin is for; no address so low is mapped.
-            unsafe { nowhere.write_volatile(0) }
-        }
-        What::Abort => process::abort(),
-        What::Exit => process::exit(0),
-        What::Hang => loop {
-            hint::spin_loop();
-        },
-        What::Sleep => sleep_forever(),
-        What::Stop => sys::stop(),
-        What::Late if first => {
-            let start = Instant::now();
-            while start.elapsed() < LATE {
-                hint::spin_loop();
-            }
-        }
-        // SAFETY: as the caller promises for the outputs; as for the rest, none. This is the
-        // fault the plugin is for.
-        What::Scribble if first => unsafe { sys::scribble(&hostile.mappings, process) },
-        // SAFETY: as the caller promises.
-        What::Nan => unsafe { fill(process, f32::NAN) },
-        // SAFETY: as the caller promises.
-        What::Inf => unsafe { fill(process, f32::INFINITY) },
-        // SAFETY: as the caller promises.
-        What::Denormal => unsafe { fill(process, f32::from_bits(1)) },
-        What::Error => return CLAP_PROCESS_ERROR,
-        // SAFETY: as the caller promises.
-        What::BadEvents => unsafe { bad_events(process) },
-        // SAFETY: as the caller promises.
-        What::EventFlood => unsafe {
-            for i in 0..FLOOD {
-                let time =
-                    (u64::from(i) * u64::from(process.frames_count) / u64::from(FLOOD)) as u32;
-                let event = note(time);
-                push(process.out_events, &raw const event.header);
-            }
-        },
         What::Restarts | What::Grows => {
             // SAFETY: the host outlives its plugins, and lets any thread ask for a restart.
             unsafe {
@@ -80,23 +40,50 @@ pub(crate) unsafe fn strike(
             }
         }
         // SAFETY: as the caller promises.
-        What::Tells => unsafe { tell(block as f64, process) },
-        _ => {}
+        What::Tells => unsafe { tell(now as f64, process) },
+        _ => {
+            let Some(strike) = hostile.strike() else { return CLAP_PROCESS_CONTINUE };
+            let mut block = Block { hostile, process, now };
+            // SAFETY: as the caller promises.
+            if !unsafe { strike.strike(&hostile.memory, &mut block) } {
+                return CLAP_PROCESS_ERROR;
+            }
+        }
     }
     CLAP_PROCESS_CONTINUE
 }
 
-/// # Safety
-///
-/// `process` describes valid buffers.
-unsafe fn fill(process: &clap_process, value: f32) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        for &channel in outputs(process).iter().flat_map(channels) {
-            for frame in 0..process.frames_count as usize {
-                channel.add(frame).write(value);
-            }
+impl strikes::Block for Block<'_> {
+    fn outputs(&self) -> Vec<(*mut f32, usize)> {
+        let frames = self.process.frames_count as usize;
+        // SAFETY: valid buffers.
+        let ports = unsafe { outputs(self.process) };
+        ports.iter().flat_map(channels).map(|&channel| (channel, frames)).collect()
+    }
+
+    fn bad_events(&mut self) {
+        // SAFETY: valid events.
+        unsafe { bad_events(self.process) };
+    }
+
+    fn event_flood(&mut self) {
+        for i in 0..FLOOD {
+            let frames = u64::from(self.process.frames_count);
+            let event = note((u64::from(i) * frames / u64::from(FLOOD)) as u32);
+            // SAFETY: valid events.
+            unsafe { push(self.process.out_events, &raw const event.header) };
         }
+    }
+
+    fn log_flood(&mut self) {
+        // SAFETY: the host outlives its plugins, and lets any thread log.
+        unsafe { calls::log_lines(self.hostile.host, FLOOD) };
+    }
+
+    fn wrong_threads(&mut self, first: bool) {
+        let elsewhere = first || self.now.is_multiple_of(50);
+        // SAFETY: the host outlives its plugins. The thread is the wrong one: that is the fault.
+        unsafe { calls::from_here_and_elsewhere(self.hostile.host, elsewhere) };
     }
 }
 

@@ -1,4 +1,4 @@
-//! The faults and the plugins' descriptors.
+//! The plugins: what each does, and their descriptors.
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -7,21 +7,24 @@ use clap_sys::plugin::clap_plugin_descriptor;
 use clap_sys::plugin_features::{CLAP_PLUGIN_FEATURE_AUDIO_EFFECT, CLAP_PLUGIN_FEATURE_STEREO};
 use clap_sys::version::CLAP_VERSION;
 
-macro_rules! faults {
+use crate::strikes::Strike;
+
+macro_rules! plugins {
     ($($what:ident = $id:literal,)*) => {
         /// What a plugin does wrong; the library's first page describes each.
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub(crate) enum What {
             $($what,)*
+            /// Whatever its parameter says.
+            Any,
+            /// What plugins of every format do.
+            Strike(Strike),
         }
 
-        impl What {
-            pub(crate) const ALL: &[What] = &[$(What::$what,)*];
-        }
-
-        /// In the order of [`What::ALL`].
-        pub(crate) static DESCRIPTORS: [clap_plugin_descriptor; What::ALL.len()] = [
-            $(descriptor(
+        const OWN: &[What] = &[What::Any, $(What::$what,)*];
+        const OWN_NAMES: &[(&str, &str)] = &[
+            ("org.sandrack.hostile.any\0", "Sandrack Hostile any\0"),
+            $((
                 concat!("org.sandrack.hostile.", $id, "\0"),
                 concat!("Sandrack Hostile ", $id, "\0"),
             ),)*
@@ -29,58 +32,48 @@ macro_rules! faults {
     };
 }
 
-faults! {
+plugins! {
     CreateNull = "create-null",
-    InitFails = "init-fails",
     InitPanics = "init-panics",
-    InitAborts = "init-aborts",
-    InitExits = "init-exits",
-    InitHangs = "init-hangs",
-    ActivateFails = "activate-fails",
-    ActivateAborts = "activate-aborts",
-    ActivateExits = "activate-exits",
-    ActivateHangs = "activate-hangs",
-    StartFails = "start-fails",
-    Segfault = "segfault",
-    Abort = "abort",
-    Exit = "exit",
-    Hang = "hang",
-    Sleep = "sleep",
-    Stop = "stop",
-    Late = "late",
-    Scribble = "scribble",
-    Nan = "nan",
-    Inf = "inf",
-    Denormal = "denormal",
-    Error = "error",
-    BadEvents = "bad-events",
-    EventFlood = "event-flood",
     Restarts = "restarts",
     Tells = "tells",
     Grows = "grows",
-    DestroyHangs = "destroy-hangs",
-    StateSaveHangs = "state-save-hangs",
     LiesAudioPorts = "lies-audio-ports",
     LiesParams = "lies-params",
     LiesPortCounts = "lies-port-counts",
     ParamsChange = "params-change",
     RefusesAll = "refuses-all",
-    WrongThreads = "wrong-threads",
     Editor = "editor",
     GuiCreateHangs = "gui-create-hangs",
     GuiShowHangs = "gui-show-hangs",
-    OpensSocket = "opens-socket",
-    ReadsHome = "reads-home",
-    WritesHome = "writes-home",
-    WritesPrivate = "writes-private",
-    Executes = "executes",
-    ExecutesItself = "executes-itself",
-    KillsParent = "kills-parent",
-    ReadsParent = "reads-parent",
-    OpensFiles = "opens-files",
-    EatsMemory = "eats-memory",
-    ChangesMode = "changes-mode",
-    StartsThread = "starts-thread",
+}
+
+const COUNT: usize = OWN.len() + Strike::ALL.len();
+
+/// One for each plugin.
+pub(crate) static DESCRIPTORS: [clap_plugin_descriptor; COUNT] = {
+    let mut all = [descriptor(OWN_NAMES[0].0, OWN_NAMES[0].1); COUNT];
+    let mut at = 0;
+    while at < COUNT {
+        let (id, name) = match at < OWN.len() {
+            true => OWN_NAMES[at],
+            false => {
+                let strike = Strike::ALL[at - OWN.len()];
+                (strike.clap_id(), strike.clap_name())
+            }
+        };
+        all[at] = descriptor(id, name);
+        at += 1;
+    }
+    all
+};
+
+/// What the plugin with that descriptor does.
+pub(crate) fn at(index: usize) -> What {
+    match OWN.get(index) {
+        Some(what) => *what,
+        None => What::Strike(Strike::ALL[index - OWN.len()]),
+    }
 }
 
 struct Features([*const c_char; 3]);

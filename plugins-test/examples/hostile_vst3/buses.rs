@@ -6,6 +6,7 @@ use vst3::Steinberg::Vst::BusTypes_::{kAux, kMain};
 use vst3::Steinberg::Vst::MediaTypes_::kAudio;
 use vst3::Steinberg::Vst::{BusDirection, BusInfo, MediaType, SpeakerArr, SpeakerArrangement};
 
+use crate::strikes::Strike;
 use crate::text::wide;
 use crate::what::What;
 
@@ -28,7 +29,7 @@ pub(crate) fn events(what: What, is_input: bool) -> i32 {
     let notes = match what {
         What::OddMidiOut | What::OddSysex => true,
         What::OddMidiMapping | What::OddPrograms => is_input,
-        What::BadEvents | What::EventFlood => !is_input,
+        What::Any | What::Strike(Strike::BadEvents | Strike::EventFlood) => !is_input,
         _ => false,
     };
     notes.into()

@@ -1,7 +1,6 @@
 //! The component: buses, activation, state.
 
 use std::ffi::c_void;
-use std::process;
 use std::sync::atomic::Ordering::Relaxed;
 
 use vst3::ComRef;
@@ -15,7 +14,8 @@ use vst3::Steinberg::{
     kResultFalse, kResultOk, tresult, uint32,
 };
 
-use crate::plugin::{PARAMS, Plugin, sleep_forever};
+use crate::plugin::{BLOCK, KIND, PARAMS, Plugin, sleep_forever};
+use crate::strikes::Entry;
 use crate::what::What;
 use crate::{buses, lies, process as block};
 
@@ -94,34 +94,26 @@ impl<K> IComponentTrait for Plugin<K> {
     unsafe fn setActive(&self, state: TBool) -> tresult {
         if state == 0 {
             *self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-            return self.fine();
+            return self.enter(Entry::Deactivate);
         }
-        match self.what {
-            What::ActivateFails => return kInternalError,
-            What::ActivateAborts => process::abort(),
-            What::ActivateExits => process::exit(0),
-            What::ActivateHangs => sleep_forever(),
-            // The latency that it was asked for in vain stays.
-            What::OddLatency => {}
-            _ => self.processed.store(0, Relaxed),
+        // The latency that it was asked for in vain stays.
+        if self.what != What::OddLatency {
+            self.processed.store(0, Relaxed);
         }
+        self.memory.forget();
         self.held.store(0, Relaxed);
-        self.fine()
+        self.enter(Entry::Activate)
     }
 
     unsafe fn setState(&self, state: *mut IBStream) -> tresult {
-        match self.what {
-            What::StateLoadAborts => process::abort(),
-            What::StateLoadHangs => sleep_forever(),
-            What::AllErrors => return kInternalError,
-            _ => {}
+        self.enter(Entry::LoadState);
+        if self.what == What::AllErrors {
+            return kInternalError;
         }
         // SAFETY: the host passes a stream, or null.
         match unsafe { read(state) } {
             Some(values) => {
-                for (param, value) in values.into_iter().enumerate() {
-                    self.set(param as u32, value);
-                }
+                self.take(values);
                 self.fine()
             }
             None => kResultFalse,
@@ -129,9 +121,9 @@ impl<K> IComponentTrait for Plugin<K> {
     }
 
     unsafe fn getState(&self, state: *mut IBStream) -> tresult {
+        self.enter(Entry::SaveState);
         match self.what {
-            What::StateSaveAborts => process::abort(),
-            What::StateSaveHangs | What::SplitStateHangs => sleep_forever(),
+            What::SplitStateHangs => sleep_forever(),
             What::SplitStateFails => return kInternalError,
             // SAFETY: the host passes a stream, or null.
             What::StateSaveEndless => return unsafe { write_endlessly(state) },
@@ -144,6 +136,18 @@ impl<K> IComponentTrait for Plugin<K> {
         }
         // SAFETY: the host passes a stream, or null.
         if unsafe { write(state, &mut bytes) } { self.fine() } else { kResultFalse }
+    }
+}
+
+impl<K> Plugin<K> {
+    /// Takes the values of a state; but what brings the plugin that can be any back after a fault
+    /// brings it back in peace.
+    pub(crate) fn take(&self, values: [f64; PARAMS]) {
+        for (param, value) in (0..).zip(values) {
+            if self.what != What::Any || !matches!(param, BLOCK | KIND) {
+                self.set(param, value);
+            }
+        }
     }
 }
 
@@ -267,9 +271,8 @@ impl<K> IAudioProcessorTrait for Plugin<K> {
 
     unsafe fn setProcessing(&self, state: TBool) -> tresult {
         match self.what {
-            What::StartFails if state != 0 => kInternalError,
             What::OddSloppy => kNotImplemented,
-            _ => self.fine(),
+            _ => self.enter(if state != 0 { Entry::Start } else { Entry::Stop }),
         }
     }
 

@@ -19,9 +19,10 @@ use vst3::Steinberg::{
 };
 
 use crate::plugin::{
-    BEND, BLOCK, BLOCK_DEFAULT, BLOCK_MAX, GAIN, OTHER_PROGRAM, PRESSURE, PROGRAM, PROGRAMS,
-    Plugin, VOLUME, sleep_forever,
+    BEND, BLOCK, BLOCK_DEFAULT, BLOCK_MAX, EDITS, GAIN, KIND, KINDS, OTHER_PROGRAM, PRESSURE,
+    PROGRAM, PROGRAMS, Plugin, VALUE, VOLUME, sleep_forever,
 };
+use crate::strikes::Strike;
 use crate::text::wide;
 use crate::what::What;
 use crate::{component, lies};
@@ -37,6 +38,9 @@ fn name(param: u32) -> &'static str {
         BEND => "bend",
         PRESSURE => "pressure",
         OTHER_PROGRAM | PROGRAM => "program",
+        KIND => "kind",
+        VALUE => "value",
+        EDITS => "edits",
         _ => "late",
     }
 }
@@ -58,12 +62,14 @@ impl<K> Plugin<K> {
             stepCount: match id {
                 BLOCK => BLOCK_MAX as int32,
                 OTHER_PROGRAM | PROGRAM => PROGRAMS as int32 - 1,
+                KIND => KINDS as int32,
                 _ => 0,
             },
             defaultNormalizedValue: match id {
+                BLOCK if self.what == What::Any => 0.0,
                 BLOCK => BLOCK_DEFAULT / BLOCK_MAX,
                 GAIN | VOLUME | PROGRAM => 1.0,
-                BEND => 0.5,
+                BEND | VALUE => 0.5,
                 _ => 0.0,
             },
             unitId: match id {
@@ -83,8 +89,22 @@ impl<K> Plugin<K> {
 
     /// What a parameter's normalized value is multiplied with to be plain.
     fn most(param: u32) -> f64 {
-        if param == BLOCK { BLOCK_MAX } else { 1.0 }
+        match param {
+            BLOCK => BLOCK_MAX,
+            KIND => KINDS,
+            _ => 1.0,
+        }
     }
+}
+
+fn kind_name(value: f64) -> &'static str {
+    let index = ((value * KINDS).round() as usize).checked_sub(1);
+    index.and_then(|index| Strike::ALL.get(index)).map_or("none", |strike| strike.name())
+}
+
+fn kind_named(name: &str) -> Option<f64> {
+    let index = Strike::ALL.iter().position(|strike| strike.name() == name);
+    index.map(|index| (index + 1) as f64 / KINDS).or((name == "none").then_some(0.0))
 }
 
 impl<K> IEditControllerTrait for Plugin<K> {
@@ -94,9 +114,7 @@ impl<K> IEditControllerTrait for Plugin<K> {
         }
         // SAFETY: the host passes a stream, or null.
         if let Some(values) = unsafe { component::read(state) } {
-            for (param, value) in values.into_iter().enumerate() {
-                self.set(param as u32, value);
-            }
+            self.take(values);
         }
         self.fine()
     }
@@ -145,6 +163,7 @@ impl<K> IEditControllerTrait for Plugin<K> {
         let text = unsafe { &mut *text };
         match self.what {
             What::LiesParams => text.fill(0xd800),
+            _ if id == KIND => wide(kind_name(value), text),
             _ => wide(&format!("{}", value * Self::most(id)), text),
         }
         kResultOk
@@ -160,9 +179,13 @@ impl<K> IEditControllerTrait for Plugin<K> {
         unsafe {
             let length = (0..).take_while(|at| *text.add(*at) != 0).count();
             let text = String::from_utf16_lossy(std::slice::from_raw_parts(text, length));
-            match text.trim().parse::<f64>() {
-                Ok(plain) => value.write(plain / Self::most(id)),
-                Err(_) => return kResultFalse,
+            let parsed = match id {
+                KIND => kind_named(text.trim()),
+                _ => text.trim().parse().ok().map(|plain: f64| plain / Self::most(id)),
+            };
+            match parsed {
+                Some(parsed) => value.write(parsed),
+                None => return kResultFalse,
             }
         }
         self.fine()

@@ -24,11 +24,12 @@ impl Class for Factory {
 
 /// Name and id of a class, and whether it is a controller.
 fn class(index: i32) -> Option<(What, TUID, bool)> {
-    let all = What::ALL;
+    let mut all = What::all();
     let index = usize::try_from(index).ok()?;
-    match all.get(index) {
-        Some(what) => Some((*what, what.id(), false)),
-        None if index == all.len() => Some((What::OddSplit, What::OddSplit.controller_id(), true)),
+    let count = all.len();
+    match all.nth(index) {
+        Some(what) => Some((what, what.id(), false)),
+        None if index == count => Some((What::OddSplit, What::OddSplit.controller_id(), true)),
         None => None,
     }
 }
@@ -44,7 +45,7 @@ impl IPluginFactoryTrait for Factory {
     }
 
     unsafe fn countClasses(&self) -> int32 {
-        What::ALL.len() as int32 + 1
+        What::all().len() as int32 + 1
     }
 
     unsafe fn getClassInfo(&self, index: int32, info: *mut PClassInfo) -> tresult {
@@ -72,16 +73,16 @@ impl IPluginFactoryTrait for Factory {
         if cid == What::OddSplit.controller_id() {
             return query(controller(), iid, object);
         }
-        match What::ALL.iter().find(|what| what.id() == cid) {
+        match What::all().find(|what| what.id() == cid) {
             None => kInvalidArgument,
             Some(What::CreateFails) => kInternalError,
             Some(What::CreateNull) => kResultOk,
             Some(what) if what.is_split() => {
-                let plugin = ComWrapper::new(Plugin::<Apart>::new(*what));
+                let plugin = ComWrapper::new(Plugin::<Apart>::new(what));
                 query(plugin.to_com_ptr::<IComponent>(), iid, object)
             }
             Some(what) => {
-                let plugin = ComWrapper::new(Plugin::<Whole>::new(*what));
+                let plugin = ComWrapper::new(Plugin::<Whole>::new(what));
                 query(plugin.to_com_ptr::<IComponent>(), iid, object)
             }
         }

@@ -8,18 +8,27 @@
 //! | `createInstance` | `create-fails`, `create-null` (succeeds, and gives null) |
 //! | `initialize` | `init-fails`, `init-aborts`, `init-exits` with code 0, `init-hangs` |
 //! | `setupProcessing` | `setup-fails` |
-//! | `setActive` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs` |
-//! | `setProcessing` | `start-fails` |
-//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `hang` (busy), `sleep` (forever) |
-//! | block N, once | `late` (busy for 20 ms), `param-list-changes` (has more parameters from then on, and says nothing), `wrong-thread` (calls the component handler from a thread of its own, and from `process`) |
-//! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `kInternalError`), `bad-events` (of absurd time, bus, type, order and content, and a null pointer), `event-flood` (65536 notes), `bad-params` (NaN, infinite, out of order, of unknown parameters), `param-flood` (65536 queues and points), `bad-silence` (flags channels that are not there), `moves-buffers` (writes nonsense over the description of its buffers), `releases` (the host's lists, three times each), `keeps` (references to the host's lists, and calls them in the next block), `restart-flood` (asks for everything 1000 times) |
-//! | always | `all-errors` (every call that can gives `kInternalError`) |
-//! | `terminate` | `terminate-aborts`, `terminate-hangs` |
+//! | `setActive` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs`, `deactivate-aborts`, `deactivate-hangs` |
+//! | `setProcessing` | `start-fails`, `start-hangs`, `stop-hangs` |
+//! | `terminate` | `destroy-aborts`, `destroy-hangs` |
 //! | `getState` | `state-save-aborts`, `state-save-hangs`, `state-save-endless` (writes for as long as it is let); with a controller of a class of its own: `split-state-hangs`, `split-state-fails` |
 //! | `setState` | `state-load-aborts`, `state-load-hangs` |
+//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process) |
+//! | block N, once | `late` (busy for 20 ms), `scribble` (random bytes over all writable shared memory it can find), `wrong-threads` (calls the component handler from a thread of its own, and from `process`), `param-list-changes` (has more parameters from then on, and says nothing) |
+//! | block N, once, to the process it is in | `closes-descriptors` (all), `changes-priority` (as urgent as may be), `changes-mask` (blocks all signals), `handles-signals` (ignores all, and then uses memory that is not there) |
+//! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `kInternalError`), `bad-events` (of absurd time, bus, type, order and content, and a null pointer), `event-flood` (65536 notes), `log-flood` (1024 lines to standard error), `bad-params` (NaN, infinite, out of order, of unknown parameters), `param-flood` (65536 queues and points), `bad-silence` (flags channels that are not there), `moves-buffers` (writes nonsense over the description of its buffers), `releases` (the host's lists, three times each), `keeps` (references to the host's lists, and calls them in the next block), `restart-flood` (asks for everything 1000 times) |
+//! | block N and after, on a thread of its own | `wrong-counts` (absurd counts, marks and times over the heads of all writable shared memory, while others read it) |
+//! | block N, once, without end | `fork-bomb` (2000 processes), `thread-bomb` (5000), `memory-bomb` (16 GiB, piece by piece), `big-allocation` (10 GiB at once), `fills-folder` (4 GiB into $XDG_DATA_HOME), `spins-everywhere` (two threads a core, at realtime priority if they can have it) |
+//! | `initialize`, and block N, once | attempts to reach beyond the worker, told on standard error: `opens-socket`, `reads-home` ($HOME/.ssh/id), `writes-home`, `executes` (in a process of its own), `executes-itself` (in its place), `kills-parent` (outside of blocks it only asks whether it could), `reads-parent` (its environment), `traces-parent` (as a debugger), `opens-files` (4000), `eats-memory` (8 TiB of address space), `changes-mode`; and what is permitted: `writes-private` ($XDG_CONFIG_HOME), `starts-thread` |
+//! | always | `all-errors` (every call that can gives `kInternalError`) |
 //! | `createView` | `view-aborts`, `view-hangs` |
 //! | bus queries | `negative-buses` (-1 of each), `million-buses` (of 2^31-1 or -5 channels, or absent, with unterminated names), `thousand-channels` (in one bus) |
 //! | parameter queries | `negative-params` (-1), `lies-params` (2^31-1 with equal ids, unterminated names and NaN, or absent) |
+//!
+//! `any` is whichever of those its parameter `kind` names (id 7: their texts; 0 is none), of those
+//! that CLAP plugins do too; it also has `value` (id 8) and `edits` (id 9), which are in its state.
+//! `block` is 0 by default then, and neither it nor `kind` is taken from its state: what brings it
+//! back after a fault brings it back in peace.
 //!
 //! What hangs outside of `process` sleeps, so that it costs test machines nothing.
 //!
@@ -61,6 +70,8 @@ mod lies;
 mod plugin;
 mod process;
 mod strike;
+#[path = "../strikes/mod.rs"]
+mod strikes;
 mod text;
 mod units;
 mod what;

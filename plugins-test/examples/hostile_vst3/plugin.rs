@@ -1,11 +1,8 @@
 //! The plugin itself: valid, but for the fault it is created with.
 
 use std::marker::PhantomData;
-use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use vst3::Steinberg::Vst::{
     IAudioProcessor, IComponent, IComponentHandler, IEditController, IMidiMapping, IUnitInfo,
@@ -16,7 +13,10 @@ use vst3::Steinberg::{
 use vst3::{Class, ComPtr};
 
 use crate::strike::Kept;
+use crate::strikes::{Entry, Memory, Strike};
 use crate::what::What;
+
+pub(crate) use crate::strikes::sleep_forever;
 
 /// The id of the parameter `block`.
 pub(crate) const BLOCK: u32 = 0;
@@ -31,7 +31,11 @@ pub(crate) const PRESSURE: u32 = 4;
 /// The ids of what chooses programs of the first and the second list.
 pub(crate) const OTHER_PROGRAM: u32 = 5;
 pub(crate) const PROGRAM: u32 = 6;
-pub(crate) const PARAMS: usize = 7;
+/// The ids of those of the plugin that can be any: what it does, and what is in its state.
+pub(crate) const KIND: u32 = 7;
+pub(crate) const VALUE: u32 = 8;
+pub(crate) const EDITS: u32 = 9;
+pub(crate) const PARAMS: usize = 10;
 /// Programs of each list.
 pub(crate) const PROGRAMS: usize = 5;
 
@@ -67,6 +71,7 @@ pub(crate) struct Plugin<K> {
     pub(crate) kept: Mutex<Option<Kept>>,
     /// The system exclusive message that it puts out. Never grows.
     pub(crate) sysex: Mutex<Vec<u8>>,
+    pub(crate) memory: Memory,
     kind: PhantomData<K>,
 }
 
@@ -84,7 +89,12 @@ impl Class for Plugin<Controller> {
 
 impl<K> Plugin<K> {
     pub(crate) fn new(what: What) -> Self {
-        let values = [BLOCK_DEFAULT / BLOCK_MAX, 1.0, 1.0, 0.5, 0.0, 0.0, 1.0];
+        let block = if what == What::Any { 0.0 } else { BLOCK_DEFAULT / BLOCK_MAX };
+        let values = [block, 1.0, 1.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.5, 0.0];
+        let mut memory = Memory::default();
+        if let What::Strike(strike) = what {
+            strike.prepare(&mut memory);
+        }
         Self {
             what,
             values: values.map(|value: f64| AtomicU64::new(value.to_bits())),
@@ -100,7 +110,28 @@ impl<K> Plugin<K> {
             handler: Mutex::default(),
             kept: Mutex::default(),
             sysex: Mutex::new(Vec::with_capacity(8192)),
+            memory,
             kind: PhantomData,
+        }
+    }
+
+    /// Its strike, if it is for one.
+    pub(crate) fn strike(&self) -> Option<Strike> {
+        match self.what {
+            What::Strike(strike) => Some(strike),
+            What::Any => {
+                let number = (self.value(KIND) * KINDS).round() as usize;
+                Strike::ALL.get(number.checked_sub(1)?).copied()
+            }
+            _ => None,
+        }
+    }
+
+    /// On entering a function; what it has to give.
+    pub(crate) fn enter(&self, entry: Entry) -> tresult {
+        match self.strike().is_none_or(|strike| strike.enter(entry)) {
+            true => self.fine(),
+            false => kInternalError,
         }
     }
 
@@ -138,6 +169,7 @@ impl<K> Plugin<K> {
             What::OddLatency => &[BLOCK, GAIN],
             What::OddPrograms => &[OTHER_PROGRAM, PROGRAM],
             What::OddMidiMapping => &[VOLUME, BEND, PRESSURE],
+            What::Any => &[BLOCK, KIND, VALUE, EDITS],
             what if what.is_odd() => &[GAIN],
             _ => &[BLOCK],
         }
@@ -158,31 +190,17 @@ impl<K> Plugin<K> {
     }
 }
 
-pub(crate) fn sleep_forever() -> ! {
-    loop {
-        thread::sleep(Duration::from_secs(3600));
-    }
-}
+/// The greatest value of the parameter [`KIND`].
+pub(crate) const KINDS: f64 = Strike::ALL.len() as f64;
 
 impl<K> IPluginBaseTrait for Plugin<K> {
     unsafe fn initialize(&self, _context: *mut FUnknown) -> tresult {
-        match self.what {
-            What::InitFails => kInternalError,
-            What::InitAborts => process::abort(),
-            What::InitExits => process::exit(0),
-            What::InitHangs => sleep_forever(),
-            // Even where hosts are forbearing, "false" here means that it can't be used.
-            What::OddSloppy => kResultOk,
-            _ => self.fine(),
-        }
+        // Even where hosts are forbearing, "false" here means that it can't be used.
+        if self.what == What::OddSloppy { kResultOk } else { self.enter(Entry::Init) }
     }
 
     unsafe fn terminate(&self) -> tresult {
-        match self.what {
-            What::TerminateAborts => process::abort(),
-            What::TerminateHangs => sleep_forever(),
-            _ => {}
-        }
+        self.enter(Entry::Destroy);
         *self.handler.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.fine()
     }

@@ -60,7 +60,7 @@ pub(crate) unsafe fn process<K>(plugin: &Plugin<K>, data: &mut ProcessData) -> t
             }
         }
         // SAFETY: as the caller promises.
-        _ if now >= block => return unsafe { strike::strike(plugin, now == block, data) },
+        _ if now >= block => return unsafe { strike::strike(plugin, data) },
         _ => {}
     }
     plugin.fine()

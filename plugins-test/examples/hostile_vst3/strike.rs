@@ -1,12 +1,9 @@
 //! What goes wrong in `process`.
 
-use std::hint;
-use std::process;
 use std::ptr;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use vst3::Steinberg::Vst::Event_::EventTypes_::{
     kChordEvent, kDataEvent, kLegacyMIDICCOutEvent, kNoteExpressionTextEvent, kNoteOffEvent,
@@ -19,11 +16,11 @@ use vst3::Steinberg::Vst::{
 use vst3::Steinberg::{FUnknown, kInternalError, tresult};
 use vst3::{ComPtr, ComRef};
 
-use crate::plugin::{BLOCK, EVERYTHING, Plugin, sleep_forever};
+use crate::plugin::{BLOCK, EVERYTHING, Plugin};
 use crate::process::{buses, channels, empty};
+use crate::strikes;
 use crate::what::What;
 
-const LATE: Duration = Duration::from_millis(20);
 const FLOOD: i32 = 65_536;
 
 /// What the host lent in a block, kept for longer.
@@ -32,46 +29,29 @@ pub(crate) struct Kept {
     changes: Option<ComPtr<IParameterChanges>>,
 }
 
-/// Does the damage in a block; `first` says if it is the first such block.
+/// A block, for the strikes of every format.
+struct Block<'a, K> {
+    plugin: &'a Plugin<K>,
+    /// Valid, as who makes this promises.
+    data: &'a ProcessData,
+}
+
+/// Does the damage in a block.
 ///
 /// # Safety
 ///
 /// `data` describes a block.
-pub(crate) unsafe fn strike<K>(plugin: &Plugin<K>, first: bool, data: &mut ProcessData) -> tresult {
-    match plugin.what {
-        What::Segfault => {
-            let nowhere = ptr::without_provenance_mut::<u32>(64);
-            // SAFETY: none. This is the fault the plugin is for; no address so low is mapped.
-            unsafe { nowhere.write_volatile(0) }
-        }
-        What::Abort => process::abort(),
-        What::Exit => process::exit(0),
-        What::Hang => loop {
-            hint::spin_loop();
-        },
-        What::Sleep => sleep_forever(),
-        What::Late if first => {
-            let start = Instant::now();
-            while start.elapsed() < LATE {
-                hint::spin_loop();
-            }
-        }
-        What::Error => return kInternalError,
-        What::ParamListChanges => plugin.has_more_params.store(true, Relaxed),
-        _ => {}
+pub(crate) unsafe fn strike<K>(plugin: &Plugin<K>, data: &mut ProcessData) -> tresult {
+    if let Some(strike) = plugin.strike() {
+        let mut block = Block { plugin, data };
+        // SAFETY: as the caller promises.
+        let done = unsafe { strike.strike(&plugin.memory, &mut block) };
+        return if done { plugin.fine() } else { kInternalError };
     }
     // SAFETY: as the caller promises; where a fault is for breaking a rule, it does.
     unsafe {
         match plugin.what {
-            What::Nan => fill(data, f32::NAN),
-            What::Inf => fill(data, f32::INFINITY),
-            What::Denormal => fill(data, f32::from_bits(1)),
-            What::BadEvents => bad_events(data),
-            What::EventFlood => {
-                for index in 0..FLOOD {
-                    push(data, note(index % data.numSamples.max(1)));
-                }
-            }
+            What::ParamListChanges => plugin.has_more_params.store(true, Relaxed),
             What::BadParams => bad_params(data),
             What::ParamFlood => param_flood(data),
             What::BadSilence => {
@@ -89,11 +69,46 @@ pub(crate) unsafe fn strike<K>(plugin: &Plugin<K>, first: bool, data: &mut Proce
                     handler.restartComponent(-1);
                 }
             }
-            What::WrongThread if first => wrong_thread(plugin),
             _ => {}
         }
     }
     plugin.fine()
+}
+
+impl<K> strikes::Block for Block<'_, K> {
+    fn outputs(&self) -> Vec<(*mut f32, usize)> {
+        let frames = self.data.numSamples as usize;
+        // SAFETY: describes a block.
+        let buses = unsafe { buses(self.data.outputs, self.data.numOutputs) };
+        // SAFETY: as above.
+        let channels = buses.iter().flat_map(|bus| unsafe { channels(bus) });
+        channels.map(|&channel| (channel, frames)).collect()
+    }
+
+    fn bad_events(&mut self) {
+        // SAFETY: describes a block.
+        unsafe { bad_events(self.data) };
+    }
+
+    fn event_flood(&mut self) {
+        for index in 0..FLOOD {
+            // SAFETY: describes a block.
+            unsafe { push(self.data, note(index % self.data.numSamples.max(1))) };
+        }
+    }
+
+    /// The format has no log; there is standard error.
+    fn log_flood(&mut self) {
+        for _ in 0..FLOOD / 64 {
+            eprintln!("one line of very many");
+        }
+    }
+
+    fn wrong_threads(&mut self, first: bool) {
+        if first {
+            wrong_threads(self.plugin);
+        }
+    }
 }
 
 /// # Safety
@@ -314,10 +329,7 @@ unsafe fn keeps<K>(plugin: &Plugin<K>, data: &ProcessData) {
     }
 }
 
-/// # Safety
-///
-/// As for [`strike`].
-unsafe fn wrong_thread<K>(plugin: &Plugin<K>) {
+fn wrong_threads<K>(plugin: &Plugin<K>) {
     let Some(handler) = plugin.handler() else { return };
     let call = move || {
         // SAFETY: a valid handler. The thread is the wrong one: the fault that the plugin is for.

@@ -1,6 +1,8 @@
-//! The faults and oddities, and the classes' names and ids.
+//! What plugins do: the faults and oddities, and the classes' names and ids.
 
 use vst3::Steinberg::TUID;
+
+use crate::strikes::Strike;
 
 macro_rules! classes {
     ($($what:ident = $name:literal,)*) => {
@@ -8,15 +10,18 @@ macro_rules! classes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum What {
             $($what,)*
+            /// What plugins of every format do.
+            Strike(Strike),
         }
 
-        impl What {
-            pub(crate) const ALL: &[What] = &[$(What::$what,)*];
+        const OWN: &[What] = &[$(What::$what,)*];
 
+        impl What {
             /// The class's name.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
-                    $(What::$what => $name,)*
+                    $(Self::$what => $name,)*
+                    Self::Strike(strike) => strike.vst3_name(),
                 }
             }
         }
@@ -24,30 +29,10 @@ macro_rules! classes {
 }
 
 classes! {
+    Any = "Hostile any",
     CreateFails = "Hostile create-fails",
     CreateNull = "Hostile create-null",
-    InitFails = "Hostile init-fails",
-    InitAborts = "Hostile init-aborts",
-    InitExits = "Hostile init-exits",
-    InitHangs = "Hostile init-hangs",
     SetupFails = "Hostile setup-fails",
-    ActivateFails = "Hostile activate-fails",
-    ActivateAborts = "Hostile activate-aborts",
-    ActivateExits = "Hostile activate-exits",
-    ActivateHangs = "Hostile activate-hangs",
-    StartFails = "Hostile start-fails",
-    Segfault = "Hostile segfault",
-    Abort = "Hostile abort",
-    Exit = "Hostile exit",
-    Hang = "Hostile hang",
-    Sleep = "Hostile sleep",
-    Late = "Hostile late",
-    Nan = "Hostile nan",
-    Inf = "Hostile inf",
-    Denormal = "Hostile denormal",
-    Error = "Hostile error",
-    BadEvents = "Hostile bad-events",
-    EventFlood = "Hostile event-flood",
     BadParams = "Hostile bad-params",
     ParamFlood = "Hostile param-flood",
     BadSilence = "Hostile bad-silence",
@@ -55,18 +40,11 @@ classes! {
     Releases = "Hostile releases",
     Keeps = "Hostile keeps",
     ParamListChanges = "Hostile param-list-changes",
-    WrongThread = "Hostile wrong-thread",
     RestartFlood = "Hostile restart-flood",
     AllErrors = "Hostile all-errors",
-    TerminateAborts = "Hostile terminate-aborts",
-    TerminateHangs = "Hostile terminate-hangs",
-    StateSaveHangs = "Hostile state-save-hangs",
-    StateSaveAborts = "Hostile state-save-aborts",
     StateSaveEndless = "Hostile state-save-endless",
     SplitStateHangs = "Hostile split-state-hangs",
     SplitStateFails = "Hostile split-state-fails",
-    StateLoadHangs = "Hostile state-load-hangs",
-    StateLoadAborts = "Hostile state-load-aborts",
     ViewAborts = "Hostile view-aborts",
     ViewHangs = "Hostile view-hangs",
     NegativeBuses = "Hostile negative-buses",
@@ -87,6 +65,17 @@ classes! {
     OddSysex = "Odd sysex",
     OddSilent = "Odd silent",
     OddSloppy = "Odd sloppy",
+}
+
+impl What {
+    /// All of them.
+    pub(crate) fn all() -> impl ExactSizeIterator<Item = Self> {
+        let count = OWN.len() + Strike::ALL.len();
+        (0..count).map(|at| match OWN.get(at) {
+            Some(what) => *what,
+            None => Self::Strike(Strike::ALL[at - OWN.len()]),
+        })
+    }
 }
 
 impl What {

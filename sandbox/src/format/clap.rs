@@ -26,8 +26,10 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+mod cookies;
 mod descriptors;
 mod editor;
 mod events;
@@ -39,6 +41,7 @@ mod pool;
 mod presets;
 mod processor;
 
+use cookies::Cookies;
 use events::Dialect;
 use extensions::Extensions;
 use host::{HostMain, HostShared, SandrackHost, Shared};
@@ -240,6 +243,7 @@ impl ClapInstance {
                         info.preferred_dialect,
                         Some(NoteDialect::Midi | NoteDialect::MidiMpe)
                     ),
+                    expressions: info.supported_dialects.supports(NoteDialect::Clap),
                     channels: 16,
                 });
             }
@@ -304,6 +308,12 @@ impl ClapInstance {
         all
     }
 
+    /// What its parameters' events carry from here on.
+    fn cookies(&mut self) -> Cookies {
+        self.shared.cookies_void.store(false, Ordering::Relaxed);
+        Cookies::read(&self.instance.plugin_handle(), MAX_PARAMS)
+    }
+
     /// Gives an inactive plugin values of parameters and lets it put out its own changes. Of an
     /// active one, each block does. False: it takes none.
     fn flush(&mut self, events: &[Event]) -> bool {
@@ -311,7 +321,8 @@ impl ClapInstance {
             return false;
         }
         let mut out = OutEvents::new();
-        let taken = self.extensions().flush(events, &mut out);
+        let cookies = self.cookies();
+        let taken = self.extensions().flush(events, &cookies, &mut out);
         for event in out.events() {
             let edit = match event.kind {
                 kind::GESTURE_BEGIN => ParamEdit::Begin,
@@ -433,9 +444,10 @@ impl Instance for ClapInstance {
             .activate(|shared, _| host::HostAudio(Arc::clone(&shared.0)), configuration)
             .map_err(|e| self.call_failed("activate", e))?;
         self.shared.after_activate();
+        let cookies = self.cookies();
         let pool = self.extensions().exec().and_then(|(plugin, exec)| Pool::start(plugin, exec));
         let shared = Arc::clone(&self.shared);
-        Ok(Box::new(ClapProcessor::new(stopped.into(), shared, note_ports, pool)))
+        Ok(Box::new(ClapProcessor::new(stopped.into(), shared, note_ports, cookies, pool)))
     }
 
     fn deactivate(&mut self) -> Result<(), PluginError> {

@@ -103,6 +103,10 @@ pub struct NotePort {
     pub midi: bool,
     /// Whether it prefers MIDI 1.0 to CLAP notes.
     pub prefers_midi: bool,
+    /// Whether single notes can be bent, swelled, …: it takes note expressions. Of CLAP: all that
+    /// takes CLAP notes may; of VST3: it lists some.
+    #[serde(default)]
+    pub expressions: bool,
     /// MIDI channels that it tells apart.
     pub channels: u32,
 }

@@ -25,6 +25,7 @@ mod connection;
 mod context;
 mod controller;
 mod events;
+mod expressions;
 mod factory;
 mod host;
 mod instance;

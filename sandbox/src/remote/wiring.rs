@@ -109,7 +109,7 @@ impl<'a> Layout<'a> {
                 sources: wiring.sources.iter().map(|source| source.channels).collect(),
                 max_frames,
             };
-            let memory = SharedMemory::new("sandrack-inbox", shape.len())
+            let memory = SharedMemory::for_one_writer("sandrack-inbox", shape.len())
                 .map_err(Error::system("making an inbox"))?;
             inboxes.push((memory, shape));
             let stand_in = (!wiring.node.is_ready()).then(|| stand_in(wiring.node, max_frames));

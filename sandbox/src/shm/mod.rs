@@ -2,10 +2,8 @@
 
 pub mod crash_page;
 pub mod layout;
+pub mod marks;
 pub mod recording;
 mod view;
 
-pub use view::{
-    BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter, is_complete,
-    ring,
-};
+pub use view::{BlockView, DoorbellView, InboxReader, InboxWriter, OutboxReader, OutboxWriter};

@@ -15,7 +15,6 @@
 
 use super::layout::{
     BlockPage, DOORBELL_SLOTS, Doorbell, EVENTS, InboxShape, MAGIC, Outbox, OutboxShape, VERSION,
-    is_later,
 };
 use crate::event::Event;
 use crate::sys::memory::{Access, Mapping};
@@ -164,41 +163,6 @@ impl Deref for DoorbellView {
     fn deref(&self) -> &Doorbell {
         &self.header
     }
-}
-
-/// A node's slots, without the host's if the host does not ring it in this block.
-#[inline]
-fn counted(slots: &[AtomicU32], host_rings: bool) -> &[AtomicU32] {
-    match host_rings {
-        true => slots,
-        false => slots.get(1..).unwrap_or(&[]),
-    }
-}
-
-/// Whether everything a node waits for is there for this block.
-///
-/// SeqCst, with [`ring`]: what the ringers wrote is visible once their marks are.
-#[inline]
-pub fn is_complete(slots: &[AtomicU32], host_rings: bool, sequence: u32) -> bool {
-    counted(slots, host_rings).iter().all(|slot| slot.load(Ordering::SeqCst) == sequence)
-}
-
-/// Marks one of a node's slots with a block, unless it shows a later one already, and tells
-/// whether the node now has all it waits for.
-///
-/// SeqCst: of two that ring at the same time, at least one sees both marks. Pairs with the loads
-/// in `AudioThread`, so that what the ringer wrote before is visible to the node.
-#[inline]
-pub fn ring(slots: &[AtomicU32], slot: usize, host_rings: bool, sequence: u32) -> bool {
-    let mine = &slots[slot];
-    let mut seen = mine.load(Ordering::Relaxed);
-    while is_later(sequence, seen) || seen == 0 {
-        match mine.compare_exchange(seen, sequence, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => break,
-            Err(now) => seen = now,
-        }
-    }
-    is_complete(slots, host_rings, sequence)
 }
 
 /// The host's side of an inbox.

@@ -36,6 +36,8 @@ pub struct Node {
     pub(super) info: PluginInfo,
     pub(super) active: Option<Active>,
     pub(super) recorder: Mutex<Recorder>,
+    /// The state that it was given last.
+    pub(super) given: Mutex<Option<Arc<Vec<u8>>>>,
 }
 
 pub(super) struct Active {
@@ -107,7 +109,8 @@ impl Node {
             max_frames: longest,
         };
         let memory = || Error::system(format!("{name}: making shared memory"));
-        let outbox = SharedMemory::new("sandrack-outbox", shape.len()).map_err(memory())?;
+        let outbox =
+            SharedMemory::for_one_writer("sandrack-outbox", shape.len()).map_err(memory())?;
         let reader = outbox
             .map(Access::Read)
             .and_then(|mapping| OutboxReader::new(Arc::new(mapping), shape.clone()))
@@ -115,6 +118,7 @@ impl Node {
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
         self.worker.request(start, &handles)?;
+        outbox.seal_writes().map_err(memory())?;
         self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
         lock(&self.recorder).begin(self)?;
         Ok(latency)
@@ -156,9 +160,13 @@ impl Node {
         };
         let on_audio = || here(doing.audio).or_else(is_in_block);
         let on_main = || here(doing.main);
-        let call = match doing.caught.as_ref().map(|caught| caught.thread) {
-            Some(ThreadKind::Main) => on_main().or_else(on_audio),
-            _ => on_audio().or_else(on_main),
+        // A signal that was sent hits any thread.
+        let by_itself = doing.caught.as_ref().filter(|caught| !caught.was_sent);
+        let call = match by_itself.map(|caught| caught.thread) {
+            Some(ThreadKind::Main) => on_main(),
+            Some(ThreadKind::Audio) => on_audio(),
+            Some(ThreadKind::Other) => None,
+            None => on_audio().or_else(on_main),
         };
         call.unwrap_or_default()
     }
@@ -197,11 +205,20 @@ impl Node {
 
     /// Gives the plugin a state.
     pub fn load_state(&self, state: Vec<u8>, context: StateContext) -> Result<(), Error> {
+        *lock(&self.given) = Some(Arc::new(state.clone()));
         self.worker.request(Request::LoadState(self.number, state, context), &[]).map(|_| ())
     }
 
-    /// Gives the plugin a preset.
+    /// The state that it was given last, if any: it may not have survived that.
+    pub fn given_state(&self) -> Option<Arc<Vec<u8>>> {
+        lock(&self.given).clone()
+    }
+
+    /// Gives the plugin a preset. It may read the preset's file from then on.
     pub fn load_preset(&self, preset: Preset) -> Result<(), Error> {
+        if let Some(file) = &preset.file {
+            self.worker.grant(file)?;
+        }
         self.worker.request(Request::LoadPreset(self.number, preset), &[]).map(|_| ())
     }
 
@@ -235,10 +252,7 @@ impl Node {
     /// [`Error::Hung`]: it takes too long, and may yet come; meanwhile its audio goes on, but
     /// whatever else is asked of this worker waits, and would have it killed.
     pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
-        match self.worker.request_sparing(Request::OpenEditor(self.number, options))? {
-            Answer::Editor(info) => Ok(info),
-            _ => Err(self.worker.confused("answered something else")),
-        }
+        self.worker.open_editor(self.number, options)
     }
 
     /// Closes the plugin's editor, if it is open. No notice comes of that.
@@ -246,7 +260,7 @@ impl Node {
     /// # Errors
     /// As [`open_editor`](Self::open_editor).
     pub fn close_editor(&self) -> Result<(), Error> {
-        self.worker.request_sparing(Request::CloseEditor(self.number)).map(|_| ())
+        self.worker.close_editor(self.number)
     }
 
     pub(crate) fn outbox(&self) -> Option<(&SharedMemory, &OutboxReader, &OutboxShape)> {

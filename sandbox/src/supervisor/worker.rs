@@ -1,25 +1,30 @@
 //! A worker process, seen from the host: requests and their answers.
 
+use super::limiter::{Excess, Subject};
 use super::node::check_info;
 use super::{Node, Supervisor, lock};
-use crate::confine::{Enforced, Grants};
+use crate::confine::{Confinement, Enforced, Grants, Level, Reached, Refusal};
 use crate::crash::Doing;
 use crate::error::{Error, PluginError};
+use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
+use crate::limits::bytes;
 use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::shm::crash_page::CrashView;
+use crate::sys::confine::Listener;
 use crate::sys::crash;
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
 use crate::sys::thread::{self, ThreadId, priority};
+use crate::sys::usage;
 use ipc_channel::TryRecvError;
 use ipc_channel::ipc::IpcSender;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
 /// A worker process, seen from the host.
@@ -27,8 +32,9 @@ pub struct Worker {
     pub(super) name: String,
     pub(super) supervisor: Supervisor,
     pub(super) id: u32,
-    pub(super) killer: Killer,
+    pub(super) killer: Arc<Killer>,
     pub(super) gone: Arc<AtomicBool>,
+    pub(super) excess: Arc<Excess>,
     pub(super) demoted: Arc<AtomicBool>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
@@ -36,6 +42,7 @@ pub struct Worker {
     pub(super) doing: CrashView,
     pub(super) core: Option<usize>,
     pub(super) begun: Mutex<Option<Enforced>>,
+    pub(super) listener: OnceLock<Listener>,
     pub(super) thread: Mutex<Option<ThreadId>>,
     pub(super) next_number: AtomicU32,
     pub(super) control: Mutex<Control>,
@@ -96,16 +103,100 @@ impl Worker {
         let absolute =
             |path: &&Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let request = Request::Confine(wanted.clone(), plugins.iter().map(absolute).collect());
-        let Answer::Confined(enforced) = self.request(request, &[])? else {
+        let Answer::Confined { enforced, reached, listens } = self.request(request, &[])? else {
             return Err(self.confused("answered something else"));
         };
+        if listens {
+            let listener = self
+                .listen(reached)
+                .map_err(Error::system(format!("{}: listening at its filter", self.name)))?;
+            let _ = self.listener.set(listener);
+        }
         if let Err(what) = enforced.allows(&wanted) {
             self.kill();
             return Err(PluginError::Absurd { plugin: self.name.clone(), what }.into());
         }
         tracing::debug!(worker = self.name, "confined: {enforced} {:?}", enforced.weaker);
+        if enforced.level != Level::Off && !enforced.missing.is_empty() {
+            let missing = enforced.missing.join("; ");
+            tracing::warn!("{}: runs all the same, though not confined: {missing}", self.name);
+        }
+        self.limit(&wanted, &enforced)?;
         self.prepare(self.core)?;
         Ok(begun.insert(enforced).clone())
+    }
+
+    fn listen(&self, reached: Reached) -> std::io::Result<Listener> {
+        let handle = lock(&self.control).handles.receive(1)?.remove(0);
+        Listener::start(handle, self.id, reached, &self.name, self.supervisor.keep_refusals())
+    }
+
+    /// Lets its plugins read a file or folder from now on, besides what they may read since the
+    /// worker [began](Self::begin).
+    ///
+    /// # Errors
+    /// The system does not let anybody do so.
+    pub fn grant(&self, path: &Path) -> Result<(), Error> {
+        match (self.listener.get(), &*lock(&self.begun)) {
+            (Some(listener), _) => {
+                listener.grant(path);
+                Ok(())
+            }
+            (None, Some(enforced)) if enforced.landlock_abi.is_some() => {
+                let what = format!(
+                    "it can't be given {} any more on this system; start with --grant-files",
+                    path.display()
+                );
+                Err(PluginError::Absurd { plugin: self.name.clone(), what }.into())
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// What its confinement has refused it so far, each once, up to a limit.
+    pub fn refused(&self) -> Vec<Refusal> {
+        self.listener.get().map(Listener::refused).unwrap_or_default()
+    }
+
+    /// Whether its plugins may read what lies there.
+    pub(super) fn reaches(&self, path: &Path) -> bool {
+        self.listener.get().is_none_or(|listener| listener.reaches(path))
+    }
+
+    /// Has what it uses looked at.
+    fn limit(&self, wanted: &Confinement, enforced: &Enforced) -> Result<(), Error> {
+        let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+        if let Some(folder) = enforced.folder.as_ref().filter(|_| enforced.is_folder_full) {
+            tracing::warn!(
+                "{}: its folder {} holds more than the {} it may: it can write nothing until you \
+                 remove files there, or raise --limit-disk",
+                self.name,
+                folder.display(),
+                bytes(limits.disk)
+            );
+        }
+        self.supervisor
+            .0
+            .limiter
+            .add(Subject {
+                process: self.id,
+                killer: Arc::clone(&self.killer),
+                gone: Arc::clone(&self.gone),
+                limits,
+                folder: enforced.folder.clone().filter(|_| !enforced.is_folder_full),
+                excess: Arc::clone(&self.excess),
+            })
+            .map_err(Error::system(format!("{}: starting a thread", self.name)))
+    }
+
+    /// Why it was ended, if that is because it used more than it may: "used 3 GB of memory, …".
+    pub fn excess(&self) -> Option<&str> {
+        self.excess.ended()
+    }
+
+    /// What it used more of than is good, though it was not ended for it; each is told once.
+    pub fn take_remarks(&self) -> Vec<String> {
+        self.excess.take_remarks()
     }
 
     /// What confines it; `None`: it has not [begun](Self::begin).
@@ -115,6 +206,7 @@ impl Worker {
 
     fn prepare(&self, core: Option<usize>) -> Result<(), Error> {
         let page = &self.supervisor.0.page_memory;
+        let priority = self.supervisor.0.options.realtime.then_some(priority::WORKER);
         let regions = [
             (page, Access::Read),
             (&self.bell_memory, Access::ReadWrite),
@@ -124,7 +216,8 @@ impl Worker {
             .map_err(Error::system(format!("{}: handing over memory", self.name)))?;
         let request = Request::Prepare {
             core,
-            priority: self.supervisor.0.options.realtime.then_some(priority::WORKER),
+            // One that is listened at may not do that by itself.
+            priority: priority.filter(|_| self.listener.get().is_none()),
             regions: described,
         };
         match self.request(request, &handles)? {
@@ -133,6 +226,13 @@ impl Worker {
                     return Err(self.confused("it named a thread of another process"));
                 }
                 *lock(&self.thread) = Some(thread);
+                let by_host = priority.filter(|_| self.listener.get().is_some());
+                let not_realtime = match by_host {
+                    Some(priority) => {
+                        thread::promote(thread, priority).err().map(|error| error.to_string())
+                    }
+                    None => not_realtime,
+                };
                 let mut restrictions = lock(&self.supervisor.0.restrictions);
                 restrictions.not_locked |= !locked;
                 if not_realtime.is_some() {
@@ -156,6 +256,10 @@ impl Worker {
     /// Loads a plugin.
     pub fn load(self: &Arc<Self>, plugin: &PluginRef) -> Result<Node, Error> {
         self.begin(&[&plugin.path])?;
+        if let Some(listener) = self.listener.get() {
+            // It may have begun for others.
+            listener.grant_plugin(&plugin.path);
+        }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         match self.request(Request::Load(number, plugin.clone()), &[])? {
             Answer::Info(info) => {
@@ -167,6 +271,7 @@ impl Worker {
                     info: *info,
                     active: None,
                     recorder: Mutex::default(),
+                    given: Mutex::default(),
                 })
             }
             _ => Err(self.confused("answered something else")),
@@ -193,12 +298,20 @@ impl Worker {
         };
         loop {
             match control.replies.try_recv() {
-                Ok(Reply::Notice(number, notice)) => control.keep(&self.name, number, notice),
+                Ok(Reply::Notice(number, notice)) => control.keep(number, notice),
                 Ok(Reply::Answer(_)) if control.owed > 0 => control.owed -= 1,
                 _ => break,
             }
         }
-        std::mem::take(&mut control.notices)
+        let mut notices = std::mem::take(&mut control.notices);
+        if let Some(listener) = self.listener.get() {
+            // Which of several plugins it was is not known: the first.
+            let refused = listener.take().into_iter();
+            notices.extend(
+                refused.map(|Refusal { what, grant }| (0, Notice::Refused { what, grant })),
+            );
+        }
+        notices
     }
 
     /// Lets the plugins be destroyed in order, then the process end; kills it if that takes more
@@ -241,6 +354,40 @@ impl Worker {
         }
     }
 
+    /// A value of a parameter of one of its plugins as the plugin writes it, as
+    /// [`save_state`](Self::save_state).
+    pub fn value_to_text(
+        &self,
+        plugin: NodeNumber,
+        param: u32,
+        value: f64,
+    ) -> Result<Option<String>, Error> {
+        match self.request_sparing(Request::ValueToText(plugin, param, value))? {
+            Answer::Text(text) => Ok(text),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Opens the editor of one of its plugins, for a thread that has not the [`Node`].
+    ///
+    /// # Errors
+    /// As [`Node::open_editor`].
+    pub fn open_editor(
+        &self,
+        plugin: NodeNumber,
+        options: EditorOptions,
+    ) -> Result<EditorInfo, Error> {
+        match self.request_sparing(Request::OpenEditor(plugin, options))? {
+            Answer::Editor(info) => Ok(info),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
+    /// Closes the editor of one of its plugins, as [`Node::close_editor`].
+    pub fn close_editor(&self, plugin: NodeNumber) -> Result<(), Error> {
+        self.request_sparing(Request::CloseEditor(plugin)).map(|_| ())
+    }
+
     /// Ends the process, without waiting for anything: not for its end, nor for a request that is
     /// under way, which fails. [`kill`](Self::kill) tells how it ended.
     pub fn end_now(&self) {
@@ -275,12 +422,24 @@ impl Worker {
     }
 
     pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
-        lock(&self.control).request(&self.name, request, handles, Late::Killed)
+        let answer = lock(&self.control).request(&self.name, request, handles, Late::Killed);
+        answer.map_err(|error| self.explain(error))
+    }
+
+    /// How it died may not be why.
+    fn explain(&self, error: Error) -> Error {
+        match (error, self.excess()) {
+            (Error::Died { name, during, .. }, Some(what)) => {
+                Error::Excess { name, what: what.into(), during }
+            }
+            (error, _) => error,
+        }
     }
 
     /// The same, but a worker that takes too long is not killed.
     pub(super) fn request_sparing(&self, request: Request) -> Result<Answer, Error> {
-        lock(&self.control).request(&self.name, request, &[], Late::Spared)
+        let answer = lock(&self.control).request(&self.name, request, &[], Late::Spared);
+        answer.map_err(|error| self.explain(error))
     }
 
     pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
@@ -289,7 +448,12 @@ impl Worker {
         control.timeout = usual.min(self.supervisor.connect_limit());
         let answer = control.request(&self.name, Request::Connect(to), handles, Late::Killed);
         control.timeout = usual;
-        answer.map(|_| ())
+        drop(control);
+        // One that can't take its part (it may have no descriptor left) must not hold up the others.
+        answer.map(|_| ()).map_err(|error| {
+            self.kill();
+            self.explain(error)
+        })
     }
 
     pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {
@@ -329,7 +493,7 @@ impl Control {
             match self.replies.try_recv_timeout(left) {
                 Ok(Reply::Answer(_)) if self.owed > 0 => self.owed -= 1,
                 Ok(Reply::Answer(answer)) => return answer.map_err(Error::Plugin),
-                Ok(Reply::Notice(number, notice)) => self.keep(name, number, notice),
+                Ok(Reply::Notice(number, notice)) => self.keep(number, notice),
                 Err(TryRecvError::Empty) if left.is_zero() => {
                     let (name, timeout) = (name.to_owned(), self.timeout);
                     if late == Late::Spared {
@@ -346,11 +510,8 @@ impl Control {
     }
 
     /// Keeps what a plugin said until it is taken, up to a limit: a flood must not fill memory.
-    fn keep(&mut self, name: &str, number: NodeNumber, notice: Notice) {
+    fn keep(&mut self, number: NodeNumber, notice: Notice) {
         const MOST: usize = 4096;
-        if let Notice::Refused { what, grant } = &notice {
-            tracing::warn!("{name}: refused: {what} (allowed by {grant})");
-        }
         if self.notices.len() < MOST {
             self.notices.push((number, notice));
         }

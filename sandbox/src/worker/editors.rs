@@ -13,6 +13,12 @@ use crate::protocol::NodeNumber;
 use crate::sys::shape::WindowEvent;
 use crate::sys::window::Display;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How old an editor is when it is taken apart, at least; closed earlier, it is hidden until then.
+/// Those made with VSTGUI's live editing animate for a second after they were opened, and abort if
+/// they end while a timer still runs.
+const SETTLED: Duration = Duration::from_millis(1250);
 
 /// Size of an editor that does not tell its own.
 const UNKNOWN: Size = Size { width: 640, height: 480 };
@@ -33,6 +39,9 @@ struct Open {
     /// A size the window had and the plugin could not have. Corrected once: a window manager that
     /// insists is not fought.
     refused: Option<Size>,
+    since: Instant,
+    /// It is closed for its user, hidden, and to be taken apart once it has settled.
+    closing: bool,
 }
 
 impl Open {
@@ -74,7 +83,8 @@ impl Editors {
         options: &EditorOptions,
     ) -> Result<EditorInfo, PluginError> {
         let editor = instance.editor().ok_or_else(|| lost(plugin, "it has none"))?;
-        if let Some(open) = self.open.get(&number) {
+        if let Some(open) = self.open.get_mut(&number) {
+            open.closing = false;
             let info = open.info();
             if let (Some(window), Some(display)) = (open.window, &self.display) {
                 let _ = display.show(window);
@@ -104,8 +114,14 @@ impl Editors {
         };
         let display = self.display.insert(display);
         let scale = options.scale.unwrap_or_else(|| display.scale());
-        let mut open =
-            Open { window: None, size: UNKNOWN, resizing: Resizing::default(), refused: None };
+        let mut open = Open {
+            window: None,
+            size: UNKNOWN,
+            resizing: Resizing::default(),
+            refused: None,
+            since: Instant::now(),
+            closing: false,
+        };
         if editor.create(scale, &options.title)? == Placement::Embedded {
             open.size = editor.size().unwrap_or(UNKNOWN);
             open.resizing = editor.resizing();
@@ -134,8 +150,39 @@ impl Editors {
         Ok(info)
     }
 
-    /// Closes an editor; does nothing if there is none.
+    /// Closes an editor; does nothing if there is none. One that has only just been opened is taken
+    /// apart [later](Self::take_apart_settled).
     pub(super) fn close(&mut self, number: NodeNumber, instance: &mut dyn Instance) {
+        if let (Some(open), Some(display)) = (self.open.get_mut(&number), &self.display)
+            && open.since.elapsed() < SETTLED
+            && open.window.is_some_and(|window| display.hide(window).is_ok())
+        {
+            open.closing = true;
+            return;
+        }
+        self.take_apart(number, instance);
+    }
+
+    /// Takes apart those that were closed before they had settled. When to come again.
+    pub(super) fn take_apart_settled(
+        &mut self,
+        plugins: &mut BTreeMap<NodeNumber, Plugin>,
+    ) -> Option<Instant> {
+        let closing = |(&number, open): (&NodeNumber, &Open)| {
+            open.closing.then_some((number, open.since + SETTLED))
+        };
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.open.iter().filter_map(closing).partition(|(_, due)| *due <= Instant::now());
+        for (number, _) in due {
+            if let Some(plugin) = plugins.get_mut(&number) {
+                self.take_apart(number, &mut *plugin.instance);
+            }
+        }
+        later.into_iter().map(|(_, due)| due).min()
+    }
+
+    /// Ends an editor; does nothing if there is none.
+    pub(super) fn take_apart(&mut self, number: NodeNumber, instance: &mut dyn Instance) {
         let Some(open) = self.open.remove(&number) else { return };
         if let Some(editor) = instance.editor() {
             editor.hide();
@@ -166,11 +213,12 @@ impl Editors {
                 Ok(None) => break,
                 Err(_) => {
                     // The display is gone. The plugins find out for themselves, most by an end.
+                    self.display = None;
                     return self.open.keys().copied().collect();
                 }
             };
-            let Some((&number, _)) = self.open.iter().find(|(_, o)| o.window == Some(window))
-            else {
+            let is_it = |open: &Open| open.window == Some(window) && !open.closing;
+            let Some((&number, _)) = self.open.iter().find(|(_, open)| is_it(open)) else {
                 continue;
             };
             match event {
@@ -189,6 +237,7 @@ impl Editors {
             }
             while let Some(request) = editor.take_request() {
                 match request {
+                    _ if open.closing => {}
                     EditorRequest::Closed => closed.push(number),
                     request => open.see_to(request, display, editor),
                 }

@@ -50,6 +50,7 @@ struct Worker {
     waker: Waker,
     /// Where this thread writes down which entry point of a plugin it is in; from `Prepare` on.
     doing: Option<CrashView>,
+    is_confined: bool,
 }
 
 /// Serves until told to quit.
@@ -76,10 +77,18 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         .map_err(text)?;
 
     // Before there is another thread: none that runs already would be confined.
+    let is_confined;
     match requests.recv() {
         Ok(Request::Confine(wanted, plugins)) => {
-            let enforced = confine::begin(&wanted, &plugins, parent);
-            replies.send(Reply::Answer(Ok(Answer::Confined(enforced)))).map_err(text)?;
+            let confine::Begun { enforced, reached, listener } =
+                confine::begin(&wanted, &plugins, parent);
+            is_confined = enforced.seccomp;
+            let listens = listener.is_some();
+            if let Some(listener) = listener {
+                handles.send(&[&listener]).map_err(|e| e.to_string())?;
+            }
+            let answer = Answer::Confined { enforced, reached, listens };
+            replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
         }
         Ok(Request::Quit) => {
             return replies.send(Reply::Answer(Ok(Answer::Done))).map_err(text);
@@ -90,7 +99,6 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
 
     let (to_main, inbox) = mpsc::channel();
     let sleeper = Sleeper::new().map_err(|e| e.to_string())?;
-    confine::wake_on_violation(sleeper.waker());
     let main = sleeper.waker();
     thread::Builder::new()
         .name("control".into())
@@ -106,6 +114,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         editors: Editors::default(),
         waker: sleeper.waker(),
         doing: None,
+        is_confined,
     };
     // Whose each is: a plugin's, or the editors' (they look for themselves).
     let mut watched: Vec<(Watched, Readiness)> = Vec::new();
@@ -159,6 +168,9 @@ impl Worker {
             }
         }
         if !self.editors.is_empty() {
+            if let Some(due) = self.editors.take_apart_settled(&mut self.plugins) {
+                next = Some(next.map_or(due, |n| n.min(due)));
+            }
             for number in self.editors.idle(&mut self.plugins) {
                 if let Some(plugin) = self.plugins.get_mut(&number) {
                     self.editors.close(number, &mut *plugin.instance);
@@ -195,12 +207,6 @@ impl Worker {
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
-        // Which of several plugins it was is not known.
-        let number = self.plugins.keys().next().copied().unwrap_or_default();
-        for refused in confine::take_violations() {
-            let grant = refused.grant.to_owned();
-            self.tell(number, Notice::Refused { what: refused.what, grant })?;
-        }
         for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
                 self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
@@ -350,6 +356,10 @@ impl Worker {
         let (audio, prepared) =
             AudioHandle::start(page, bell, doing, core, priority).map_err(confused)?;
         self.audio = Some(audio);
+        if self.is_confined {
+            // No plugin is loaded yet.
+            confine::keep_realtime().map_err(confused)?;
+        }
         let Prepared { thread, not_realtime, locked } = prepared;
         Ok(Answer::Prepared { thread, not_realtime, locked })
     }
@@ -409,7 +419,9 @@ impl Worker {
     fn quit(&mut self) {
         let numbers: Vec<_> = self.plugins.keys().copied().collect();
         for number in numbers {
-            self.close_editor(number);
+            if let Some(plugin) = self.plugins.get_mut(&number) {
+                self.editors.take_apart(number, &mut *plugin.instance);
+            }
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }

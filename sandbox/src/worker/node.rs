@@ -6,10 +6,9 @@ use crate::event::{Event, insert_sorted};
 use crate::format::{Buffers, ProcessBlock, Processor, Transport};
 use crate::protocol::{Connections, NodeConnections, Slots};
 use crate::shm::layout::{BlockPage, EVENTS, MAX_NODES, status};
+use crate::shm::marks::{self, is_complete, ring};
 use crate::shm::recording::{BlockHead, RecordingWriter};
-use crate::shm::{
-    BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter, is_complete, ring,
-};
+use crate::shm::{BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter};
 use crate::sys::memory::Mapping;
 use crate::sys::{clock::now_ns, fpu};
 use smallvec::SmallVec;
@@ -142,10 +141,6 @@ impl Links {
                 bell.wake();
             }
         }
-        // SeqCst, after the store of `ended`; see `BlockPage::watched`.
-        if page.watched.load(Ordering::SeqCst) == self.index as u32 + 1 {
-            self.host.wake();
-        }
     }
 }
 
@@ -251,10 +246,9 @@ impl AudioNode {
         let start = now_ns();
         let header = self.outbox.header();
         header.start_ns.store(start, Ordering::Relaxed);
-        // SeqCst pair with `BlockPage::open`: from here on the host knows that this node is at
-        // work, or this node sees that the host has closed the block.
-        header.started.store(sequence, Ordering::SeqCst);
-        if page.open.load(Ordering::SeqCst) != sequence {
+        // From here on the host knows that this node is at work, or this node sees that the host has
+        // closed the block.
+        if !marks::begin_work(&header.started, &page.open, sequence) {
             header.status.store(status::SKIPPED, Ordering::Relaxed);
             header.ended.store(sequence, Ordering::SeqCst);
             return;
@@ -265,8 +259,12 @@ impl AudioNode {
         let header = self.outbox.header();
         header.end_ns.store(now_ns(), Ordering::Relaxed);
         header.status.store(if done { status::DONE } else { status::FAILED }, Ordering::Relaxed);
-        header.ended.store(sequence, Ordering::SeqCst);
+        let is_watched =
+            marks::end_work(&header.ended, &page.watched, links.index as u32 + 1, sequence);
         links.ring(own_bell, page, sequence);
+        if is_watched {
+            links.host.wake();
+        }
     }
 
     /// Brings this block's audio and events together.

@@ -67,6 +67,24 @@ impl Remembered {
 }
 
 impl Memory {
+    /// The instance was given this.
+    pub(super) fn begin_with(
+        &mut self,
+        state: Option<Arc<Vec<u8>>>,
+        params: Vec<(u32, f64)>,
+        now: Instant,
+    ) {
+        let given = Snapshot { block: 0, state: state.clone(), params: params.clone() };
+        self.begin_instance(given, now);
+        self.params = params.into_iter().map(|(param, value)| (param, (value, now, 0))).collect();
+        self.state = state;
+    }
+
+    /// Whether nothing has changed since it was saved.
+    pub(super) fn is_saved(&self) -> bool {
+        (self.changed.is_none() && self.saving.is_none()) || self.not_before.is_some()
+    }
+
     /// Keeps states for recordings of this length.
     pub(super) fn for_recordings(length: Duration) -> Self {
         // One more second, for the recording ends a moment before it is looked at.

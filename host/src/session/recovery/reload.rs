@@ -38,8 +38,8 @@ pub(super) struct Job {
 
 /// How it went.
 pub(super) enum Told {
-    /// The old worker has ended, and how.
-    Ended(Exit),
+    /// The old worker has ended, how, and why, if it used too much.
+    Ended(Exit, Option<String>),
     /// Active, in the order of the orders.
     Ready(Vec<Node>),
     /// They can't be loaded.
@@ -117,7 +117,8 @@ fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &
             worker.ask_where(ANSWER);
         }
         worker.end_now();
-        let _ = told.send(Told::Ended(worker.kill()));
+        let exit = worker.kill();
+        let _ = told.send(Told::Ended(exit, worker.excess().map(str::to_owned)));
     }
     if job.orders.is_empty() || stopped.recv_timeout(job.pause) != Err(RecvTimeoutError::Timeout) {
         return;

@@ -1,6 +1,7 @@
 //! Events between shared memory's form and CLAP's.
 
 use super::super::{NotePort, Transport};
+use super::cookies::Cookies;
 use super::lists::{InEvents, Slot, header};
 use crate::event::{Event, kind, transport_flags};
 use clack_host::events::event_types::{TransportEvent, TransportFlags};
@@ -8,7 +9,6 @@ use clack_host::events::{EventFlags, EventHeader};
 use clack_host::utils::{BeatTime, SecondsTime};
 use clap_sys::events::*;
 use clap_sys::id::CLAP_INVALID_ID;
-use std::ptr;
 
 /// What a note port of the plugin understands.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +29,9 @@ impl Dialect {
 
 /// Appends an event, in words that the plugin's port for it understands. One that means nothing to
 /// it, or whose port is not there, is left out.
-pub(super) fn push_event(into: &mut InEvents, event: &Event, ports: &[Dialect]) {
+pub(super) fn push_event(into: &mut InEvents, event: &Event, ports: &[Dialect], cookies: &Cookies) {
     if let kind::PARAM_VALUE | kind::PARAM_MOD = event.kind {
-        push_param(into, event);
+        push_param(into, event, cookies);
         return;
     }
     // A port that isn't said: the first.
@@ -97,10 +97,11 @@ fn push_note(into: &mut InEvents, event: &Event) {
     });
 }
 
-fn push_param(into: &mut InEvents, event: &Event) {
+fn push_param(into: &mut InEvents, event: &Event, cookies: &Cookies) {
     let &Event { time, param: param_id, note_id, port: port_index, channel, key, .. } = event;
-    // Plugins find the parameter by its number where they are given no cookie.
-    let cookie = ptr::null_mut();
+    // Plugins find the parameter by its number where they are given no cookie; some are slow at that,
+    // and some don't look whether there is one.
+    let cookie = cookies.of(param_id);
     if param_id == CLAP_INVALID_ID {
         return;
     }
@@ -280,7 +281,7 @@ mod tests {
     /// What a plugin with these ports gets of an event.
     fn given(event: Event, ports: &[Dialect]) -> Option<Event> {
         let mut events = InEvents::with_capacity(4);
-        push_event(&mut events, &event, ports);
+        push_event(&mut events, &event, ports, &Cookies::default());
         match events.first()? {
             Converted::Event(event) => Some(event),
             Converted::SysEx { .. } => panic!("not sent"),

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::super::{NoteName, StateContext, Voices};
+use super::cookies::Cookies;
 use super::events::push_event;
 use super::lists::{InEvents, OutEvents};
 use crate::event::Event;
@@ -223,9 +224,9 @@ impl<'a> Extensions<'a> {
 
     /// Gives an inactive plugin events of parameters, and takes those that it puts out. False: it
     /// takes none.
-    pub(super) fn flush(self, events: &[Event], out: &mut OutEvents) -> bool {
+    pub(super) fn flush(self, events: &[Event], cookies: &Cookies, out: &mut OutEvents) -> bool {
         let mut input = InEvents::with_capacity(events.len());
-        events.iter().for_each(|event| push_event(&mut input, event, &[]));
+        events.iter().for_each(|event| push_event(&mut input, event, &[], cookies));
         // The time of these means nothing.
         out.begin(u32::MAX);
         // SAFETY: see the file's first page.

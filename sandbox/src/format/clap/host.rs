@@ -155,6 +155,8 @@ pub(super) struct Shared {
     pub(super) editor: EditorShared,
     /// Calls that have been made on the wrong thread, a bit each.
     misplaced: AtomicU32,
+    /// The plugin has taken back what events of its parameters carry.
+    pub(super) cookies_void: AtomicBool,
     /// Why the plugin could not load a preset, as it said.
     preset_error: Mutex<Option<String>>,
 }
@@ -177,6 +179,7 @@ impl Shared {
             descriptors: Descriptors::default(),
             editor: EditorShared::new(),
             misplaced: AtomicU32::new(0),
+            cookies_void: AtomicBool::new(false),
             preset_error: Mutex::new(None),
         }
     }
@@ -422,8 +425,11 @@ impl HostParamsImplShared for HostShared {
 
 impl HostParamsImplMainThread for HostMain<'_> {
     // Whatever has changed, values, texts or the list: the answer is to read it all anew.
-    fn rescan(&self, _flags: ParamRescanFlags) {
+    fn rescan(&self, flags: ParamRescanFlags) {
         self.0.is_right_thread(Call::ParamsRescan);
+        if flags.contains(ParamRescanFlags::ALL) {
+            self.0.cookies_void.store(true, Ordering::Relaxed);
+        }
         self.0.raise(&self.0.wishes.params);
     }
     // What a host keeps of a parameter, automation for one, is not kept here.

@@ -8,6 +8,7 @@
 
 use super::super::steady_time::SteadyTime;
 use super::super::{Buffers, ProcessBlock, Processor, Transport};
+use super::cookies::Cookies;
 use super::events::{Dialect, push_event, transport_event};
 use super::host::{self, SandrackHost, Shared};
 use super::lists::{InEvents, OutEvents};
@@ -18,12 +19,16 @@ use clack_host::process::PluginAudioProcessor;
 use clap_sys::audio_buffer::clap_audio_buffer;
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_SLEEP, clap_process};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// An active CLAP plugin.
 pub(super) struct ClapProcessor {
     plugin: PluginAudioProcessor<SandrackHost>,
     shared: Arc<Shared>,
     note_ports: Vec<Dialect>,
+    cookies: Cookies,
+    /// What it uses once the plugin has taken back its own.
+    no_cookies: Cookies,
     pool: Option<Pool>,
     /// The last block's, and the same for the plugin: it changes only while playing, and rounding
     /// its times is a call into the maths library each.
@@ -40,12 +45,15 @@ impl ClapProcessor {
         plugin: PluginAudioProcessor<SandrackHost>,
         shared: Arc<Shared>,
         note_ports: Vec<Dialect>,
+        cookies: Cookies,
         pool: Option<Pool>,
     ) -> Self {
         Self {
             plugin,
             shared,
             note_ports,
+            cookies,
+            no_cookies: Cookies::default(),
             pool,
             transport: (Transport::default(), transport_event(&Transport::default())),
             steady_time: SteadyTime::default(),
@@ -160,8 +168,10 @@ impl Processor for ClapProcessor {
             return false;
         }
         self.in_events.clear();
+        let void = self.shared.cookies_void.load(Ordering::Relaxed);
+        let cookies = if void { &self.no_cookies } else { &self.cookies };
         for event in block.events {
-            push_event(&mut self.in_events, event, &self.note_ports);
+            push_event(&mut self.in_events, event, &self.note_ports, cookies);
         }
         self.out_events.begin(block.frames);
         self.inputs.pack(block.frames);

@@ -5,7 +5,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
-use vst3::Steinberg::Vst::{BusInfo, ParameterInfo, ProgramListInfo, UnitInfo};
+use vst3::Steinberg::Vst::{
+    BusInfo, NoteExpressionTypeInfo, ParameterInfo, ProgramListInfo, UnitInfo,
+};
 use vst3::Steinberg::{PClassInfo, PClassInfo2, PClassInfoW, PFactoryInfo, TUID, tresult};
 
 /// Structures that a plugin fills in.
@@ -20,7 +22,8 @@ macro_rules! plain {
         unsafe impl Plain for $t {}
     )* };
 }
-plain!(PClassInfo PClassInfo2 PClassInfoW PFactoryInfo BusInfo ParameterInfo UnitInfo ProgramListInfo);
+plain!(PClassInfo PClassInfo2 PClassInfoW PFactoryInfo BusInfo ParameterInfo UnitInfo ProgramListInfo
+    NoteExpressionTypeInfo);
 
 /// A structure to be filled in.
 pub(super) fn blank<T: Plain>() -> T {

@@ -167,6 +167,7 @@ pub(super) fn note_ports(buses: &[EventBus]) -> Vec<NotePort> {
         // Controllers are turned into the parameters that the plugin assigns to them.
         midi: true,
         prefers_midi: false,
+        expressions: false,
         channels: bus.channels,
     };
     buses.iter().map(port).collect()

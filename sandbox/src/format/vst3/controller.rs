@@ -4,11 +4,13 @@
 //! `unsafe` here is calls of a living controller on its main thread.
 #![allow(unsafe_code)]
 
+use super::buses;
 use super::connection;
+use super::expressions::Expressions;
 use super::instance::Vst3Instance;
 use super::midi::{MidiMap, PROGRAM_CHANGE};
 use super::params;
-use crate::format::{Notice, ParamEdit};
+use crate::format::{NotePort, Notice, ParamEdit};
 use std::collections::HashMap;
 use vst3::Steinberg::Vst::BusDirections_::kInput;
 use vst3::Steinberg::Vst::ControllerNumbers_::kCountCtrlNumber;
@@ -106,6 +108,12 @@ impl Vst3Instance {
         if has(kParamValuesChanged) {
             self.send_changed_values();
         }
+        if has(kNoteExpressionChanged) && self.active {
+            let expressions = self.read_expressions();
+            if expressions != self.expressions {
+                self.shared.raise(&self.shared.wishes.restart);
+            }
+        }
         if has(kMidiCCAssignmentChanged) && self.active {
             let midi = self.read_midi_map(self.buses.event_inputs.len());
             if midi != self.midi {
@@ -154,6 +162,21 @@ impl Vst3Instance {
                 self.link.edit(param.id, param.value);
             }
         }
+    }
+
+    /// Which note expressions it knows.
+    pub(super) fn read_expressions(&self) -> Expressions {
+        Expressions::read(self.controller.as_ref(), self.buses.event_inputs.len())
+    }
+
+    /// Its event inputs as hosts see them.
+    pub(super) fn note_inputs(&self) -> Vec<NotePort> {
+        let expressions = self.read_expressions();
+        let mut ports = buses::note_ports(&self.buses.event_inputs);
+        for (bus, port) in ports.iter_mut().enumerate() {
+            port.expressions = expressions.any(bus);
+        }
+        ports
     }
 
     /// Which parameters the plugin moves by MIDI controllers.

@@ -8,10 +8,11 @@
 #![allow(unsafe_code)]
 #![allow(non_upper_case_globals, reason = "the format's own names")]
 
+use super::expressions::{Expressions, Given, from_vst3};
 use super::lent::Lent;
 use super::midi::{self, Message};
 use super::notes::{Note, Notes};
-use crate::event::{Event, kind};
+use crate::event::{Event, expression, kind};
 use crate::shm::layout::EVENTS;
 use crate::sysex;
 use std::cell::Cell;
@@ -26,34 +27,6 @@ use vst3::Steinberg::Vst::{
     NoteExpressionValueEvent, NoteOffEvent, NoteOnEvent, PolyPressureEvent,
 };
 use vst3::Steinberg::{int32, kInvalidArgument, kOutOfMemory, kResultFalse, kResultOk, tresult};
-
-/// Note expressions as CLAP counts them. VST 3 numbers the first six alike.
-mod expression {
-    pub(super) const VOLUME: u16 = 0;
-    pub(super) const TUNING: u16 = 2;
-    pub(super) const BRIGHTNESS: u16 = 5;
-    pub(super) const PRESSURE: u16 = 6;
-}
-
-/// A note expression's value, from CLAP's range (volume: gain 0 to 4, tuning: -120 to 120
-/// semitones, else 0 to 1) to VST 3's, which is 0 to 1.
-fn to_vst3(expression: u16, value: f64) -> f64 {
-    match expression {
-        expression::VOLUME => value / 4.0,
-        expression::TUNING => value / 240.0 + 0.5,
-        _ => value,
-    }
-    .clamp(0.0, 1.0)
-}
-
-fn from_vst3(expression: u16, value: f64) -> f64 {
-    let value = value.clamp(0.0, 1.0);
-    match expression {
-        expression::VOLUME => value * 4.0,
-        expression::TUNING => (value - 0.5) * 240.0,
-        _ => value,
-    }
-}
 
 /// A list of events as a plugin sees it.
 struct List {
@@ -216,6 +189,7 @@ pub(super) enum ControllerKind {
 pub(super) struct InEvents {
     list: Lent<List>,
     notes: Notes,
+    expressions: Expressions,
     /// Event buses of the plugin.
     buses: usize,
     beats: f64,
@@ -223,10 +197,10 @@ pub(super) struct InEvents {
 }
 
 impl InEvents {
-    pub(super) fn new(buses: usize) -> Self {
+    pub(super) fn new(buses: usize, expressions: Expressions) -> Self {
         // A wildcard may end every note that sounds, beside all other events.
         let list = List::new(2 * EVENTS + Notes::MOST, false);
-        Self { list, notes: Notes::new(), buses, beats: 0.0, beats_per_frame: 0.0 }
+        Self { list, notes: Notes::new(), expressions, buses, beats: 0.0, beats_per_frame: 0.0 }
     }
 
     /// Empties it, for a block that begins at a song position in quarter notes.
@@ -357,33 +331,29 @@ impl InEvents {
     }
 
     fn expression(&mut self, event: &Event) {
-        let which = event.expression;
         for at in 0..Notes::MOST {
             let Some(note) = self.notes.get(at) else { break };
             if !note.is_meant_by(event) {
                 continue;
             }
-            match which {
-                expression::VOLUME..=expression::BRIGHTNESS => {
-                    let value = NoteExpressionValueEvent {
-                        typeId: which.into(),
-                        noteId: note.id,
-                        value: to_vst3(which, event.value),
-                    };
+            let known = self.expressions.of(note.bus, note.channel);
+            match known.give(event.expression, event.value) {
+                Given::Expression(id, value) => {
+                    let value = NoteExpressionValueEvent { typeId: id, noteId: note.id, value };
                     let data = Event__type0 { noteExpressionValue: value };
                     self.add(event.port, event.time, kNoteExpressionValueEvent, data);
                 }
-                expression::PRESSURE => {
+                Given::Pressure(pressure) => {
                     let pressure = PolyPressureEvent {
                         channel: note.channel,
                         pitch: note.key,
-                        pressure: event.value.clamp(0.0, 1.0) as f32,
+                        pressure: pressure as f32,
                         noteId: note.id,
                     };
                     let data = Event__type0 { polyPressure: pressure };
                     self.add(event.port, event.time, kPolyPressureEvent, data);
                 }
-                _ => {}
+                Given::Nothing => {}
             }
         }
     }

@@ -8,6 +8,7 @@
 use super::abi::meaning;
 use super::buses::{self, AudioBus, Buses, EventBus};
 use super::connection::Connection;
+use super::expressions::Expressions;
 use super::factory::Factory;
 use super::host::{Handler, HostApplication};
 use super::link::{MainEnd, link};
@@ -70,6 +71,7 @@ pub struct Vst3Instance {
     /// Whether it has ever been told a rate.
     pub(super) was_set_up: bool,
     pub(super) midi: MidiMap,
+    pub(super) expressions: Expressions,
     pub(super) latency: Latency,
     /// Whether the plugin wanted a restart when it was last activated.
     restarts_in_activate: bool,
@@ -143,6 +145,7 @@ impl Vst3Instance {
             activation: Activation::new(48_000.0, 512),
             was_set_up: false,
             midi: MidiMap::new(0),
+            expressions: Expressions::default(),
             latency: Latency::default(),
             restarts_in_activate: false,
             editor: None,
@@ -303,6 +306,7 @@ impl Vst3Instance {
         self.checked("setActive", result)?;
         self.active = true;
         self.midi = self.read_midi_map(self.buses.event_inputs.len());
+        self.expressions = self.read_expressions();
         self.after_activate();
 
         let (main, audio) = link(self.shared.wake());
@@ -328,6 +332,7 @@ impl Vst3Instance {
             context_requirements: requirements
                 .map_or(u32::MAX, |r| unsafe { r.getProcessContextRequirements() }),
             midi: self.midi.clone(),
+            expressions: self.expressions.clone(),
             params: self.param_specs(),
             link: audio,
         }))
@@ -375,7 +380,7 @@ impl Instance for Vst3Instance {
             format: Format::Vst3,
             inputs: buses::audio_ports(&self.buses.inputs),
             outputs: buses::audio_ports(&self.buses.outputs),
-            note_inputs: buses::note_ports(&self.buses.event_inputs),
+            note_inputs: self.note_inputs(),
             note_outputs: buses::note_ports(&self.buses.event_outputs),
             params: controller.map_or_else(Vec::new, |c| params::list(c, self.units.as_ref())),
             has_state: true,

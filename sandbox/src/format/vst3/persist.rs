@@ -17,12 +17,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use vst3::Steinberg::Vst::{IComponentTrait, IEditControllerTrait};
-use vst3::Steinberg::{IBStream, kNotImplemented, kResultOk, tresult};
+use vst3::Steinberg::{IBStream, kNotImplemented, kResultFalse, kResultOk, tresult};
 
 /// Largest preset file that is read.
 const MAX_PRESET: u64 = 256 << 20;
 
-/// What a call wrote; `Err`: what it returned.
+/// What a call wrote; `Err`: what it returned. Some plugins write all, and answer "no".
 fn written(
     context: StateContext,
     call: impl FnOnce(*mut IBStream) -> tresult,
@@ -30,7 +30,10 @@ fn written(
     let stream = Stream::new(vec![], context, None);
     match call(as_argument(&stream).as_ptr()) {
         kResultOk => Ok(stream.take()),
-        other => Err(other),
+        other => match stream.take() {
+            written if other == kResultFalse && !written.is_empty() => Ok(written),
+            _ => Err(other),
+        },
     }
 }
 
@@ -94,8 +97,15 @@ impl Vst3Instance {
             let result = unsafe { self.component.setState(as_argument(&stream(data)).as_ptr()) };
             // DPF's plugins without parameters save a lone zero, and refuse to read it.
             let nothing_lost = data.iter().all(|&byte| byte == 0);
-            if result != kResultOk && !nothing_lost {
-                return Err(self.call_failed("setState", failed(meaning(result))));
+            match result {
+                kResultOk => {}
+                _ if nothing_lost => {}
+                // Other hosts never look, so some plugins say no and do it all the same.
+                kResultFalse | kNotImplemented => self.log(
+                    3,
+                    &failed("setState: the plugin refused; it goes on with what it took".into()),
+                ),
+                other => return Err(self.call_failed("setState", failed(meaning(other)))),
             }
             if let Some(controller) = &self.controller {
                 // A controller that does not want to know is told its parameters all the same,

@@ -10,6 +10,7 @@ use super::super::{Buffers, ProcessBlock, Processor, Transport};
 use super::buffers::Buses;
 use super::context::ContextMaker;
 use super::events::{Controller, ControllerKind, InEvents, OutEvents};
+use super::expressions::Expressions;
 use super::link::AudioEnd;
 use super::midi::{MidiMap, PROGRAM_CHANGE};
 use super::queues::Changes;
@@ -63,6 +64,7 @@ pub(super) struct Setup {
     /// Of `IProcessContextRequirements`; all bits if the plugin has none.
     pub(super) context_requirements: u32,
     pub(super) midi: MidiMap,
+    pub(super) expressions: Expressions,
     pub(super) params: Vec<ParamSpec>,
     pub(super) link: AudioEnd,
 }
@@ -108,7 +110,7 @@ impl Vst3Processor {
             outputs: channels(&setup.outputs),
             out_changes: Changes::new(params.ids.clone(), OUT_PARAMS, 2 * EVENTS, true),
             params,
-            in_events: InEvents::new(setup.event_inputs.len()),
+            in_events: InEvents::new(setup.event_inputs.len(), setup.expressions),
             in_sysex: Joiner::default(),
             out_events: OutEvents::new(setup.event_outputs.len()),
             context: ContextMaker::new(setup.rate, setup.context_requirements),

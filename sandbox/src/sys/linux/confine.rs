@@ -6,7 +6,10 @@
 //! | `places` | which files may be reached |
 //! | `filter` | which system calls are refused, and how |
 //! | `limits` | memory, files, processor time; capabilities |
-//! | `violations` | records refused system calls |
+//! | `listener` | in the host: answers and tells what a worker is refused |
+//! | `files` | what a system call does to which file |
+//! | `shared` | memory by name, a plugin's own |
+//! | `realtime` | keeps the realtime class for the audio thread |
 //!
 //! All of it is inherited by threads and not by those that run already, so it is done while the
 //! worker has one thread only.
@@ -16,20 +19,25 @@
 //! the environment is changed while there is one thread.
 #![allow(unsafe_code)]
 
+mod files;
 mod filter;
 mod limits;
+mod listener;
 mod places;
-mod violations;
+mod realtime;
+mod shared;
 
-pub use violations::{Violation, take as take_violations, wake_on as wake_on_violation};
+pub use listener::Listener;
+pub use realtime::keep_realtime;
 
+use super::handles::Handle;
 use super::process::end_with_parent;
-use crate::confine::{Confinement, Enforced, Level};
+use super::usage;
+use crate::confine::{Confinement, Enforced, Level, Reached};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, Scope, path_beneath_rules,
 };
-use places::Places;
 use rustix::process::{getpgid, getppid, setpgid, setsid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::io;
@@ -37,6 +45,11 @@ use std::path::{Path, PathBuf};
 
 /// The newest version of Landlock's interface that the rules here were written for.
 const NEWEST: ABI = ABI::V9;
+
+/// The level where none is asked for.
+pub const USUAL: Level = Level::Standard;
+/// A private folder with more entries is full, whatever they hold.
+const MOST_ENTRIES: usize = 50_000;
 
 /// First of all in a worker: leaves the host's session and closes all descriptors but the three
 /// standard ones, whatever the program that runs the host had open.
@@ -48,20 +61,39 @@ pub fn leave_host() {
     let _ = setsid();
 }
 
-/// Confines this process to what `plugins` need. What is in force afterwards.
+/// What came of confining this process.
+pub struct Begun {
+    /// What is in force.
+    pub enforced: Enforced,
+    /// The files that can be reached.
+    pub reached: Reached,
+    /// For the host, to [listen](Listener) at. Nobody else may keep it: who has it can let this
+    /// process do what the filter refuses.
+    pub listener: Option<Handle>,
+}
+
+/// Confines this process to what `plugins` need.
 ///
 /// Call it while there is one thread. It can't be undone.
-pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Enforced {
+pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
     if wanted.level == Level::Off {
-        return Enforced::off();
+        let (enforced, reached) = (Enforced::off(), Reached::default());
+        return Begun { enforced, reached, listener: None };
     }
     let mut enforced = Enforced { level: wanted.level, ..Enforced::default() };
-    let mut places = Places::for_plugins(wanted, plugins);
+    let mut places = places::for_plugins(wanted, plugins);
     match places::private_folder(plugins) {
         Ok(folder) => {
             // SAFETY: there is one thread.
             unsafe { places::point_to(&folder, wanted) };
-            places.write.push(folder);
+            // A full one is not made fuller, nor emptied: it is the user's.
+            let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+            enforced.is_folder_full = usage::folder_size(&folder, MOST_ENTRIES) > limits.disk;
+            match enforced.is_folder_full {
+                true => places.read.push(folder.clone()),
+                false => places.write.push(folder.clone()),
+            }
+            enforced.folder = Some(folder);
         }
         Err(error) => enforced.weaker.push(format!("no private folder: {error}")),
     }
@@ -80,21 +112,30 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Enforced {
     }
     match restrict_files(&places, wanted) {
         Ok(abi) => enforced.landlock_abi = Some(abi),
-        Err(why) => enforced.missing.push(format!("no Landlock: {why}")),
+        Err(why) => {
+            enforced.missing.push(format!("no Landlock: {why}"));
+            let all = || vec![PathBuf::from("/")];
+            places = Reached { read: all(), write: all(), ..Reached::default() };
+        }
     }
     // Changed credentials may have made the kernel forget it.
     if end_with_parent(host).is_err() {
         super::process::exit_now(2);
     }
-    if wanted.level == Level::Strict {
-        let _ =
-            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    }
-    match violations::catch().and_then(|()| filter::apply(wanted)) {
-        Ok(()) => enforced.seccomp = true,
+    let mut listener = None;
+    match filter::apply(wanted) {
+        Ok(to_host) => {
+            enforced.seccomp = true;
+            if to_host.is_none() {
+                let why = "the system lets nobody listen at the filter: what is refused is not \
+                           told, and editors can't reach the display";
+                enforced.weaker.push(why.into());
+            }
+            listener = to_host.map(Handle);
+        }
         Err(error) => enforced.missing.push(format!("no system call filter: {error}")),
     }
-    enforced
+    Begun { enforced, reached: places, listener }
 }
 
 /// What is missing for any level to be in force, beyond what [`begin`] found.
@@ -136,7 +177,7 @@ fn empty_network() -> io::Result<()> {
 }
 
 /// The version of Landlock's interface that is in force.
-fn restrict_files(places: &Places, wanted: &Confinement) -> Result<u32, String> {
+fn restrict_files(places: &Reached, wanted: &Confinement) -> Result<u32, String> {
     let text = |error: landlock::RulesetError| error.to_string();
     let no_network = !wanted.network;
     let mut scopes = BitFlags::from(Scope::Signal);

@@ -188,25 +188,30 @@ fn registers(context: &libc::ucontext_t) -> [u64; 4] {
 }
 
 /// Writes the stack's top to the file, as far as there is one. How many bytes.
+///
+/// Of a stack that overflowed the top lies where there is no memory: zeros stand for it.
 fn save_stack(file: i32, from: u64) -> u32 {
-    let mut done = 0;
+    let (mut done, mut has_begun) = (0, false);
     while done < STACK {
+        // Up to the end of a page: beyond it there may be nothing.
+        let part = (4096 - (from as usize).wrapping_add(done) % 4096).min(STACK - done);
         // SAFETY: the kernel reads the memory, or says that there is none.
         let written = unsafe {
             libc::pwrite(
                 file,
-                (from as usize + done) as *const libc::c_void,
-                // Up to the end of a page: beyond it there may be nothing.
-                (4096 - (from as usize + done) % 4096).min(STACK - done),
+                (from as usize).wrapping_add(done) as *const libc::c_void,
+                part,
                 (STACK_AT + done) as libc::off_t,
             )
         };
-        if written <= 0 {
-            break;
-        }
-        done += written as usize;
+        done += match written {
+            1.. => written as usize,
+            _ if has_begun => break,
+            _ => part,
+        };
+        has_begun |= written > 0;
     }
-    done as u32
+    if has_begun { done as u32 } else { 0 }
 }
 
 /// Reads what is mapped where. How many bytes.

@@ -33,6 +33,13 @@ pub struct SharedMemory {
 impl SharedMemory {
     /// Makes `len` bytes, rounded up to whole pages. `name` is seen in `/proc/PID/maps`.
     pub fn new(name: &str, len: usize) -> io::Result<Self> {
+        let memory = Self::for_one_writer(name, len)?;
+        rustix::fs::fcntl_add_seals(&memory.fd, SealFlags::SEAL)?;
+        Ok(memory)
+    }
+
+    /// The same; once its writer has mapped it, [`seal_writes`](Self::seal_writes).
+    pub fn for_one_writer(name: &str, len: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let len = len.max(1).next_multiple_of(page);
         // NOEXEC_SEAL: can never be started as a program. Kernels before 6.3 don't know it.
@@ -40,8 +47,17 @@ impl SharedMemory {
         let fd = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
             .or_else(|_| rustix::fs::memfd_create(name, flags))?;
         rustix::fs::ftruncate(&fd, len as u64)?;
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
         Ok(Self { fd, len })
+    }
+
+    /// From now on nobody can begin to write to it; mappings that can, still can. A handle to read
+    /// it is a file in `/proc` to whoever holds it, which could be opened again to be written to.
+    pub fn seal_writes(&self) -> io::Result<()> {
+        rustix::fs::fcntl_add_seals(&self.fd, SealFlags::FUTURE_WRITE | SealFlags::SEAL)
+            // Kernels before 5.1 don't know it.
+            .or_else(|_| rustix::fs::fcntl_add_seals(&self.fd, SealFlags::SEAL))
+            .map_err(io::Error::from)
     }
 
     /// As [`new`](Self::new), with so many bells, for words in it that are waited on.

@@ -22,28 +22,76 @@ mod mitigations;
 mod token;
 
 use super::folders;
-use crate::confine::{Confinement, Enforced, Level, Reach};
-use crate::sys::poll::Waker;
+use super::handles::Handle;
+use crate::confine::{Confinement, Enforced, Level, Reach, Reached, Refusal};
+use crate::sys::usage;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use windows_sys::Win32::UI::Shell::{FOLDERID_LocalAppData, FOLDERID_LocalAppDataLow};
 
-/// Something that was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// What.
-    pub what: String,
-    /// What would allow it.
-    pub grant: &'static str,
+/// The level where none is asked for. Not `standard`, until somebody has seen plugins work so on real
+/// Windows: Wine, where this is tested, has no integrity levels.
+pub const USUAL: Level = Level::Off;
+
+/// In the host: tells what a worker is refused. Windows tells nobody of that, so there is none.
+pub enum Listener {}
+
+impl Listener {
+    /// Begins to answer.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn start(
+        _listener: Handle,
+        _process: u32,
+        _reached: Reached,
+        _name: &str,
+        _keep: impl Fn(&Refusal) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Lets the worker read a file or folder from now on.
+    pub fn grant(&self, _path: &Path) {
+        match *self {}
+    }
+
+    /// Lets the worker read what belongs to another plugin from now on.
+    pub fn grant_plugin(&self, _plugin: &Path) {
+        match *self {}
+    }
+
+    /// What has been refused since the last call.
+    pub fn take(&self) -> Vec<Refusal> {
+        match *self {}
+    }
+
+    /// All that has been refused, each once, up to a limit.
+    pub fn refused(&self) -> Vec<Refusal> {
+        match *self {}
+    }
+
+    /// Whether the worker may read what lies there.
+    pub fn reaches(&self, _path: &Path) -> bool {
+        match *self {}
+    }
 }
 
-/// Has the main thread woken when something is refused. Windows tells nobody of that.
-pub fn wake_on_violation(_waker: Waker) {}
+/// What came of confining this process.
+pub struct Begun {
+    /// What is in force.
+    pub enforced: Enforced,
+    /// The files that can be reached.
+    pub reached: Reached,
+    /// For the host, to [listen](Listener) at.
+    pub listener: Option<Handle>,
+}
 
-/// What has been refused and not been told yet.
-pub fn take_violations() -> Vec<Violation> {
-    Vec::new()
+/// From now on no thread gets more urgent by itself. (Who may use the realtime class of MMCSS is the
+/// system's affair.)
+pub fn keep_realtime() -> std::io::Result<()> {
+    Ok(())
 }
 
 /// First of all in a worker: it inherits nothing but what the host listed, so nothing is to do.
@@ -52,17 +100,29 @@ pub fn leave_host() {}
 /// Confines this process to what `plugins` need. What is in force afterwards.
 ///
 /// Call it while there is one thread. It can't be undone.
-pub fn begin(wanted: &Confinement, plugins: &[PathBuf], _host: u32) -> Enforced {
-    if wanted.level == Level::Off {
-        return Enforced::off();
-    }
+pub fn begin(wanted: &Confinement, plugins: &[PathBuf], _host: u32) -> Begun {
+    let enforced = match wanted.level {
+        Level::Off => Enforced::off(),
+        _ => enforce(wanted, plugins),
+    };
+    Begun { enforced, reached: Reached::default(), listener: None }
+}
+
+fn enforce(wanted: &Confinement, plugins: &[PathBuf]) -> Enforced {
+    /// A private folder with more entries is full, whatever they hold.
+    const MOST_ENTRIES: usize = 100_000;
+    let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
     let mut enforced = Enforced { level: wanted.level, ..Enforced::default() };
     match private_folder(plugins) {
-        // SAFETY: there is one thread.
-        Ok(folder) => unsafe { point_to(&folder) },
+        Ok(folder) => {
+            // SAFETY: there is one thread.
+            unsafe { point_to(&folder) };
+            enforced.is_folder_full = usage::folder_size(&folder, MOST_ENTRIES) > limits.disk;
+            enforced.folder = Some(folder);
+        }
         Err(error) => enforced.weaker.push(format!("no private folder: {error}")),
     }
-    match limits::apply(wanted) {
+    match limits::apply(&limits) {
         Ok(()) => enforced.limits = true,
         Err(error) => enforced.weaker.push(format!("no limits: {error}")),
     }

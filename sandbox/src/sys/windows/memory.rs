@@ -57,6 +57,16 @@ impl SharedMemory {
         Self::with_bells(name, len, 0)
     }
 
+    /// The same; once its writer has mapped it, [`seal_writes`](Self::seal_writes).
+    pub fn for_one_writer(name: &str, len: usize) -> io::Result<Self> {
+        Self::new(name, len)
+    }
+
+    /// Nothing is to do: a handle never has more rights than the one it was made from.
+    pub fn seal_writes(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// As [`new`](Self::new), with so many bells, for words in it that are waited on.
     pub fn with_bells(_name: &str, len: usize, bells: usize) -> io::Result<Self> {
         let len = len.max(1).next_multiple_of(PAGE);

@@ -12,5 +12,7 @@ pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod thread;
+pub mod traces;
+pub mod usage;
 pub mod wake;
 pub mod window;

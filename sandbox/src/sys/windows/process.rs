@@ -75,7 +75,8 @@ impl Exit {
     }
 }
 
-fn open(process: u32) -> io::Result<OwnedHandle> {
+/// A process, to be looked at.
+pub(super) fn open(process: u32) -> io::Result<OwnedHandle> {
     let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE;
     // SAFETY: takes numbers; the handle is new.
     unsafe { owned(OpenProcess(rights, 0, process)) }

@@ -21,7 +21,7 @@ fn given(events: &mut InEvents) -> Vec<Vst3Event> {
 }
 
 fn of(list: &[Event]) -> Vec<Vst3Event> {
-    let mut events = InEvents::new(1);
+    let mut events = InEvents::new(1, Expressions::default());
     events.begin(0.0, 0.0);
     for event in list {
         assert_eq!(events.push(event), None);
@@ -47,7 +47,7 @@ fn offs(events: &[Vst3Event]) -> Vec<(i16, i16, i32)> {
 
 #[test]
 fn a_note_is_given_with_its_number_channel_and_time() {
-    let mut events = InEvents::new(1);
+    let mut events = InEvents::new(1, Expressions::default());
     events.begin(2.0, 0.25);
     events.push(&note(kind::NOTE_ON, 4, 3, 60, 17));
     events.push(&note(kind::NOTE_OFF, 8, 3, 60, 17));
@@ -86,7 +86,7 @@ fn an_ended_note_is_not_ended_twice() {
 
 #[test]
 fn more_notes_than_are_known_can_still_be_ended() {
-    let mut events = InEvents::new(1);
+    let mut events = InEvents::new(1, Expressions::default());
     for block in 0..8 {
         events.begin(0.0, 0.0);
         for n in 0..100 {
@@ -143,7 +143,7 @@ fn pressure_is_poly_pressure() {
 
 #[test]
 fn midi_is_notes_or_controllers() {
-    let mut events = InEvents::new(1);
+    let mut events = InEvents::new(1, Expressions::default());
     events.begin(0.0, 0.0);
     for bytes in [[0x91, 60, 127], [0xa1, 60, 127], [0x91, 62, 1], [0x81, 60, 0], [0xf8, 0, 0]] {
         assert_eq!(events.push(&midi(bytes)), None);
@@ -170,7 +170,7 @@ fn notes_that_make_no_sense_and_buses_that_are_not_there_are_left_out() {
         Event { kind: kind::NOTE_END, ..on },
     ];
     assert!(of(&list).is_empty());
-    let mut deaf = InEvents::new(0);
+    let mut deaf = InEvents::new(0, Expressions::default());
     deaf.begin(0.0, 0.0);
     assert_eq!(deaf.push(&on), None);
     assert_eq!(deaf.push(&midi([0x90, 60, 1])), None);
@@ -186,7 +186,7 @@ fn given_nothing(events: &InEvents) -> bool {
 #[test]
 fn system_exclusive_bytes_are_given_where_they_lie() {
     let bytes = [0xf0, 1, 2, 0xf7];
-    let mut events = InEvents::new(1);
+    let mut events = InEvents::new(1, Expressions::default());
     events.begin(0.0, 0.0);
     events.push_sysex(3, 0, &bytes);
     let [event] = given(&mut events)[..] else { panic!("one event") };

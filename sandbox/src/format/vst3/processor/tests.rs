@@ -158,6 +158,7 @@ impl Rig {
             max_frames: 64,
             context_requirements: u32::MAX,
             midi,
+            expressions: Expressions::default(),
             params: PARAMS.to_vec(),
             link: audio,
         });

@@ -5,38 +5,29 @@
 
 use crate::confine::Confinement;
 use crate::sys::thread::priority;
+use crate::sys::usage;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::io;
 
-/// Most open files.
-const FILES: u64 = 1024;
 /// Greatest file that is written, in bytes.
 const FILE_SIZE: u64 = 1 << 30;
 /// Most time in the realtime class without a pause, in us: then the kernel ends the process.
 const REALTIME_RUN: u64 = 1_000_000;
-/// Most processes and threads, where the kernel counts those of one worker by themselves.
-const THREADS: u64 = 512;
-
 pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
-    let memory = wanted.memory.unwrap_or_else(half_of_memory);
-    lower(libc::RLIMIT_DATA, memory)?;
-    lower(libc::RLIMIT_NOFILE, FILES)?;
-    lower(libc::RLIMIT_FSIZE, FILE_SIZE)?;
+    let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+    // What was asked for and never used counts here, not in the supervisor's eyes, which is to see it
+    // first: a worker that is ended says why.
+    lower(libc::RLIMIT_DATA, limits.memory.saturating_add(limits.memory / 4))?;
+    lower(libc::RLIMIT_NOFILE, limits.files.into())?;
+    lower(libc::RLIMIT_FSIZE, FILE_SIZE.min(limits.disk))?;
     lower(libc::RLIMIT_CORE, 0)?;
     lower(libc::RLIMIT_RTTIME, REALTIME_RUN)?;
     lower(libc::RLIMIT_MSGQUEUE, 0)?;
-    // In the first user namespace it would count all of the user's processes.
+    // In the first user namespace it would count all of the user's processes, or for root none.
     if in_own_user_namespace() {
-        lower(libc::RLIMIT_NPROC, THREADS)?;
+        lower(libc::RLIMIT_NPROC, limits.threads.into())?;
     }
     Ok(())
-}
-
-/// Half of the machine's memory, in bytes; no less than 2 GiB.
-fn half_of_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    let total = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
-    (total / 2).max(2 << 30)
 }
 
 fn in_own_user_namespace() -> bool {

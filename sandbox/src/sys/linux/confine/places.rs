@@ -4,7 +4,7 @@
 //! One function changes the environment; its caller has one thread only.
 
 use super::lies_in;
-use crate::confine::{Confinement, Level, Reach};
+use crate::confine::{Confinement, Level, Reach, Reached};
 use crate::sys::folders;
 use std::collections::BTreeSet;
 use std::io;
@@ -26,6 +26,7 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
     "/etc/fonts",
+    "/var/cache/fontconfig",
     "/etc/localtime",
     "/etc/timezone",
     "/etc/locale.alias",
@@ -97,56 +98,54 @@ const HOME: &[&str] = &[
     ".Xdefaults",
 ];
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    pub(super) read: Vec<PathBuf>,
-    pub(super) write: Vec<PathBuf>,
-    pub(super) devices: Vec<PathBuf>,
-    pub(super) sockets: Vec<PathBuf>,
-}
-
-impl Places {
-    pub(super) fn for_plugins(wanted: &Confinement, plugins: &[PathBuf]) -> Self {
-        let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
-        // A program may bring its own libraries, the system's loader included.
-        read.extend(mapped_libraries());
-        let home = std::env::home_dir().filter(|home| home.is_absolute());
-        for plugin in plugins {
-            read.extend(own_places(plugin, home.as_deref()));
+/// What plugins may reach, links and all as they are named.
+pub(super) fn for_plugins(wanted: &Confinement, plugins: &[PathBuf]) -> Reached {
+    let mut read: BTreeSet<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
+    // A program may bring its own libraries, the system's loader included.
+    read.extend(mapped_libraries());
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    for plugin in plugins {
+        read.extend(own_places(plugin, home.as_deref()));
+    }
+    let mut devices: Vec<PathBuf> =
+        ["null", "zero", "full", "random", "urandom"].map(|d| Path::new("/dev").join(d)).into();
+    let mut sockets = Vec::new();
+    if wanted.level == Level::Standard {
+        read.extend(folders::plugin_folders());
+        read.extend(GRAPHICS.iter().map(PathBuf::from));
+        if let Some(home) = &home {
+            read.extend(HOME.iter().map(|name| home.join(name)));
         }
-        let mut devices: Vec<PathBuf> =
-            ["null", "zero", "full", "random", "urandom"].map(|d| Path::new("/dev").join(d)).into();
-        let mut sockets = Vec::new();
-        if wanted.level == Level::Standard {
-            read.extend(folders::plugin_folders());
-            read.extend(GRAPHICS.iter().map(PathBuf::from));
-            if let Some(home) = &home {
-                read.extend(HOME.iter().map(|name| home.join(name)));
-            }
-            read.extend(std::env::var_os("XAUTHORITY").map(PathBuf::from));
-            devices.push("/dev/dri".into());
-            devices.extend(nvidia_devices());
-            sockets.push("/tmp/.X11-unix".into());
+        read.extend(std::env::var_os("XAUTHORITY").map(PathBuf::from));
+        devices.push("/dev/dri".into());
+        devices.extend(nvidia_devices());
+        sockets.push("/tmp/.X11-unix".into());
+        sockets.extend(wayland_socket());
+    }
+    if wanted.network {
+        read.extend(NETWORK.iter().map(PathBuf::from));
+        // Where names are looked up by somebody else.
+        sockets.extend(["/run/systemd/resolve", "/run/nscd"].map(PathBuf::from));
+    }
+    let mut write = Vec::new();
+    for (path, reach) in &wanted.files {
+        match reach {
+            Reach::Read => drop(read.insert(path.clone())),
+            Reach::Write => write.push(path.clone()),
         }
-        if wanted.network {
-            read.extend(NETWORK.iter().map(PathBuf::from));
-            sockets.push("/run".into());
-        }
-        let mut write = Vec::new();
-        for (path, reach) in &wanted.files {
-            match reach {
-                Reach::Read => drop(read.insert(path.clone())),
-                Reach::Write => write.push(path.clone()),
-            }
-        }
-        Self { read: read.into_iter().collect(), write, devices, sockets }
+    }
+    Reached {
+        read: read.into_iter().collect(),
+        write,
+        devices,
+        sockets,
+        memory: private_name(plugins),
     }
 }
 
 /// What belongs to a plugin: its bundle, or its file and what lies beside it. What lies beside a
 /// file in the home folder, say, does not belong to it.
-fn own_places(plugin: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+pub(super) fn own_places(plugin: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let mut places = Vec::new();
     let named = std::path::absolute(plugin).unwrap_or_else(|_| plugin.to_owned());
     let real = plugin.canonicalize().unwrap_or_else(|_| named.clone());
@@ -193,6 +192,13 @@ fn mapped_libraries() -> Vec<PathBuf> {
     all
 }
 
+fn wayland_socket() -> Option<PathBuf> {
+    let name = std::env::var_os("WAYLAND_DISPLAY").unwrap_or_else(|| "wayland-0".into());
+    let folder = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    // A name that is a path of its own stays one.
+    Some(folder.join(name)).filter(|path| path.is_absolute())
+}
+
 fn nvidia_devices() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
     let is_nvidia = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("nvidia");
@@ -208,7 +214,15 @@ fn data_home() -> Option<PathBuf> {
 /// The folder that a plugin may write to, made if need be: its own, by its file's place.
 pub(super) fn private_folder(plugins: &[PathBuf]) -> io::Result<PathBuf> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "no home folder");
-    let plugin = plugins.first().ok_or_else(none)?;
+    let name = private_name(plugins).ok_or_else(none)?;
+    let folder = data_home().ok_or_else(none)?.join("sandrack/plugins").join(name);
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// What the folders of a plugin are called that only its workers use.
+fn private_name(plugins: &[PathBuf]) -> Option<String> {
+    let plugin = plugins.first()?;
     let real = plugin.canonicalize().unwrap_or_else(|_| plugin.clone());
     let stem: String = real
         .file_stem()
@@ -223,10 +237,7 @@ pub(super) fn private_folder(plugins: &[PathBuf]) -> io::Result<PathBuf> {
         real.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-    let folder =
-        data_home().ok_or_else(none)?.join("sandrack/plugins").join(format!("{stem}-{hash:016x}"));
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
+    Some(format!("{stem}-{hash:016x}"))
 }
 
 /// Lets what looks for the user's folders find the private one, unless a grant lies there.

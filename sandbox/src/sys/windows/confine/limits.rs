@@ -2,7 +2,7 @@
 
 use super::super::process::set_limits;
 use super::super::wake::owned;
-use crate::confine::Confinement;
+use crate::limits::InForce;
 use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::AsRawHandle;
@@ -14,11 +14,10 @@ use windows_sys::Win32::System::JobObjects::{
     JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS, JOBOBJECT_BASIC_UI_RESTRICTIONS,
     JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicUIRestrictions, SetInformationJobObject,
 };
-use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 /// Memory, and no processes beside this one.
-pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
+pub(super) fn apply(most: &InForce) -> io::Result<()> {
     // SAFETY: no pointers but null; the handle is new.
     let job = unsafe { owned(CreateJobObjectW(null(), null()))? };
     let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
@@ -26,7 +25,9 @@ pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
         | JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION
         | JOB_OBJECT_LIMIT_JOB_MEMORY;
     limits.BasicLimitInformation.ActiveProcessLimit = 1;
-    let memory = wanted.memory.unwrap_or_else(half_of_memory);
+    // What was asked for and never used counts here, not in the supervisor's eyes, which is to see it
+    // first: a worker that is ended says why.
+    let memory = most.memory.saturating_add(most.memory / 4);
     limits.JobMemoryLimit = usize::try_from(memory).unwrap_or(usize::MAX);
     set_limits(&job, &limits)?;
     // Editors go on working: windows, clipboard, drag and drop are as for any program.
@@ -44,13 +45,4 @@ pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
             && AssignProcessToJobObject(job, GetCurrentProcess()) != 0
     };
     if done { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Half of the machine's memory, in bytes; no less than 2 GiB.
-fn half_of_memory() -> u64 {
-    let mut status =
-        MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
-    // SAFETY: fills a local, which says how large it is.
-    unsafe { GlobalMemoryStatusEx(&mut status) };
-    (status.ullTotalPhys / 2).max(2 << 30)
 }

@@ -1,34 +1,18 @@
-//! What depends on the operating system: SIGSTOP and the search for shared memory.
+//! What is written over memory that other processes read.
 
+use super::Block;
 use std::ops::Range;
 use std::ptr;
-
-use clap_sys::process::clap_process;
-
-use crate::plugin::{channels, outputs, sleep_forever};
-
-/// Stops the process until somebody continues it.
-pub(crate) fn stop() {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Signal, getpid, kill_process};
-        if kill_process(getpid(), Signal::STOP).is_ok() {
-            // Another thread may take the signal; this one is stopped a moment later. Without
-            // waiting for that, it could finish the block.
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            return;
-        }
-    }
-    sleep_forever();
-}
+use std::thread;
+use std::time::Duration;
 
 /// Address ranges of writable shared memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Mappings(Vec<Range<usize>>);
 
 impl Mappings {
     /// Those of this process; none where that can't be found out.
-    pub(crate) fn find() -> Self {
+    pub(super) fn find() -> Self {
         // Lines like "7f0a1000-7f0a2000 rw-s 00000000 00:05 1234 /memfd:name".
         let parse = |line: &str| {
             let (range, rest) = line.split_once(' ')?;
@@ -51,27 +35,27 @@ impl Mappings {
 ///
 /// # Safety
 ///
-/// `process` describes valid buffers. What is in shared memory is ruined.
-pub(crate) unsafe fn scribble(before: &Mappings, process: &clap_process) {
+/// `block` describes a valid block. What is in shared memory is ruined.
+pub(super) unsafe fn scribble(before: &Mappings, block: &dyn Block) {
     let now = Mappings::find();
-    let mappings = if now.0.is_empty() { &before.0 } else { &now.0 };
+    let mappings = if now.0.is_empty() { before } else { &now };
     let mut bytes = 0;
     // SAFETY: the ranges were mapped writable when they were found; the rest is as the caller
     // promises.
     unsafe {
-        for range in mappings {
+        for range in &mappings.0 {
             bytes += range.len();
             scribble_over(ptr::with_exposed_provenance_mut(range.start), range.len());
         }
-        if mappings.is_empty() {
-            for &channel in outputs(process).iter().flat_map(channels) {
-                let len = process.frames_count as usize * size_of::<f32>();
+        if mappings.0.is_empty() {
+            for (channel, frames) in block.outputs() {
+                let len = frames * size_of::<f32>();
                 bytes += len;
                 scribble_over(channel.cast(), len);
             }
         }
     }
-    eprintln!("hostile plugin wrote over {bytes} bytes in {} shared mappings", mappings.len());
+    eprintln!("hostile plugin wrote over {bytes} bytes in {} shared mappings", mappings.0.len());
 }
 
 /// # Safety
@@ -86,4 +70,25 @@ unsafe fn scribble_over(start: *mut u32, bytes: usize) {
         // SAFETY: within the memory.
         unsafe { start.add(i).write_volatile(x) };
     }
+}
+
+/// From now on, on a thread of its own: writes absurd counts, marks and times over the beginning of
+/// all writable shared memory, where heads of lists use to lie, while others read them.
+pub(super) fn wrong_counts() {
+    const HEAD: usize = 64;
+    let ranges = Mappings::find().0;
+    let _ = thread::Builder::new().name("wrong counts".into()).spawn(move || {
+        let values = [u32::MAX, 0, 257, i32::MAX as u32, 0x7fc0_0000];
+        for value in values.into_iter().cycle() {
+            for range in &ranges {
+                let start = ptr::with_exposed_provenance_mut::<u32>(range.start);
+                // Behind the two words that say what the memory is.
+                for word in 2..HEAD.min(range.len()) / size_of::<u32>() {
+                    // SAFETY: mapped writable when it was found. That others use it is the fault.
+                    unsafe { start.add(word).write_volatile(value) };
+                }
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
+    });
 }

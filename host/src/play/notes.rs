@@ -1,0 +1,324 @@
+//! Notes, controllers and the song position.
+
+use super::control::Control;
+use super::view::MessageKind;
+use crate::midi::setup::{Control as Knob, Mapping, Mode, Range, Route, Source, Target};
+use crate::midi::{Learn, MidiNotice, MidiSetup, setup};
+use crate::rig::{Id, Track, TrackKind};
+use crate::session::PluginAt;
+use sandrack_engine::event::{Event, EventKind, NoteAddress};
+use sandrack_engine::graph::NodeId;
+use sandrack_sandbox::format::ParamEdit;
+use sandrack_sandbox::sys::clock::now_ns;
+use std::collections::BTreeMap;
+
+/// The port of messages that come by command.
+const KEYBOARD: u16 = 0xfff0;
+/// What it is called in rigs.
+const KEYBOARD_NAME: &str = "keyboard";
+/// A port that nobody has.
+const NOBODY: u16 = u16::MAX;
+
+impl Control {
+    /// The plugin of a track that is given notes.
+    fn player_of(&self, track: &Track) -> Option<(PluginAt, NodeId)> {
+        let live = &self.engine.as_ref()?.live;
+        track.plugins.iter().find_map(|slot| {
+            let at = self.at(&slot.id)?;
+            let takes = !self.session.info(at.track, at.plugin).note_inputs.is_empty();
+            Some((at, live.node(at)?)).filter(|_| takes)
+        })
+    }
+
+    /// What is routed where, and what controllers do.
+    pub(super) fn midi_setup(&self) -> MidiSetup {
+        let mut all = MidiSetup::default();
+        for track in &self.rig.tracks {
+            let Some((_, node)) = self.player_of(track) else { continue };
+            all.panic.push(node);
+            if track.midi.is_empty() && track.kind == TrackKind::Track {
+                all.routes.push(Route::to(node));
+            }
+            for input in &track.midi {
+                let range = |pair: Option<[u8; 2]>| {
+                    pair.map_or(Range::ALL, |[low, high]| Range { low, high })
+                };
+                all.routes.push(Route {
+                    from: self.source(input.port.as_deref(), input.channel),
+                    keys: range(input.keys),
+                    velocities: range(input.velocity),
+                    transpose: input.transpose,
+                    channel: input.to_channel.map(|channel| channel - 1),
+                    ..Route::to(node)
+                });
+            }
+        }
+        self.map_controllers(&mut all);
+        for (number, snapshot) in self.rig.snapshots.iter().enumerate() {
+            let from = self.source(None, snapshot.channel);
+            let knobs = [
+                snapshot.program.map(|program| Knob::Program(program - 1)),
+                snapshot.key.map(Knob::Note),
+            ];
+            for control in knobs.into_iter().flatten() {
+                let (mode, target) = (Mode::Direct, Target::Command(number as u32));
+                all.mappings.push(Mapping { from, control, mode, target, pass: false });
+            }
+        }
+        all
+    }
+
+    fn map_controllers(&self, all: &mut MidiSetup) {
+        for mapping in &self.rig.mappings {
+            let (Some(plugin), Some(word)) = (&mapping.plugin, &mapping.param) else { continue };
+            let Some(at) = self.at(plugin) else { continue };
+            let params = &self.session.info(at.track, at.plugin).params;
+            let param = params.iter().find(|p| word.parse() == Ok(p.id));
+            let param = param.or_else(|| params.iter().find(|p| p.name.eq_ignore_ascii_case(word)));
+            let node = self.engine.as_ref().and_then(|engine| engine.live.node(at));
+            let (Some(param), Some(node)) = (param, node) else { continue };
+            let (low, high) = (mapping.from.unwrap_or(param.min), mapping.to.unwrap_or(param.max));
+            all.mappings.push(Mapping {
+                from: self.source(mapping.port.as_deref(), mapping.channel),
+                control: Knob::Controller(mapping.controller),
+                mode: Mode::Direct,
+                target: Target::Param { node, param: param.id, low, high },
+                pass: false,
+            });
+        }
+        for (number, mapping) in self.rig.mappings.iter().enumerate() {
+            if mapping.track.is_some() {
+                all.mappings.push(Mapping {
+                    from: self.source(mapping.port.as_deref(), mapping.channel),
+                    control: Knob::Controller(mapping.controller),
+                    mode: Mode::Direct,
+                    target: Target::Command(FADERS + number as u32),
+                    pass: false,
+                });
+            }
+        }
+    }
+
+    fn source(&self, port: Option<&str>, channel: Option<u8>) -> Source {
+        let channels = channel.map_or(setup::Channels::ALL, |channel| {
+            setup::Channels::only(channel.saturating_sub(1))
+        });
+        let port = port.map(|name| match name.eq_ignore_ascii_case(KEYBOARD_NAME) {
+            true => KEYBOARD,
+            false => self.midi_port(name).unwrap_or(NOBODY),
+        });
+        Source { port, channels }
+    }
+
+    /// The number of the port whose name contains this.
+    fn midi_port(&self, name: &str) -> Option<u16> {
+        let name = name.to_lowercase();
+        let ports = self.options.midi_ports.iter();
+        ports.clone().find(|(_, port)| port.to_lowercase().contains(&name)).map(|(n, _)| *n)
+    }
+
+    /// Hears what controllers and programs tell.
+    pub(super) fn hear_midi(&mut self) {
+        let Some(engine) = &mut self.engine else { return };
+        let mut notices = Vec::new();
+        while let Some(notice) = engine.midi.notice() {
+            notices.push(notice);
+        }
+        let mut learned = None;
+        while let Some(moved) = engine.midi.moved() {
+            if let Some((_, _, learn)) = &mut self.learning
+                && learned.is_none()
+            {
+                learned = learn.hear(&moved);
+            }
+        }
+        for notice in notices {
+            match notice {
+                MidiNotice::Param { node, param, value } => {
+                    let at = self.engine.as_ref().and_then(|engine| engine.live.at(node));
+                    if let Some(at) = at {
+                        if let Some(engine) = &mut self.engine {
+                            engine.live.param_was_set(at, param, value);
+                        }
+                        self.param_edited(at, param, ParamEdit::Value(value));
+                    }
+                }
+                MidiNotice::Command { command, value } if command >= FADERS => {
+                    self.move_fader((command - FADERS) as usize, value);
+                }
+                MidiNotice::Command { command, value } if value > 0.0 => {
+                    let id = self.rig.snapshots.get(command as usize).map(|s| s.id.clone());
+                    if let Some(id) = id {
+                        self.recall_snapshot(&id);
+                    }
+                }
+                MidiNotice::Command { .. }
+                | MidiNotice::Program { .. }
+                | MidiNotice::Moved { .. } => {}
+            }
+        }
+        if let Some((source, knob)) = learned {
+            self.learned(source, knob);
+        }
+    }
+
+    fn move_fader(&mut self, mapping: usize, value: f64) {
+        let Some(mapping) = self.rig.mappings.get(mapping) else { return };
+        let Some(track) = mapping.track.clone() else { return };
+        let (from, to) = (mapping.from.unwrap_or(-60.0), mapping.to.unwrap_or(0.0));
+        let db = if value == 0.0 && mapping.from.is_none() {
+            f64::NEG_INFINITY
+        } else {
+            from.max(-144.0) + (to - from.max(-144.0)) * value
+        };
+        if let Some(track) = self.rig.track_mut(&track) {
+            track.gain_db = db.min(crate::rig::LOUDEST_DB);
+            self.is_stale = true;
+        }
+    }
+
+    pub(super) fn learn(&mut self, what: Option<(Id, u32)>) {
+        self.learning = what.map(|(id, param)| (id, param, Learn::new()));
+    }
+
+    fn learned(&mut self, source: Source, knob: Knob) {
+        let Some((id, param, _)) = self.learning.take() else { return };
+        let Knob::Controller(controller) = knob else {
+            let text = "only controllers can move a parameter: move a knob or fader".to_owned();
+            self.learning = Some((id, param, Learn::new()));
+            return self.tell(MessageKind::Note, None, text);
+        };
+        let channel = (0..16u8).find(|channel| source.channels == setup::Channels::only(*channel));
+        let port = source.port.and_then(|port| match port {
+            KEYBOARD => Some(KEYBOARD_NAME.to_owned()),
+            port => self.options.midi_ports.get(&port).cloned(),
+        });
+        let word = param.to_string();
+        self.change_mappings("controller", |rig| {
+            rig.mappings.retain(|known| {
+                known.plugin.as_ref() != Some(&id) || known.param.as_ref() != Some(&word)
+            });
+            rig.mappings.push(crate::rig::Mapping {
+                port,
+                channel: channel.map(|channel| channel + 1),
+                controller,
+                plugin: Some(id.clone()),
+                param: Some(word.clone()),
+                track: None,
+                from: None,
+                to: None,
+            });
+        });
+        let text = format!("controller {controller} moves it from now on");
+        self.tell(MessageKind::Note, Some(&id), text);
+    }
+
+    pub(super) fn forget_mappings(&mut self, id: &Id, param: u32) {
+        let is_it = |known: &crate::rig::Mapping| {
+            known.plugin.as_ref() == Some(id)
+                && known.param.as_ref().is_some_and(|word| word.parse() == Ok(param))
+        };
+        self.change_mappings("controller", |rig| rig.mappings.retain(|known| !is_it(known)));
+    }
+
+    /// The controllers of a plugin's parameters.
+    pub(super) fn controllers(&self, id: &Id) -> BTreeMap<u32, u8> {
+        let mine = self.rig.mappings.iter().filter(|known| known.plugin.as_ref() == Some(id));
+        mine.filter_map(|known| Some((known.param.as_ref()?.parse().ok()?, known.controller)))
+            .collect()
+    }
+
+    /// Begins a note of a track, or ends it.
+    pub(super) fn note(&mut self, id: &Id, key: u8, velocity: Option<f64>) {
+        let track = self.rig.track(id);
+        let Some((at, node)) = track.and_then(|track| self.player_of(track)) else {
+            if velocity.is_some() {
+                let text = format!("'{id}': no plugin of this track takes notes");
+                self.tell(MessageKind::Note, None, text);
+            }
+            return;
+        };
+        let key = key.min(127);
+        let note = NoteAddress { note_id: -1, port: 0, channel: 0, key: key.into() };
+        let Some(engine) = &mut self.engine else { return };
+        let held = (id.clone(), key);
+        let result = match velocity {
+            Some(velocity) => {
+                self.held.insert(held, at);
+                let velocity = if velocity.is_finite() { velocity.clamp(0.0, 1.0) } else { 0.5 };
+                let kind = EventKind::NoteOn { note, velocity };
+                engine.controller.send_event(node, Event { time: 0, kind })
+            }
+            None => {
+                // Where it began, though another instance may play by now.
+                let began = self.held.remove(&held).and_then(|at| engine.live.node(at));
+                let kind = EventKind::NoteOff { note, velocity: 0.5 };
+                engine.controller.send_event(began.unwrap_or(node), Event { time: 0, kind })
+            }
+        };
+        if result.is_err() {
+            self.tell(MessageKind::Warning, None, "the driver does not take any notes".into());
+        }
+    }
+
+    pub(super) fn midi_message(&mut self, port: &str, data: [u8; 3]) {
+        let number = match port.eq_ignore_ascii_case(KEYBOARD_NAME) || port.is_empty() {
+            true => KEYBOARD,
+            false => self.midi_port(port).unwrap_or(KEYBOARD),
+        };
+        let len = match data[0] {
+            0xc0..=0xdf => 2,
+            0x80..=0xef => 3,
+            0xf8..=0xff => 1,
+            _ => return self.tell(MessageKind::Error, None, "that is no MIDI message".into()),
+        };
+        if let Some(engine) = &mut self.engine {
+            engine.keyboard.send(now_ns(), number, &data[..len]);
+        }
+    }
+
+    pub(super) fn panic(&mut self) {
+        self.held.clear();
+        let players: Vec<NodeId> = {
+            let Some(engine) = &self.engine else { return };
+            self.owners
+                .keys()
+                .filter_map(|at| {
+                    let takes =
+                        self.session.node(at.track, at.plugin)?.info().note_inputs.is_empty();
+                    engine.live.node(*at).filter(|_| !takes)
+                })
+                .collect()
+        };
+        let Some(engine) = &mut self.engine else { return };
+        let _ = engine.midi.panic();
+        for node in players {
+            let kind = EventKind::NoteChoke { note: NoteAddress::ALL };
+            let _ = engine.controller.send_event(node, Event { time: 0, kind });
+        }
+    }
+
+    /// The song position now: quarter notes, and seconds.
+    pub(super) fn position(&self) -> (f64, f64) {
+        let transport = &self.transport;
+        let (beats, seconds) = (transport.position_beats, transport.position_seconds);
+        let Some(block) = self.began.filter(|_| transport.playing) else { return (beats, seconds) };
+        let now = self.engine.as_ref().map_or(block, |engine| engine.controller.last_block());
+        let frames = now.saturating_sub(block) as f64 * f64::from(self.blocks.1);
+        let passed = frames / f64::from(self.blocks.0);
+        (beats + passed * transport.tempo / 60.0, seconds + passed)
+    }
+
+    pub(super) fn beats(&self) -> f64 {
+        self.position().0
+    }
+
+    /// The song position, tempo or whether it moves was changed.
+    pub(super) fn transport_moved(&mut self) {
+        self.began = self.engine.as_ref().map(|engine| engine.controller.last_block());
+        self.tell_transport();
+    }
+}
+
+/// Commands of controllers from this number on move faders.
+const FADERS: u32 = 1 << 16;

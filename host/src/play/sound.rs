@@ -1,0 +1,293 @@
+//! The driver of a player: opened, watched, opened again when it is gone or is to be another.
+
+use super::Pace;
+use super::control::{Control, EngineParts};
+use super::view::{DriverView, MessageKind};
+use crate::drivers::virtual_driver::VirtualDriver;
+use crate::drivers::{self, Driver, DriverConfig, DriverEvent, DriverOptions};
+use crate::error::Error;
+use crate::midi::{MidiRt, midi, midi_queue};
+use crate::rig::DriverSettings;
+use crate::session::{Running, realtime_setup};
+use crate::wav::SampleFormat;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What calls back.
+#[derive(Default)]
+pub(super) struct Sound {
+    driver: Option<Opened>,
+    error: String,
+    /// It was begun on another virtual driver's clock: runs only when told.
+    is_by_hand: bool,
+    xruns_before: u64,
+    again: Option<Instant>,
+}
+
+enum Opened {
+    Virtual(Box<VirtualDriver>),
+    Other(Box<dyn Driver>),
+}
+
+/// A driver that is gone is tried again so often.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Opened {
+    fn get(&self) -> &dyn Driver {
+        match self {
+            Self::Virtual(driver) => &**driver,
+            Self::Other(driver) => &**driver,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Driver {
+        match self {
+            Self::Virtual(driver) => &mut **driver,
+            Self::Other(driver) => &mut **driver,
+        }
+    }
+}
+
+impl Sound {
+    /// Whether blocks come without anybody asking for them.
+    pub(super) fn runs_by_itself(&self) -> bool {
+        !self.is_by_hand && self.is_running()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.get().running())
+    }
+
+    fn xruns(&self) -> u64 {
+        self.driver.as_ref().map_or(0, |driver| driver.get().xruns())
+    }
+
+    /// Counts from now on.
+    pub(super) fn reset(&mut self) {
+        self.xruns_before = self.xruns();
+    }
+
+    pub(super) fn view(&self, settings: &DriverSettings) -> DriverView {
+        let Some(driver) = &self.driver else {
+            let (error, settings) = (self.error.clone(), settings.clone());
+            return DriverView { settings, error, ..DriverView::default() };
+        };
+        let driver = driver.get();
+        let DriverConfig { rate, frames, inputs, outputs } = *driver.config();
+        let (before, after) = driver.latency();
+        let latency = f64::from(frames + before + after) * 1e3 / f64::from(rate.max(1));
+        DriverView {
+            settings: settings.clone(),
+            rate,
+            frames,
+            inputs,
+            outputs,
+            latency_ms: latency,
+            xruns: driver.xruns().saturating_sub(self.xruns_before),
+            is_running: driver.running(),
+            error: self.error.clone(),
+        }
+    }
+}
+
+impl Control {
+    fn open_driver(&self, settings: &DriverSettings) -> Result<Opened, Error> {
+        let &DriverSettings { rate, frames, inputs, outputs, .. } = settings;
+        let config = DriverConfig { rate, frames, inputs, outputs };
+        let setup = Arc::new(realtime_setup(None));
+        if settings.name != "virtual" {
+            let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
+            return Ok(Opened::Other(drivers::open(&settings.name, &config, &how)?));
+        }
+        let mut driver = VirtualDriver::new(config)?;
+        driver = match self.options.pace {
+            Pace::OnTime => driver.with_thread_setup(move || setup()),
+            Pace::Free => driver.free_running(),
+            Pace::ByHand => driver.by_hand(),
+        };
+        if let Some(path) = &self.options.input {
+            driver = driver.with_input(path)?;
+        }
+        if let Some(path) = &self.options.record {
+            driver = driver.with_recording(path, SampleFormat::Float32);
+        }
+        Ok(Opened::Virtual(Box::new(driver)))
+    }
+
+    /// Opens the driver, makes an engine for it, and starts both. A driver that can't be opened is
+    /// told in the view; then the engine waits.
+    ///
+    /// # Errors
+    /// No engine could be made.
+    pub(super) fn open_sound(&mut self) -> Result<(), Error> {
+        self.sound.error.clear();
+        self.sound.again = None;
+        match self.open_driver(&self.settings.clone()) {
+            Ok(driver) => self.sound.driver = Some(driver),
+            Err(error) => self.sound_failed(&error.to_string()),
+        }
+        let (mut rate, mut frames) = (self.settings.rate, self.settings.frames);
+        let (mut inputs, mut outputs) = (self.settings.inputs, self.settings.outputs);
+        if let Some(driver) = &self.sound.driver {
+            DriverConfig { rate, frames, inputs, outputs } = *driver.get().config();
+        }
+        self.sound.is_by_hand = self.options.pace == Pace::ByHand
+            && matches!(self.sound.driver, Some(Opened::Virtual(_)));
+        let held = self.callback.take().and_then(|mut callback| callback.take_midi());
+        let channels = (inputs, outputs);
+        let is_other = self.blocks != (rate, frames);
+        self.blocks = (rate, frames);
+        let running = match self.engine.take() {
+            None => {
+                let mut running = self.session.connect_mixer(rate, frames, channels)?;
+                running.live.enable_recovery(&self.session, self.options.recovery.clone());
+                running
+            }
+            Some(mut parts) => {
+                parts.live.reconfigure_with(&mut self.session, rate, frames, channels)?
+            }
+        };
+        if is_other {
+            self.spares.clear();
+        }
+        self.begin(running, held);
+        self.start_sound();
+        Ok(())
+    }
+
+    fn begin(&mut self, running: Running, held: Option<MidiRt>) {
+        let Running { callback, controller, mut live, .. } = running;
+        // What was held knows the frames of another driver.
+        drop(held);
+        let (rt, mut midi) = midi(self.midi_setup(), self.blocks.0);
+        let (keyboard, receiver) = midi_queue(1024);
+        // Its queue is empty.
+        let _ = midi.add_input(receiver);
+        if let Some(mixer) = self.session.mix().cloned() {
+            live.rewire(mixer);
+        }
+        self.callback = Some(callback.with_midi(rt));
+        self.statistics.begin(self.blocks);
+        self.engine = Some(EngineParts { live, controller, midi, keyboard });
+        self.is_stale = true;
+        self.tell_transport();
+    }
+
+    fn start_sound(&mut self) {
+        let (Some(driver), Some(callback)) = (&mut self.sound.driver, self.callback.take()) else {
+            return;
+        };
+        if let Err(error) = driver.get_mut().start(Box::new(callback)) {
+            let text = error.to_string();
+            self.sound.driver = None;
+            self.sound_failed(&text);
+        }
+    }
+
+    fn sound_failed(&mut self, why: &str) {
+        if self.sound.error != why {
+            let text = format!("{why}; choose another driver or buffer size");
+            self.tell(MessageKind::Error, None, text);
+        }
+        self.sound.error = why.to_owned();
+        self.sound.again = Some(Instant::now() + AGAIN);
+    }
+
+    /// Ends driver and engine, and closes the driver.
+    pub(super) fn close_sound(&mut self) -> Result<(), Error> {
+        self.callback = None;
+        let Some(mut driver) = self.sound.driver.take() else { return Ok(()) };
+        let stopped = driver.get_mut().stop();
+        // With it, what it was given: the engine, which belongs on this thread again.
+        drop(driver);
+        stopped.map(drop)
+    }
+
+    /// Another driver, buffer size or rate. Where that can't be opened, it is the one before again.
+    pub(super) fn set_driver(&mut self, settings: DriverSettings) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        if self.settings == before && self.sound.is_running() {
+            return;
+        }
+        self.change_driver();
+        if self.sound.driver.is_none() && self.settings != before {
+            let why = self.sound.error.clone();
+            self.settings = before;
+            self.change_driver();
+            self.sound.error.clear();
+            self.tell(MessageKind::Error, None, format!("{why}; the driver is as it was"));
+        } else {
+            self.rig.driver = self.settings.clone();
+        }
+    }
+
+    fn change_driver(&mut self) {
+        if let Err(error) = self.close_sound() {
+            tracing::warn!(%error, "the driver did not end as it should");
+        }
+        if let Err(error) = self.open_sound() {
+            self.sound_failed(&error.to_string());
+        }
+    }
+
+    /// Opens the driver's own settings.
+    pub(super) fn driver_panel(&mut self) {
+        let text = format!("driver {} has no settings of its own to be shown", self.settings.name);
+        self.tell(MessageKind::Note, None, text);
+    }
+
+    /// Hears what the driver tells, and opens one again that is gone.
+    pub(super) fn see_to_sound(&mut self, now: Instant) {
+        let mut is_gone = None;
+        let mut change = false;
+        if let Some(driver) = &mut self.sound.driver {
+            for event in driver.get_mut().take_events() {
+                match event {
+                    DriverEvent::ResetRequested => change = true,
+                    DriverEvent::BufferSizeChanged(frames) => {
+                        change |= frames != self.blocks.1;
+                        self.settings.frames = frames;
+                    }
+                    DriverEvent::RateChanged(rate) => {
+                        change |= rate != self.blocks.0;
+                        self.settings.rate = rate;
+                    }
+                    DriverEvent::Gone(why) => is_gone = Some(why),
+                    DriverEvent::LatencyChanged | DriverEvent::Resync | DriverEvent::Overload => {}
+                }
+            }
+            if is_gone.is_none() && !driver.get().running() {
+                is_gone = Some("it has stopped".into());
+            }
+        }
+        if let Some(why) = is_gone {
+            let stopped = self.close_sound();
+            let why = match stopped {
+                Err(error) => error.to_string(),
+                Ok(()) => format!("driver {}: {why}", self.settings.name),
+            };
+            self.sound_failed(&why);
+        } else if change {
+            self.change_driver();
+        } else if self.sound.again.is_some_and(|again| now >= again) {
+            let error = self.sound.error.clone();
+            self.change_driver();
+            match self.sound.driver.is_some() {
+                true => self.tell(MessageKind::Note, None, "the driver is back".into()),
+                false => self.sound.error = error,
+            }
+        }
+    }
+
+    /// Lets a driver by hand call back.
+    pub(super) fn run_blocks(&mut self, blocks: u64) -> Result<(), Error> {
+        match &mut self.sound.driver {
+            Some(Opened::Virtual(driver)) if self.sound.is_by_hand => {
+                driver.run_blocks(blocks).map(|_| ())
+            }
+            _ => Err(Error::Usage(
+                "only a virtual driver that is driven by hand can be run so".into(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,600 @@
+//! A rig plays, is changed while it plays, breaks, is saved and comes back, from outside.
+
+mod common;
+
+use common::program::{Program, send};
+use common::{LONG, Noise, PROGRAM, becomes_true, plugin, same};
+use rustix::process::Signal;
+use sandrack_host::play::{
+    Command, Pace, PlayOptions, Player, PluginView, Source, View, WorkerState,
+};
+use sandrack_host::rig::{Id, Output, PluginSlot, Rig, Send, Track, TrackKind};
+use sandrack_plugins_test::param_id;
+use sandrack_sandbox::format::{Format, PluginRef};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const FRAMES: u32 = 64;
+
+fn options(pace: Pace) -> PlayOptions {
+    let mut options = PlayOptions::new().expect("this program has a file");
+    options.supervisor.program = PROGRAM.into();
+    options.supervisor.realtime = false;
+    options.supervisor.timeout = Duration::from_secs(30);
+    options.pace = pace;
+    // Other tests run beside this one.
+    options.frames = (pace == Pace::OnTime).then_some(1024);
+    options
+}
+
+fn slot(id: &str, what: &PluginRef) -> PluginSlot {
+    let text = format!(
+        "sandrack_rig = 1\n[[track]]\nid = \"t\"\n[[track.plugin]]\nid = \"{id}\"\nplugin = \"{}\"\n",
+        what.id.clone().unwrap_or_default()
+    );
+    let rig = Rig::parse(Path::new("slot"), &text).expect("it is a rig");
+    PluginSlot { path: what.path.clone(), format: Format::Clap, ..rig.tracks[0].plugins[0].clone() }
+}
+
+fn track(id: &str, plugins: &[(&str, &str)]) -> Track {
+    let mut track = Track::new(id.into(), id, TrackKind::Track);
+    track.plugins = plugins.iter().map(|(id, kind)| slot(id, &plugin(kind))).collect();
+    track
+}
+
+fn rig(tracks: Vec<Track>) -> Rig {
+    let mut rig = Rig { name: "Test".into(), tracks, ..Rig::default() };
+    rig.driver.frames = FRAMES;
+    rig
+}
+
+fn find<'a>(view: &'a View, id: &str) -> &'a PluginView {
+    view.plugin(&id.into()).unwrap_or_else(|| panic!("no plugin {id}: {:?}", view.messages)).1
+}
+
+fn runs(view: &View, id: &str) -> bool {
+    matches!(find(view, id).state, WorkerState::Running | WorkerState::Late)
+}
+
+fn value(view: &View, id: &str, param: u32) -> f64 {
+    let plugin = find(view, id);
+    let place = plugin.params.iter().position(|known| known.id == param).expect("it has it");
+    plugin.values[place].value
+}
+
+#[track_caller]
+fn until(player: &Player, what: &str, so: impl Fn(&View) -> bool) -> Arc<View> {
+    let end = Instant::now() + LONG;
+    loop {
+        let view = player.view();
+        if so(&view) {
+            return view;
+        }
+        assert!(Instant::now() < end, "not {what}: {:?}", view.messages);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Lets blocks pass until nothing is under way.
+#[track_caller]
+fn settle(player: &Player) {
+    let end = Instant::now() + LONG;
+    loop {
+        player.run_blocks(2).expect("it is driven by hand");
+        let view = player.view();
+        if !view.is_changing && view.progress.is_none() {
+            return;
+        }
+        assert!(Instant::now() < end, "not settled: {:?}", view.messages);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn notes_sound_and_a_worker_that_is_killed_comes_back() {
+    let rig = rig(vec![track("keys", &[("synth", "synth"), ("level", "gain")])]);
+    let player = Player::open(Source::Rig(rig), options(Pace::OnTime)).expect("it plays");
+    let view = until(&player, "running", |view| runs(view, "synth") && view.engine.blocks > 10);
+    assert!(view.track(&"keys".into()).unwrap().takes_notes);
+    assert!(player.send(Command::NoteOn { track: "keys".into(), key: 60, velocity: 1.0 }));
+    let is_heard = |view: &View| view.tracks[0].meter[0].held > 0.1;
+    until(&player, "heard", is_heard);
+    let before = find(&player.view(), "synth").process.expect("it has a process");
+    player.send(Command::SetParam("synth".into(), param_id("volume"), 0.5));
+    until(&player, "set", |view| value(view, "synth", param_id("volume")) == 0.5);
+    send(before, Signal::KILL);
+    let view = until(&player, "back", |view| {
+        let synth = find(view, "synth");
+        runs(view, "synth") && synth.process.is_some_and(|id| id != before)
+    });
+    assert!(!view.faults.is_empty());
+    assert_eq!(value(&view, "synth", param_id("volume")), 0.5);
+    player.send(Command::NoteOn { track: "keys".into(), key: 64, velocity: 1.0 });
+    std::thread::sleep(Duration::from_secs(2));
+    until(&player, "heard again", is_heard);
+    player.close().expect("it ends");
+}
+
+/// Two tracks that play a file, each to channels of its own, recorded while something is done.
+fn recorded(edit: impl Fn(&Player)) -> Vec<Vec<f32>> {
+    const BLOCKS: u32 = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.wav"), folder.path().join("out.wav"));
+    let format = hound::WavSpec {
+        channels: 2,
+        sample_rate: 48_000,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
+    let mut writer = hound::WavWriter::create(&input, format).unwrap();
+    // Slow enough for a jump to be seen.
+    for frame in 0..BLOCKS * FRAMES {
+        let wave = (f64::from(frame) * 0.01).sin() * 0.5;
+        writer.write_sample(wave as f32).unwrap();
+        writer.write_sample((wave * 0.5) as f32).unwrap();
+    }
+    writer.finalize().unwrap();
+    let mut left = track("left", &[("a", "gain"), ("b", "delay"), ("c", "gain")]);
+    left.input = vec![1, 2];
+    // Later than the other will ever be: what that does changes nothing for this one.
+    let right = [("d", "gain"), ("e", "delay"), ("f", "delay"), ("g", "delay"), ("h", "delay")];
+    let mut right = track("right", &right);
+    right.input = vec![1, 2];
+    right.output = Output::Channels(vec![3, 4]);
+    let bus = Track::new("bus".into(), "bus", TrackKind::Bus);
+    let mut rig = rig(vec![left, right, bus]);
+    rig.driver.outputs = 4;
+    let options =
+        PlayOptions { input: Some(input), record: Some(output.clone()), ..options(Pace::ByHand) };
+    let player = Player::open(Source::Rig(rig), options).expect("it plays");
+    settle(&player);
+    player.run_blocks(100).unwrap();
+    edit(&player);
+    settle(&player);
+    let done = player.view().engine.block;
+    assert!(done < u64::from(BLOCKS) - 100, "{done} blocks are too many");
+    player.run_blocks(u64::from(BLOCKS) - done).unwrap();
+    assert!(player.view().tracks.len() >= 2, "{:?}", player.view().messages);
+    player.close().expect("it ends");
+    let mut reader = hound::WavReader::open(&output).unwrap();
+    let samples: Vec<f32> = reader.samples::<f32>().map(Result::unwrap).collect();
+    (0..4).map(|channel| samples.iter().skip(channel).step_by(4).copied().collect()).collect()
+}
+
+/// Beyond the start, where everything fades in.
+const BEGUN: usize = 4000;
+
+fn largest_step(samples: &[f32]) -> f32 {
+    samples.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
+}
+
+/// Whatever is done to one track, the other is the same to the bit, and neither jumps.
+#[track_caller]
+fn leaves_others_alone(what: &str, edit: impl Fn(&Player)) {
+    let alone = recorded(|_| {});
+    let edited = recorded(edit);
+    for channel in [2, 3] {
+        let from = BEGUN + 8 * FRAMES as usize;
+        same(&[edited[channel][from..].to_vec()], &[alone[channel][from..].to_vec()], what);
+    }
+    let usual = largest_step(&alone[0][BEGUN..]);
+    let step = largest_step(&edited[0][BEGUN..]);
+    assert!(step < usual + 0.02, "{what}: a step of {step}, usually {usual}");
+    assert!(edited[0][BEGUN..].iter().any(|sample| sample.abs() > 0.1), "{what}: silence");
+}
+
+#[test]
+fn a_plugin_comes_moves_and_goes_and_nobody_else_hears_of_it() {
+    let track: Id = "left".into();
+    leaves_others_alone("edits of a chain", |player| {
+        let add = |place, kind: &str| Command::AddPlugin {
+            track: track.clone(),
+            place: Some(place),
+            plugin: plugin(kind),
+            group: None,
+        };
+        for command in [
+            add(1, "gain"),
+            add(0, "delay"),
+            Command::MovePlugin { plugin: "b".into(), track: track.clone(), place: 0 },
+            Command::Bypass("b".into(), true),
+            Command::Bypass("b".into(), false),
+            Command::MovePlugin { plugin: "c".into(), track: track.clone(), place: 1 },
+            Command::RemovePlugin("b".into()),
+            Command::RemovePlugin("a".into()),
+            Command::Undo,
+        ] {
+            player.send(command);
+            settle(player);
+            player.run_blocks(20).unwrap();
+        }
+        let view = player.view();
+        let ids: Vec<&str> = view.tracks[0].plugins.iter().map(|p| p.id.as_str()).collect();
+        assert_eq!(ids, ["c", "delay", "a", "gain"], "{:?}", view.messages);
+        assert!(view.messages.iter().all(|m| !m.text.contains("can't")), "{:?}", view.messages);
+    });
+}
+
+#[test]
+fn routes_faders_and_tracks_change_and_nobody_else_hears_of_it() {
+    let left: Id = "left".into();
+    leaves_others_alone("edits of routes", |player| {
+        let send = Send { to: "bus".into(), gain_db: -6.0, pre: true };
+        for command in [
+            Command::SetGain(left.clone(), -12.0),
+            Command::SetSend(left.clone(), send),
+            Command::SetOutput(left.clone(), Output::Bus("bus".into())),
+            Command::RemoveSend(left.clone(), "bus".into()),
+            Command::Mute(left.clone(), true),
+            Command::Mute(left.clone(), false),
+            Command::SetPan(left.clone(), 0.5),
+            Command::AddTrack { name: "new".into(), kind: TrackKind::Track, place: Some(0) },
+            Command::SetInput("new".into(), vec![1, 2]),
+            Command::RemoveTrack("new".into()),
+            Command::SetPan(left.clone(), 0.0),
+            Command::SetGain(left.clone(), 0.0),
+        ] {
+            player.send(command);
+            settle(player);
+            player.run_blocks(20).unwrap();
+        }
+        assert_eq!(player.view().tracks[0].output, Output::Bus("bus".into()));
+    });
+}
+
+fn saved_rig(folder: &Path, rig: &Rig) -> PathBuf {
+    let path = folder.join("rig.toml");
+    std::fs::write(&path, rig.to_text("").unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn what_is_saved_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved_rig(folder.path(), &rig(vec![track("keys", &[("synth", "synth")])]));
+    let player = Player::open(Source::File(path.clone()), options(Pace::OnTime)).expect("it plays");
+    let volume = param_id("volume");
+    player.send(Command::SetParam("synth".into(), volume, 0.75));
+    player.send(Command::SetGain("keys".into(), -3.5));
+    player.send(Command::AddPlugin {
+        track: "keys".into(),
+        place: None,
+        plugin: plugin("gain"),
+        group: None,
+    });
+    until(&player, "added", |view| view.tracks[0].plugins.len() == 2 && runs(view, "gain"));
+    player.send(Command::SetParam("gain".into(), param_id("gain"), 0.25));
+    player.send(Command::StoreSnapshot("Verse".into()));
+    until(&player, "stored", |view| view.snapshots.len() == 1);
+    player.close().expect("it is saved");
+    let again = Player::open(Source::File(path), options(Pace::OnTime)).expect("it plays");
+    let view = until(&again, "running", |view| runs(view, "gain"));
+    assert_eq!(value(&view, "synth", volume), 0.75);
+    assert_eq!(value(&view, "gain", param_id("gain")), 0.25);
+    assert_eq!(view.tracks[0].gain_db, -3.5);
+    assert_eq!(view.snapshots[0].name, "Verse");
+    again.close().expect("it ends");
+}
+
+#[test]
+fn a_missing_plugin_keeps_its_state_and_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("here.clap");
+    std::fs::copy(plugin("gain").path, &copy).unwrap();
+    let mut keys = track("keys", &[("synth", "synth"), ("level", "gain")]);
+    keys.plugins[1].path = copy.clone();
+    let path = saved_rig(folder.path(), &rig(vec![keys]));
+    let open = || Player::open(Source::File(path.clone()), options(Pace::OnTime)).expect("plays");
+    let player = open();
+    player.send(Command::SetParam("level".into(), param_id("gain"), 0.125));
+    player.close().expect("it is saved");
+    let saved = Rig::read(&path).unwrap();
+    assert!(saved.tracks[0].plugins[1].state.is_some(), "{saved:?}");
+    std::fs::remove_file(&copy).unwrap();
+    let player = open();
+    let view = player.view();
+    assert_eq!(find(&view, "level").state, WorkerState::Missing);
+    assert!(find(&view, "level").reason.contains("here.clap"), "{}", find(&view, "level").reason);
+    until(&player, "the others play", |v| runs(v, "synth"));
+    player.send(Command::SetGain("keys".into(), -1.0));
+    until(&player, "done", |view| view.tracks[0].gain_db == -1.0);
+    player.close().expect("it is saved");
+    let again = Rig::read(&path).unwrap();
+    assert_eq!(again.tracks[0].plugins, saved.tracks[0].plugins);
+    std::fs::copy(plugin("gain").path, &copy).unwrap();
+    let player = open();
+    let view = until(&player, "back", |v| runs(v, "level"));
+    assert_eq!(value(&view, "level", param_id("gain")), 0.125);
+    player.close().expect("it ends");
+}
+
+#[test]
+fn a_rig_with_a_mistake_is_refused_with_its_line() {
+    let mut program = Program::new(["play", "rig.toml"]);
+    let text = "sandrack_rig = 1\n\n[[track]]\nid = \"keys\"\ngain = -3\n";
+    std::fs::write(program.folder().join("rig.toml"), text).unwrap();
+    program.command();
+    let finished = program.run();
+    assert!(!finished.status.success());
+    assert!(finished.stderr.contains("rig.toml:5"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("'gain_db'"), "{}", finished.stderr);
+}
+
+#[test]
+fn the_program_plays_the_demo_and_tells_how_it_went() {
+    plugin("synth");
+    let finished = Program::new([
+        "--no-realtime",
+        "play",
+        "--seconds",
+        "2",
+        "--json",
+        "--let-cores-sleep",
+        "--frames",
+        "1024",
+    ])
+    .run();
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let lines: Vec<serde_json::Value> =
+        finished.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let event = |name: &str| lines.iter().find(|line| line["event"] == name);
+    assert_eq!(event("playing").expect("it plays")["plugins"], 3, "{}", finished.stdout);
+    let ended = event("ended").expect("it ends");
+    assert!(ended["blocks"].as_u64().unwrap() > 100, "{ended}");
+    let state = &ended["plugins"][0]["state"];
+    assert!(state == "running" || state == "late", "{ended}");
+}
+
+#[test]
+fn a_snapshot_is_recalled_and_undone_and_held_notes_sound_on() {
+    let rig = rig(vec![track("keys", &[("synth", "synth")])]);
+    let player = Player::open(Source::Rig(rig), options(Pace::OnTime)).expect("it plays");
+    let volume = param_id("volume");
+    player.send(Command::SetParam("synth".into(), volume, 0.5));
+    // Until it is remembered.
+    std::thread::sleep(Duration::from_millis(1500));
+    player.send(Command::StoreSnapshot("Loud".into()));
+    player.send(Command::SetParam("synth".into(), volume, 0.125));
+    std::thread::sleep(Duration::from_millis(1500));
+    player.send(Command::StoreSnapshot("Soft".into()));
+    let view = until(&player, "prepared", |view| view.snapshots.iter().any(|s| s.is_ready));
+    assert!(view.snapshots[1].is_current);
+    let before = find(&view, "synth").process.unwrap();
+    player.send(Command::NoteOn { track: "keys".into(), key: 69, velocity: 1.0 });
+    until(&player, "heard", |view| view.tracks[0].meter[0].rms > 0.01);
+    player.send(Command::RecallSnapshot("loud".into()));
+    let view = until(&player, "recalled", |view| {
+        find(view, "synth").process.is_some_and(|id| id != before) && !view.is_changing
+    });
+    assert_eq!(value(&view, "synth", volume), 0.5);
+    assert!(view.snapshots[0].is_current);
+    // The note was begun by the instance before, and is held.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(player.view().tracks[0].meter[0].rms > 0.01, "the held note has ended");
+    assert!(Path::new(&format!("/proc/{before}")).exists());
+    player.send(Command::NoteOff { track: "keys".into(), key: 69 });
+    until(&player, "silent", |view| view.tracks[0].meter[0].rms < 0.001);
+    assert!(becomes_true(LONG, || !Path::new(&format!("/proc/{before}")).exists()));
+    player.send(Command::Undo);
+    until(&player, "undone", |view| value(view, "synth", volume) == 0.125);
+    player.close().expect("it ends");
+}
+
+#[test]
+fn buffer_size_changes_while_it_plays_and_nothing_is_lost() {
+    let rig = rig(vec![track("keys", &[("synth", "synth"), ("echo", "delay")])]);
+    let player = Player::open(Source::Rig(rig), options(Pace::OnTime)).expect("it plays");
+    player.send(Command::SetParam("synth".into(), param_id("volume"), 0.5));
+    player.send(Command::Bypass("echo".into(), true));
+    for (frames, rate) in [(128, 48_000), (256, 44_100), (64, 48_000)] {
+        let mut settings = player.view().driver.settings.clone();
+        (settings.frames, settings.rate) = (frames, rate);
+        player.send(Command::SetDriver(settings));
+        let view = until(&player, "changed", |view| {
+            view.driver.frames == frames && view.driver.rate == rate && view.engine.blocks > 10
+        });
+        assert!(find(&view, "echo").is_bypassed);
+        until(&player, "running", |view| runs(view, "synth"));
+        assert_eq!(value(&player.view(), "synth", param_id("volume")), 0.5);
+        player.send(Command::NoteOn { track: "keys".into(), key: 69, velocity: 1.0 });
+        until(&player, "heard", |view| view.tracks[0].meter[0].rms > 0.01);
+        player.send(Command::NoteOff { track: "keys".into(), key: 69 });
+    }
+    let mut settings = player.view().driver.settings.clone();
+    settings.name = "none".into();
+    player.send(Command::SetDriver(settings));
+    let view = until(&player, "told", |view| {
+        view.messages.iter().any(|message| message.text.contains("'virtual'"))
+    });
+    assert!(view.driver.is_running);
+    player.close().expect("it ends");
+}
+
+#[test]
+fn a_plugin_whose_file_changed_is_loaded_anew_and_keeps_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("here.clap");
+    std::fs::copy(plugin("gain").path, &copy).unwrap();
+    let mut keys = track("keys", &[("synth", "synth"), ("level", "gain")]);
+    keys.plugins[1].path = copy.clone();
+    let player =
+        Player::open(Source::Rig(rig(vec![keys])), options(Pace::OnTime)).expect("it plays");
+    player.send(Command::SetParam("level".into(), param_id("gain"), 0.5));
+    let view = until(&player, "running", |v| runs(v, "level"));
+    let before = find(&view, "level").process.unwrap();
+    // As installers do it: another file in the place of the old one.
+    let new = folder.path().join("new");
+    std::fs::copy(plugin("gain").path, &new).unwrap();
+    std::fs::rename(&new, &copy).unwrap();
+    let view = until(&player, "loaded anew", |view| {
+        let level = find(view, "level");
+        level.process.is_some_and(|id| id != before) && runs(view, "level")
+    });
+    assert_eq!(value(&view, "level", param_id("gain")), 0.5);
+    player.close().expect("it ends");
+}
+
+/// What the test below starts, and kills.
+#[test]
+#[ignore = "only as a part of another test"]
+fn a_host_that_is_killed() {
+    let path = std::env::var("SANDRACK_TEST_RIG").expect("the other test says which");
+    let player = Player::open(Source::File(path.into()), options(Pace::OnTime)).expect("it plays");
+    let begun = Instant::now();
+    for step in 1..1000u32 {
+        let value = f64::from(step) / 1000.0;
+        player.send(Command::SetParam("synth".into(), param_id("volume"), value));
+        println!("set {} {value}", begun.elapsed().as_millis());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_host_that_is_killed_loses_nothing_older_than_two_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved_rig(folder.path(), &rig(vec![track("keys", &[("synth", "synth")])]));
+    let told = folder.path().join("told");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "a_host_that_is_killed", "--nocapture"])
+        .env("SANDRACK_TEST_RIG", &path)
+        .stdout(std::fs::File::create(&told).unwrap())
+        .spawn()
+        .expect("it starts");
+    let set = || -> Vec<(u64, f64)> {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split_once("set ")?.1.split_once(' '));
+        lines.filter_map(|(ms, value)| Some((ms.parse().ok()?, value.parse().ok()?))).collect()
+    };
+    assert!(becomes_true(LONG, || set().len() > 100), "{:?}", set());
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+    let set = set();
+    let (end, _) = *set.last().unwrap();
+    let (_, least) = *set.iter().rfind(|(ms, _)| ms + 2000 <= end).expect("it ran for longer");
+    let player = Player::open(Source::File(path), options(Pace::OnTime)).expect("it plays");
+    let view = until(&player, "running", |v| runs(v, "synth"));
+    let kept = value(&view, "synth", param_id("volume"));
+    assert!(kept >= least, "{kept} is older than two seconds: {least} at least");
+    player.close().expect("it ends");
+}
+
+/// Memory (kB) and descriptors of this process and its workers.
+fn used() -> (usize, usize) {
+    let read = |id: &str, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
+    let rss = read("self", "status").unwrap_or_default();
+    let kb = rss
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+    let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count());
+    (kb.unwrap_or(0), descriptors)
+}
+
+/// Random edits, snapshots, restarts and faults, as long as `rounds`; the last track is untouched.
+fn soak(rounds: u32) {
+    let mut noise = Noise(7);
+    let untouched =
+        Track { output: Output::Channels(vec![3, 4]), ..track("calm", &[("calm", "synth")]) };
+    let mut all = rig(vec![
+        track("one", &[("s1", "synth"), ("g1", "gain")]),
+        track("two", &[("s2", "synth"), ("d2", "delay")]),
+        Track::new("bus".into(), "bus", TrackKind::Bus),
+        untouched,
+    ]);
+    all.driver.outputs = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved_rig(folder.path(), &all);
+    let player = Player::open(Source::File(path), options(Pace::ByHand)).expect("it plays");
+    settle(&player);
+    player.send(Command::StoreSnapshot("a".into()));
+    player.send(Command::SetParam("s1".into(), param_id("volume"), 0.5));
+    settle(&player);
+    player.send(Command::StoreSnapshot("b".into()));
+    player.send(Command::NoteOn { track: "calm".into(), key: 60, velocity: 1.0 });
+    player.run_blocks(50).unwrap();
+    let process = find(&player.view(), "calm").process;
+    let mut begun = (0, 0);
+    let tracks = ["one", "two", "bus"];
+    for round in 0..rounds {
+        let view = player.view();
+        let plugins: Vec<Id> = view.tracks[..3]
+            .iter()
+            .flat_map(|track| track.plugins.iter().map(|plugin| plugin.id.clone()))
+            .collect();
+        let track: Id = tracks[noise.below(3) as usize].into();
+        let any =
+            |noise: &mut Noise| plugins.get(noise.below(plugins.len() as u32) as usize).cloned();
+        let command = match noise.below(14) {
+            0 if plugins.len() < 8 => {
+                let kind = ["gain", "delay", "compressor"][noise.below(3) as usize];
+                let place = Some(noise.below(4) as usize);
+                Some(Command::AddPlugin { track, place, plugin: plugin(kind), group: None })
+            }
+            1 if plugins.len() > 3 => any(&mut noise).map(Command::RemovePlugin),
+            2 | 3 => any(&mut noise).map(|plugin| Command::MovePlugin {
+                plugin,
+                track,
+                place: noise.below(4) as usize,
+            }),
+            4 => any(&mut noise).map(|id| Command::Bypass(id, noise.below(2) == 0)),
+            5 => Some(Command::SetGain(track, -f64::from(noise.below(40)))),
+            6 => Some(Command::Mute(track, noise.below(2) == 0)),
+            7 => Some(Command::RecallSnapshot(["a", "b"][noise.below(2) as usize].into())),
+            8 => Some(Command::Undo),
+            9 => Some(Command::Redo),
+            10 => any(&mut noise).map(Command::Restart),
+            11 => {
+                let id = any(&mut noise);
+                if let Some(id) = id.and_then(|id| find(&view, id.as_str()).process) {
+                    send(id, Signal::KILL);
+                }
+                None
+            }
+            12 => Some(Command::SetSend(
+                "one".into(),
+                Send {
+                    to: "bus".into(),
+                    gain_db: -f64::from(noise.below(30)),
+                    pre: noise.below(2) == 0,
+                },
+            )),
+            _ => Some(Command::NoteOn { track, key: 40 + noise.below(40) as u8, velocity: 0.7 }),
+        };
+        if let Some(command) = command {
+            assert!(player.send(command));
+        }
+        player.run_blocks(u64::from(1 + noise.below(200))).unwrap();
+        if round % 10 == 9 {
+            settle(&player);
+            player.send(Command::Panic);
+            player.send(Command::NoteOn { track: "calm".into(), key: 60, velocity: 1.0 });
+        }
+        if round == rounds / 3 {
+            settle(&player);
+            begun = used();
+        }
+    }
+    settle(&player);
+    let ended = used();
+    println!("memory and descriptors: {begun:?}, then {ended:?}");
+    let view = player.view();
+    assert_eq!(find(&view, "calm").process, process, "the untouched track's plugin was restarted");
+    assert_eq!(view.tracks.last().unwrap().id.as_str(), "calm");
+    // What differs is how many plugins there are, and what can be undone.
+    assert!(ended.0 < begun.0 + begun.0 / 2 + 30_000, "memory: {begun:?}, then {ended:?}");
+    assert!(ended.1 < begun.1 + 200, "descriptors: {begun:?}, then {ended:?}");
+    player.close().expect("it ends");
+}
+
+#[test]
+fn it_survives_random_edits_snapshots_and_faults() {
+    soak(60);
+}
+
+/// The 60 minutes' worth of it.
+#[test]
+#[ignore = "takes long"]
+fn it_survives_an_hour_of_random_edits_snapshots_and_faults() {
+    soak(4000);
+}
