@@ -54,10 +54,13 @@ const KILLED: u32 = 0xE05A_4B4C;
 
 impl Exit {
     fn from_code(code: u32) -> Self {
-        // Warnings and errors of the system; no program gives such a code of its own accord.
-        match code >= 0x8000_0000 {
-            true => Self::Signal(code as i32),
-            false => Self::Code(code as i32),
+        // Errors of the system or of a language's runtime, a breakpoint, a single step. Other codes
+        // with the highest bit set are small negative numbers that a program gave.
+        match code {
+            0xC000_0000..0xD000_0000 | 0xE000_0000..0xF000_0000 | 0x8000_0003 | 0x8000_0004 => {
+                Self::Signal(code as i32)
+            }
+            _ => Self::Code(code as i32),
         }
     }
 }
@@ -522,6 +525,7 @@ mod tests {
     fn exits_are_told_in_words() {
         let text = |code| Exit::from_code(code).to_string();
         assert_eq!(text(3), "exited with code 3");
+        assert_eq!(text(-1_i32 as u32), "exited with code -1");
         assert!(text(0xC000_0005).contains("access violation"));
         assert_eq!(text(0xC012_3456), "was ended by exception 0xc0123456");
         assert_eq!(text(KILLED), "was ended by the host");
