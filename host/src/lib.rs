@@ -47,3 +47,7 @@ pub mod rig;
 pub mod session;
 pub mod torture;
 pub mod wav;
+
+/// Every program that plays plugins begins with this: started as a worker, by itself, it is one, and
+/// never returns.
+pub use sandrack_sandbox::worker::run_if_worker;

@@ -74,7 +74,8 @@ fn an_editor_ends_with_its_time_and_with_ctrl_c() {
 fn a_plugin_that_dies_with_its_editor_open_comes_back_with_it_until_it_has_died_too_often() {
     let Some(display) = Display::start() else { return };
     let arguments = ["--fault-log", "faults.jsonl", "--crash-dir", "crashes"];
-    let program = edit(&display.name, &hostile("editor"), &arguments).start();
+    let program =
+        edit(&display.name, &hostile("editor"), &arguments).env("SANDRACK_LOG", "off").start();
     let id = program.id();
     let mut last = None;
     // The fifth fault within half a minute is the last.

@@ -316,6 +316,23 @@ fn plugins_that_share_a_process_come_back_together() {
     stage.end();
 }
 
+/// It may write to the host's doorbell, which all workers map anew in each plan.
+#[test]
+fn a_plugin_that_scribbles_does_not_keep_others_from_coming_back() {
+    let tracks = [vec![hostile("scribble")], vec![plugin("gain")]];
+    let mut stage = Stage::new(&tracks, Isolation::Plugin);
+    stage.set(FIRST, BLOCK, 5.0);
+    stage.play(100);
+    send(stage.offline.process_of(1), Signal::KILL);
+    let second = PluginAt { track: 1, plugin: 0 };
+    let is_back =
+        |event: &SessionEvent| matches!(event, SessionEvent::Recovered { at, .. } if *at == second);
+    stage.play_until("back", |stage| stage.events.iter().any(is_back));
+    let killed = |event: &&SessionEvent| matches!(event, SessionEvent::Killed { .. });
+    assert_eq!(stage.events.iter().filter(killed).count(), 0, "{:?}", stage.events);
+    stage.end();
+}
+
 #[test]
 fn a_main_thread_that_hangs_holds_up_nobody() {
     let tracks = [vec![hostile("state-save-hangs")], vec![plugin("gain")]];

@@ -31,7 +31,7 @@ use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Process, Waker, Watch, wait_any};
-use crate::sys::thread;
+use crate::sys::{thread, window};
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use limiter::Limiter;
 use std::ffi::{OsStr, OsString};
@@ -124,6 +124,7 @@ impl Supervisor {
     /// Sets up the memory that all workers share with the host, and the two threads.
     pub fn new(options: SupervisorOptions) -> Result<Self, Error> {
         thread::raise_descriptor_limit();
+        window::prepare();
         let no_memory = || Error::system("making shared memory");
         let page_memory =
             SharedMemory::for_one_writer("sandrack-block", BlockView::LEN).map_err(no_memory())?;

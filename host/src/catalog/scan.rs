@@ -7,7 +7,7 @@ use super::{Failed, Known};
 use crate::error::Error;
 use sandrack_sandbox::error::Error as SandboxError;
 use sandrack_sandbox::format::{Descriptor, Format, resolve};
-use sandrack_sandbox::supervisor::Supervisor;
+use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,6 +51,18 @@ pub struct Scan {
     pub unreadable: Vec<Failed>,
     /// Why what earlier scans found was not used.
     pub note: Option<String>,
+}
+
+/// Scans the standard places, for programs that show what is found: at usual priority, and keeps
+/// the result where [`path`](super::cache::path) says. `progress` as for [`scan`].
+///
+/// # Errors
+/// As of [`scan`].
+pub fn scan_standard(progress: impl FnMut(usize, usize, &[PathBuf])) -> Result<Scan, Error> {
+    let options = SupervisorOptions { realtime: false, ..SupervisorOptions::new()? };
+    let supervisor = Supervisor::new(options)?;
+    let cache = super::cache::path()?;
+    scan(&supervisor, &Places::standard(), &cache, Again::Nothing, progress)
 }
 
 /// Scans places and keeps the result at `cache`. `progress` is told how many files of how many

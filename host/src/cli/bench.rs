@@ -149,13 +149,14 @@ impl Arguments {
         if !self.frames.is_empty() {
             return Ok(self.frames.clone());
         }
-        let allowed: Vec<u32> = usual.iter().copied().filter(|n| sizes.allows(*n)).collect();
-        // One with sizes of its own, such as 441.
-        match allowed.is_empty() {
-            true if self.quick => Ok(vec![sizes.preferred]),
-            true => Ok(sizes.list()),
-            false => Ok(allowed),
-        }
+        let some: Vec<u32> = usual.iter().copied().filter(|n| sizes.allows(*n)).collect();
+        Ok(match self.driver == "virtual" {
+            true => some,
+            false if !self.quick => sizes.list(),
+            // One with sizes of its own, such as 441.
+            false if some.is_empty() => vec![sizes.preferred],
+            false => some,
+        })
     }
 
     fn rate(&self, driver: &DeviceDetails) -> Result<u32, Error> {

@@ -1,9 +1,10 @@
 //! `sandrack devices`
 
-use super::{clean, print};
+use super::{clean, print, signals};
 use crate::drivers::{self, Channels, DeviceInfo, Rates};
 use crate::error::Error;
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -15,9 +16,16 @@ pub(super) struct Arguments {
     /// Only list names: drivers are not opened, which may take seconds each
     #[arg(long)]
     names: bool,
+    /// Open a driver's control panel, and wait until it is closed
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "json", "names"])]
+    panel: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
+    if let Some(name) = &arguments.panel {
+        let interrupted = signals::flag()?;
+        return drivers::panel(name, &|| interrupted.load(Ordering::Relaxed));
+    }
     let mut devices = match &arguments.name {
         // An error of the only one asked for is an error.
         Some(name) => vec![drivers::probe(name)?],

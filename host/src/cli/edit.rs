@@ -1,29 +1,24 @@
 //! `sandrack edit`: a plugin with its editor open, played by an audio driver.
 
+mod player;
+
+use super::driver::DriverArguments;
 use super::fault_options::{FaultOptions, write_faults};
-use super::midi_loop::MidiLoop;
 use super::{clean, print, report_restrictions, signals};
 use crate::catalog::find::named;
-use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{self, Driver, DriverConfig, DriverOptions};
+use crate::drivers::DriverConfig;
 use crate::error::Error;
 use crate::flight::details::FaultDetails;
 use crate::report::Isolation;
-use crate::session::{
-    Live, RecoveryOptions, Running, Session, SessionConfig, SessionEvent, realtime_setup,
-};
+use crate::session::{Session, SessionConfig, SessionEvent};
 use crate::wav::WavReader;
-use sandrack_engine::Controller;
-use sandrack_engine::event::{Event, EventKind, NoteAddress};
-use sandrack_engine::graph::NodeId;
-use sandrack_engine::timing::Record;
+use player::{Player, Score};
 use sandrack_sandbox::format::editor::EditorOptions;
 use sandrack_sandbox::format::{ParamEdit, PluginRef};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::idle::{awake_advice, keep_cores_awake};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -34,10 +29,12 @@ pub(super) struct Arguments {
     /// Audio driver, as 'sandrack devices' names it
     #[arg(long, default_value = "virtual", value_name = "NAME")]
     driver: String,
-    /// Buffer size in frames
-    #[arg(long, default_value_t = 256)]
-    frames: u32,
-    /// Frames per second [default: the input file's, or 48000]
+    #[command(flatten)]
+    driver_options: DriverArguments,
+    /// Buffer size in frames [default: as the driver is set, or 256]
+    #[arg(long)]
+    frames: Option<u32>,
+    /// Frames per second [default: the input file's, or as the driver is set, or 48000]
     #[arg(long)]
     rate: Option<u32>,
     /// End after so many seconds [default: when the window is closed, or on Ctrl-C]
@@ -118,32 +115,19 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     let channels = |ports: &[sandrack_sandbox::format::AudioPort]| {
         ports.iter().map(|port| port.channels).find(|channels| *channels > 0).unwrap_or(0)
     };
-    let driver_config = DriverConfig {
-        rate: arguments.rate.or(file.map(|wav| wav.rate)).unwrap_or(48_000),
-        frames: arguments.frames,
+    let wanted = DriverConfig {
+        rate: arguments.rate.or(file.map(|wav| wav.rate)).unwrap_or(0),
+        frames: arguments.frames.unwrap_or(0),
         inputs: channels(&info.inputs).max(file.map_or(0, |wav| wav.channels)),
         outputs: channels(&info.outputs).max(1),
     };
-    let setup = Arc::new(realtime_setup(None));
-    let driver: Box<dyn Driver> = match &arguments.input {
-        Some(path) => {
-            let driver = VirtualDriver::new(driver_config)?.with_thread_setup(move || setup());
-            Box::new(driver.with_input(path)?)
-        }
-        None => {
-            let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
-            drivers::open(&arguments.driver, &driver_config, &how)?
-        }
-    };
-    let driver_config = driver.config().clone();
-    let midi = arguments.midi.as_deref();
+    let midi = arguments.midi.clone();
     if midi.is_some() && info.note_inputs.is_empty() {
         return Err(Error::Usage(format!("--midi: {plugin} takes no notes")));
     }
-    let song = midi.map(|path| MidiLoop::read(path, driver_config.rate)).transpose()?;
     let awake = (!arguments.let_cores_sleep).then(keep_cores_awake);
-    let keys = arguments.notes.clone();
-    let mut player = Player::start(driver, driver_config, song, keys, &mut session, recovery)?;
+    let score = Score { midi, keys: arguments.notes.clone(), recovery };
+    let mut player = Player::start(arguments, &wanted, score, &mut session)?;
     report_restrictions(&supervisor);
     if let Some(Err(_)) = &awake
         && wants_realtime
@@ -158,10 +142,10 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         Some(size) => format!("editor of {} x {}", size.width, size.height),
         None => "editor in a window of its own".to_owned(),
     };
-    let DriverConfig { rate, frames, .. } = player.config;
+    let DriverConfig { rate, frames, .. } = *player.keeper.config();
     print(&format!(
         "{name}: {shape}; plays through driver {} at {rate} Hz in blocks of {frames}\n",
-        player.driver.name()
+        arguments.driver
     ));
     if arguments.seconds.is_none() {
         print("Close the window or press Ctrl-C to end.\n");
@@ -174,7 +158,7 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     {
         std::thread::sleep(if player.is_busy() { SOON } else { GLANCE });
         let said = player.service(&mut session)?;
-        write_faults(&mut writer, player.live.faults(), false);
+        player.faults().into_iter().for_each(|log| write_faults(&mut writer, log, false));
         is_open = !said.iter().any(|event| matches!(event, SessionEvent::EditorClosed(_)));
         tell_restarts(&name, &session, &said);
         tell_faults(&name, &player, &said);
@@ -198,15 +182,13 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         if arguments.verbose {
             tell(&session, said);
         }
-        if !player.driver.running() {
-            // Says why.
-            player.driver.stop()?;
+        if player.keeper.has_ended() {
             break;
         }
     }
-    let said = player.live.finish_faults();
+    let said = player.finish_faults();
     tell_faults(&name, &player, &said);
-    write_faults(&mut writer, player.live.faults(), true);
+    player.faults().into_iter().for_each(|log| write_faults(&mut writer, log, true));
     player.stop(&plugin)?;
     session.quit();
     match gave_up {
@@ -227,7 +209,7 @@ fn tell_faults(name: &str, player: &Player, said: &[SessionEvent]) {
             }
             SessionEvent::CrashFile { path, .. } => {
                 let of_file = |details: &&FaultDetails| details.file.as_ref() == Some(path);
-                let records = player.live.faults().iter().rev();
+                let records = player.faults().into_iter().flat_map(|log| log.iter().rev());
                 let details = records.filter_map(|record| record.details.as_deref()).find(of_file);
                 if let Some(place) = details.map(FaultDetails::place).filter(|p| !p.is_empty()) {
                     print(&format!("{name}: failed {}\n", clean(&place)));
@@ -285,85 +267,5 @@ fn tell(session: &Session, said: Vec<SessionEvent>) {
         let unit = known.map(|known| clean(&known.unit)).unwrap_or_default();
         let unit = if text.ends_with(&unit) { String::new() } else { format!(" {unit}") };
         print(&format!("{name} = {text}{unit}\n"));
-    }
-}
-
-/// The driver, and what it plays.
-struct Player {
-    driver: Box<dyn Driver>,
-    config: DriverConfig,
-    controller: Controller,
-    live: Live,
-    node: NodeId,
-    song: Option<MidiLoop>,
-    /// That are held.
-    keys: Vec<u8>,
-    /// Blocks in which the plugin did not deliver.
-    missed: u64,
-}
-
-impl Player {
-    fn start(
-        driver: Box<dyn Driver>,
-        config: DriverConfig,
-        song: Option<MidiLoop>,
-        keys: Vec<u8>,
-        session: &mut Session,
-        recovery: RecoveryOptions,
-    ) -> Result<Self, Error> {
-        let DriverConfig { rate, frames, inputs, outputs } = config;
-        let Running { callback, controller, nodes, mut live, .. } =
-            session.connect(rate, frames, 1, (inputs, outputs))?;
-        live.enable_recovery(session, recovery);
-        let node = nodes[PLUGIN.0][PLUGIN.1].0;
-        let mut player = Self { driver, config, controller, live, node, song, keys, missed: 0 };
-        player.hold_keys();
-        player.driver.start(Box::new(callback))?;
-        Ok(player)
-    }
-
-    fn hold_keys(&mut self) {
-        for &key in &self.keys {
-            let note = NoteAddress { key: key.into(), channel: 0, port: 0, note_id: -1 };
-            let kind = EventKind::NoteOn { note, velocity: 0.8 };
-            if self.controller.send_event(self.node, Event { time: 0, kind }).is_err() {
-                tracing::warn!(key, "the queue to the engine is full");
-            }
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.song.is_some() || self.live.is_busy()
-    }
-
-    /// Does what is due.
-    fn service(&mut self, session: &mut Session) -> Result<Vec<SessionEvent>, Error> {
-        self.count();
-        if let Some(song) = &mut self.song {
-            // The block that comes next.
-            let end = (self.driver.blocks() + 1) * u64::from(self.config.frames);
-            song.send(self.node, &mut self.controller, end);
-        }
-        self.live.service(session, &mut self.controller)
-    }
-
-    fn count(&mut self) {
-        while let Ok(record) = self.controller.timing().pop() {
-            if let Record::Node(record) = record {
-                self.missed += u64::from(!record.outcome.is_heard());
-            }
-        }
-    }
-
-    fn stop(mut self, plugin: &PluginRef) -> Result<(), Error> {
-        if self.driver.running() {
-            drop(self.driver.stop()?);
-        }
-        self.count();
-        let (blocks, missed) = (self.driver.blocks(), self.missed);
-        if missed > 0 {
-            print(&format!("{plugin}: {missed} of {blocks} blocks did not come in time\n"));
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod calibrate;
 mod check;
 mod devices;
+mod driver;
 mod edit;
 mod fault_options;
 mod info;

@@ -319,7 +319,7 @@ fn debug(
 fn wait_for_debugger(worker: u32, block: u64, go_on: &Arc<AtomicBool>) {
     let mut text = format!(
         "stopped before block {block}, in process {worker}. In another terminal:\n  gdb -p {worker} \
-         -ex continue\nIt goes on once a debugger is there, or with Enter.\n"
+         -ex continue\nIt goes on when the debugger lets it, or with Enter.\n"
     );
     if let Some(hint) = process::attach_hint() {
         let _ = writeln!(text, "note: {hint}");
@@ -333,8 +333,10 @@ fn wait_for_debugger(worker: u32, block: u64, go_on: &Arc<AtomicBool>) {
             entered.store(true, Ordering::Relaxed);
         }
     });
-    while !go_on.load(Ordering::Relaxed) && process::is_there(worker) && !process::is_traced(worker)
-    {
-        std::thread::sleep(Duration::from_millis(20));
+    // Twice: between stopping one thread and the next, a debugger has stopped none.
+    let mut debugged = 0;
+    while !go_on.load(Ordering::Relaxed) && process::is_there(worker) && debugged < 2 {
+        std::thread::sleep(Duration::from_millis(50));
+        debugged = if process::is_debugged(worker) { debugged + 1 } else { 0 };
     }
 }

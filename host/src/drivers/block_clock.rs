@@ -171,7 +171,7 @@ impl Stamps {
         let stepped = self.number.step(stamp, period_ns).is_some();
         let value = self.number.value().unwrap_or_default();
         // The usual clock of ASIO ticks in milliseconds: the time of entering is better.
-        self.fine |= value % 1_000_000 != 0;
+        self.fine |= !value.is_multiple_of(1_000_000);
         if !stepped || !self.fine {
             return entered_ns;
         }

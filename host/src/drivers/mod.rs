@@ -5,9 +5,14 @@
 //! [`Driver::stop`] has returned, and never after. Everything else is called from one control
 //! thread.
 
+#[cfg(windows)]
+mod asio;
 pub mod block_clock;
 pub mod clock;
 mod device;
+pub mod keeper;
+#[cfg(windows)]
+mod planar;
 mod registry;
 pub mod samples;
 pub mod sizes;
@@ -18,7 +23,7 @@ use crate::midi::MidiBuffer;
 use crate::midi::buffer::NO_MIDI;
 
 pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
-pub use registry::{Dither, DriverOptions, Settings, ThreadSetup, list, open, probe};
+pub use registry::{Dither, DriverOptions, Settings, ThreadSetup, list, open, panel, probe};
 
 /// What a driver is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +131,19 @@ pub trait Driver: Send {
     /// frame: input and output latency in frames, as it reports them.
     fn latency(&self) -> (u32, u32) {
         (0, 0)
+    }
+    /// What it offers, as of when it was opened: names of channels, for one; `None`: not known.
+    fn details(&self) -> Option<&DeviceDetails> {
+        None
+    }
+    /// What its user has set in its control panel, as of when it was opened; `None`: it has none.
+    fn settings(&self) -> Option<Settings> {
+        None
+    }
+    /// Opens its control panel, and does not wait for what is done there.
+    fn open_panel(&mut self) -> Result<(), Error> {
+        let reason = "it has no control panel".to_owned();
+        Err(Error::Driver { driver: self.name().to_owned(), reason })
     }
     /// What has happened since the last call. Cheap enough to poll.
     fn take_events(&mut self) -> Vec<DriverEvent> {

@@ -96,6 +96,21 @@ pub fn open(
     }
 }
 
+/// Opens a driver's control panel, and returns when it is closed or `end` says so.
+///
+/// # Errors
+/// There is no such driver, it can't be opened, or has no control panel.
+pub fn panel(name: &str, end: &dyn Fn() -> bool) -> Result<(), Error> {
+    let known = find(name)?;
+    match known.name.as_str() {
+        VIRTUAL => Err(Error::Driver {
+            driver: known.name,
+            reason: "it has no control panel: what it does is set by --rate and --frames".into(),
+        }),
+        name => system::panel(name, end),
+    }
+}
+
 const VIRTUAL: &str = "virtual";
 
 fn virtual_driver() -> DeviceInfo {
@@ -140,6 +155,9 @@ fn find(name: &str) -> Result<DeviceInfo, Error> {
     })
 }
 
+#[cfg(windows)]
+use super::asio as system;
+
 #[cfg(not(windows))]
 mod system {
     use super::{DeviceInfo, Driver, DriverConfig, DriverOptions, Error};
@@ -158,6 +176,10 @@ mod system {
         _options: &DriverOptions,
     ) -> Result<Box<dyn Driver>, Error> {
         Err(Error::Driver { driver: name.into(), reason: "can't be opened on this system".into() })
+    }
+
+    pub(super) fn panel(name: &str, _end: &dyn Fn() -> bool) -> Result<(), Error> {
+        Err(Error::Driver { driver: name.into(), reason: "it has no control panel".into() })
     }
 
     pub(super) fn advice(name: &str) -> Option<String> {

@@ -112,7 +112,7 @@ pub fn replay(
         Stop::Error(error) => return Err(error),
     };
     if failure == Failure::Hung {
-        worker.ask_where(Duration::from_millis(200));
+        worker.ask_where(Duration::from_secs(2));
     }
     worker.end_now();
     worker.kill();

@@ -44,6 +44,9 @@ pub(super) struct EngineParts {
     pub(super) keyboard: MidiSender,
 }
 
+/// Plugins that are to be loaded into one process, one after the other.
+type Orders = VecDeque<(Id, PluginAt, LoadOrder)>;
+
 /// See the module.
 pub(super) struct Control {
     pub(super) options: PlayOptions,
@@ -62,7 +65,7 @@ pub(super) struct Control {
     pub(super) slots: BTreeMap<Id, Slot>,
     pub(super) owners: BTreeMap<PluginAt, Id>,
     pub(super) jobs: Vec<Job>,
-    pub(super) waiting: VecDeque<(Option<String>, VecDeque<(Id, PluginAt, LoadOrder)>)>,
+    pub(super) waiting: VecDeque<(Option<String>, Orders)>,
     pub(super) to_load: usize,
     pub(super) loaded: usize,
     pub(super) last_plugin: usize,

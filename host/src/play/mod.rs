@@ -33,6 +33,9 @@ mod texts;
 mod view;
 
 pub use command::Command;
+pub use sandrack_engine::graph::NodeId;
+pub use sandrack_sandbox::confine::Level;
+pub use sandrack_sandbox::format::{Format, PluginRef, Preset};
 pub use view::*;
 
 use crate::error::Error;

@@ -225,6 +225,8 @@ fn settle(
     let mut quiet = 0;
     while quiet < SETTLING_BLOCKS && Instant::now() < give_up {
         judge.settle(AT_ONCE, outputs);
+        // What a plugin wants has to be heard now, not in the middle of a run.
+        session.workers().iter().try_for_each(|worker| worker.sync())?;
         playing.live.service(session, &mut playing.controller)?;
         quiet = if playing.live.is_busy() { 0 } else { quiet + AT_ONCE };
         while playing.controller.timing().pop().is_ok() {}

@@ -5,6 +5,8 @@
 //! realtime code ends it.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
+#[cfg(windows)]
+pub(crate) mod asio;
 pub(crate) mod bundle;
 #[cfg(unix)]
 pub(crate) mod display;

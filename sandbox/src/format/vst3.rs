@@ -14,7 +14,10 @@
 //! # Threads
 //! What the SDK calls the UI thread is the thread that loaded the plugin. `setProcessing` and
 //! `process` are called by the audio thread, everything else by the main thread.
-
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the standard's constants are signed where the compiler is Microsoft's, unsigned elsewhere"
+)]
 #![allow(non_upper_case_globals, reason = "constants have the names that the SDK gives them")]
 
 mod abi;

@@ -86,7 +86,7 @@ impl Rig {
     fn scribble(&self, scribble: &Scribble) {
         let Scribble { region, from, words } = scribble;
         let mapping = &self.writable[region.index(self.writable.len())];
-        let from = from.index(mapping.len() / size_of::<u32>());
+        let from = from.map_or(0, |from| from.index(mapping.len() / size_of::<u32>()));
         for (at, word) in words.iter().enumerate() {
             let at = (from + at) % (mapping.len() / size_of::<u32>());
             let to = mapping.as_ptr().cast::<AtomicU32>();
@@ -107,7 +107,7 @@ impl Rig {
             self.set.prepare(node, 0, true);
             assert!(self.set.push_event(node, &Event::param_value(0, 1, 0.5)));
         }
-        self.set.begin(frames, 0, &Transport::default());
+        self.set.begin(0, frames, 0, &Transport::default());
         for node in (0..count).filter(|&node| ready[node]) {
             self.set.input(node, 0, 0).fill(0.5);
             self.set.ring(node);
@@ -144,7 +144,8 @@ impl Rig {
 #[derive(Clone, Debug)]
 struct Scribble {
     region: prop::sample::Index,
-    from: prop::sample::Index,
+    /// `None`: its beginning.
+    from: Option<prop::sample::Index>,
     words: Vec<u32>,
 }
 
@@ -164,8 +165,8 @@ fn word() -> impl Strategy<Value = u32> {
 fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
     let from = prop_oneof![
         // Where marks, counts and times lie.
-        Just(prop::sample::Index::from(0_usize)),
-        any::<prop::sample::Index>(),
+        Just(None),
+        any::<prop::sample::Index>().prop_map(Some),
     ];
     let one = (any::<prop::sample::Index>(), from, prop::collection::vec(word(), 1..600));
     let one = one.prop_map(|(region, from, words)| Scribble { region, from, words });

@@ -147,6 +147,7 @@ impl<'a> Layout<'a> {
         for (index, wiring) in present() {
             by_worker.entry(wiring.node.worker().id()).or_default().push(index);
         }
+        let (mut accepted, mut refused) = (0, Vec::new());
         for members in by_worker.values() {
             let worker = self.wirings[members[0]].node.worker();
             let mut part = Part { regions: Regions::default(), nodes: vec![] };
@@ -156,10 +157,21 @@ impl<'a> Layout<'a> {
             let (regions, handles) =
                 hand_over(&part.regions.0).map_err(Error::system("handing over memory"))?;
             let nodes = part.nodes;
-            worker
-                .connect(Connections { generation: self.generation, regions, nodes }, &handles)?;
+            let connections = Connections { generation: self.generation, regions, nodes };
+            match worker.connect(connections, &handles) {
+                Ok(()) => accepted += 1,
+                // It lives, and says that it can't.
+                Err(error @ Error::Plugin(_)) => refused.push((worker, error)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        // One that can't take its part (it may have no descriptor left) must not hold up the others; but
+        // if all can't, it is not for them to die of it.
+        for (worker, error) in refused.iter().filter(|_| accepted > 0) {
+            tracing::warn!("ended, for it can't take part in another plan: {error}");
+            worker.kill();
+        }
+        refused.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 }
 

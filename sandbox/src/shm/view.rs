@@ -129,11 +129,17 @@ impl DoorbellView {
 
     /// Views a mapping of [`LEN`](Self::LEN) bytes, with a bell.
     pub fn new(mapping: Arc<Mapping>) -> io::Result<Self> {
+        let this = Self::of_another(mapping)?;
+        this.header.stamp(|bell| (&bell.magic, &bell.version))?;
+        Ok(this)
+    }
+
+    /// The same of a mapping that others than its maker have written to: its stamp may be anything by
+    /// now, and says nothing.
+    pub fn of_another(mapping: Arc<Mapping>) -> io::Result<Self> {
         let no_bell = || io::Error::new(io::ErrorKind::InvalidData, "a doorbell without a bell");
         let bell = mapping.bell(0).ok_or_else(no_bell)?;
-        let header = Header::<Doorbell>::new(mapping, Self::LEN)?;
-        header.stamp(|bell| (&bell.magic, &bell.version))?;
-        Ok(Self { header, bell })
+        Ok(Self { header: Header::new(mapping, Self::LEN)?, bell })
     }
 
     /// Some consecutive slots: those of one node. `None` if they are not all there.

@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
+/// What plugins said that is kept until it is taken; more is forgotten.
+const MOST_NOTICES: usize = 4096;
+
 /// A worker process, seen from the host.
 pub struct Worker {
     pub(super) name: String,
@@ -296,7 +299,8 @@ impl Worker {
             Err(TryLockError::Poisoned(control)) => control.into_inner(),
             Err(TryLockError::WouldBlock) => return Vec::new(),
         };
-        loop {
+        // No more than fit: a worker may send faster than anybody reads.
+        for _ in 0..MOST_NOTICES {
             match control.replies.try_recv() {
                 Ok(Reply::Notice(number, notice)) => control.keep(number, notice),
                 Ok(Reply::Answer(_)) if control.owed > 0 => control.owed -= 1,
@@ -449,11 +453,7 @@ impl Worker {
         let answer = control.request(&self.name, Request::Connect(to), handles, Late::Killed);
         control.timeout = usual;
         drop(control);
-        // One that can't take its part (it may have no descriptor left) must not hold up the others.
-        answer.map(|_| ()).map_err(|error| {
-            self.kill();
-            self.explain(error)
-        })
+        answer.map(|_| ()).map_err(|error| self.explain(error))
     }
 
     pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {
@@ -511,8 +511,7 @@ impl Control {
 
     /// Keeps what a plugin said until it is taken, up to a limit: a flood must not fill memory.
     fn keep(&mut self, number: NodeNumber, notice: Notice) {
-        const MOST: usize = 4096;
-        if self.notices.len() < MOST {
+        if self.notices.len() < MOST_NOTICES {
             self.notices.push((number, notice));
         }
     }

@@ -76,7 +76,7 @@ impl Links {
         let region = |index: u32| {
             regions.get(index as usize).cloned().ok_or_else(|| bad("a region that is not there"))
         };
-        let bell_of = |index| DoorbellView::new(region(index)?);
+        let bell_of = |index| DoorbellView::of_another(region(index)?);
         let shape = from.inbox_shape.clone();
         let max_frames = shape.max_frames;
         let inbox = InboxReader::new(region(from.inbox)?, shape)?;

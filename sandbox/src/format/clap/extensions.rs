@@ -83,8 +83,10 @@ impl<'a> Extensions<'a> {
     pub(super) fn tell_descriptor(self, descriptor: i32, flags: clap_posix_fd_flags) {
         // SAFETY: see the file's first page.
         unsafe {
-            self.get::<clap_plugin_posix_fd_support>(&[CLAP_EXT_POSIX_FD_SUPPORT])
-                .and_then(|support| Some(support.on_fd?(self.plugin, descriptor, flags)));
+            let support = self.get::<clap_plugin_posix_fd_support>(&[CLAP_EXT_POSIX_FD_SUPPORT]);
+            if let Some(on_fd) = support.and_then(|support| support.on_fd) {
+                on_fd(self.plugin, descriptor, flags);
+            }
         }
     }
 

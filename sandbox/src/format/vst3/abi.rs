@@ -40,7 +40,13 @@ pub(super) fn narrow(text: &[c_char]) -> String {
 /// A text of UTF-16, up to its end or the end of its space.
 pub(super) fn wide(text: &[u16]) -> String {
     let end = text.iter().position(|&c| c == 0).unwrap_or(text.len());
-    String::from_utf16_lossy(&text[..end]).trim().to_owned()
+    let text = &text[..end];
+    // LSP's plugins write their version with the bytes of each unit in the other order.
+    let is_swapped = |&unit: &u16| unit & 0xff == 0 && (0x20..0x7f).contains(&(unit >> 8));
+    if text.len() > 2 && text.iter().all(is_swapped) {
+        return text.iter().map(|unit| char::from((unit >> 8) as u8)).collect();
+    }
+    String::from_utf16_lossy(text).trim().to_owned()
 }
 
 /// Writes a text into a fixed space, cut if need be, with an end.

@@ -230,9 +230,17 @@ pub fn is_there(process: u32) -> bool {
     status_line(process, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-/// Whether a debugger is attached to a process.
-pub fn is_traced(process: u32) -> bool {
-    status_line(process, "TracerPid:").is_some_and(|tracer| tracer != "0")
+/// Whether a debugger is attached to a process and lets it run: all its threads.
+pub fn is_debugged(process: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return false };
+    // A debugger takes hold of one thread after the other, and keeps those that it has stopped.
+    threads.flatten().all(|thread| {
+        let Some(thread) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            return false;
+        };
+        let is_traced = status_line(thread, "TracerPid:").is_some_and(|tracer| tracer != "0");
+        is_traced && status_line(thread, "State:").is_some_and(|state| !state.starts_with('t'))
+    })
 }
 
 /// What keeps debuggers from being attached to workers here, and what to do about it.

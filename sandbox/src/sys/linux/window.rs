@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use std::fmt::Display as Shown;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 use x11rb::connection::Connection;
 use x11rb::properties::{AspectRatio, WmSizeHints, WmSizeHintsSpecification};
 use x11rb::protocol::Event;
@@ -33,6 +34,23 @@ x11rb::atom_manager! {
     }
 }
 
+/// Names that window managers make known. Where none runs, plugins (JUCE's) look for them in vain, use
+/// what they did not find, and end their process by the server's error.
+const USUAL: [&str; 12] = [
+    "WM_CHANGE_STATE",
+    "WM_STATE",
+    "WM_TAKE_FOCUS",
+    "_MOTIF_WM_HINTS",
+    "_NET_FRAME_EXTENTS",
+    "_NET_WM_ALLOWED_ACTIONS",
+    "_NET_WM_STATE",
+    "_NET_WM_STATE_FULLSCREEN",
+    "_NET_WM_STATE_HIDDEN",
+    "_NET_WM_WINDOW_TYPE",
+    "_NET_WM_WINDOW_TYPE_COMBO",
+    "_NET_WM_WINDOW_TYPE_NORMAL",
+];
+
 /// What VST3 calls windows of this kind.
 pub const VST3_TYPE: &CStr = c"X11EmbedWindowID";
 
@@ -49,6 +67,30 @@ pub struct Display {
     connection: RustConnection,
     root: Window,
     atoms: Atoms,
+}
+
+/// The connection by which [`USUAL`] names stay known: a server forgets them with its last client.
+static KEEPS_NAMES: OnceLock<Option<RustConnection>> = OnceLock::new();
+
+/// Sees to what plugins expect of a display from the moment they are loaded. Does nothing where
+/// there is none on this machine. Any thread.
+pub fn prepare() {
+    KEEPS_NAMES.get_or_init(|| {
+        let name = std::env::var("DISPLAY").ok()?;
+        let number = name.strip_prefix(':')?.split('.').next()?;
+        // Others would be looked up in the network, and nothing waits for that here.
+        std::fs::exists(format!("/tmp/.X11-unix/X{number}")).ok().filter(|is_there| *is_there)?;
+        let (connection, _) = x11rb::connect(None).ok()?;
+        make_known(&connection);
+        Some(connection)
+    });
+}
+
+/// Makes the usual names known to the server. What fails then fails again where it matters.
+fn make_known(connection: &RustConnection) {
+    for cookie in USUAL.map(|name| connection.intern_atom(false, name.as_bytes())) {
+        let _ = cookie.map(|cookie| cookie.reply());
+    }
 }
 
 fn failed(what: impl Shown) -> io::Error {
@@ -71,6 +113,7 @@ impl Display {
         let (connection, screen) = x11rb::connect(None)
             .map_err(|e| failed(format!("display '{name}' can't be reached: {e}")))?;
         let root = connection.setup().roots[screen].root;
+        make_known(&connection);
         let atoms = Atoms::new(&connection).map_err(failed)?.reply().map_err(failed)?;
         Ok(Self { connection, root, atoms })
     }

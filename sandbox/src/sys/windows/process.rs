@@ -90,13 +90,13 @@ pub fn is_there(process: u32) -> bool {
     open(process).is_ok_and(|process| !ended_within(&process, Duration::ZERO))
 }
 
-/// Whether a debugger is attached to a process.
-pub fn is_traced(process: u32) -> bool {
+/// Whether a debugger is attached to a process and lets it run.
+pub fn is_debugged(process: u32) -> bool {
     open(process).is_ok_and(|process| {
-        let mut traced = 0;
+        let mut debugged = 0;
         // SAFETY: fills a local; the handle is borrowed.
-        unsafe { CheckRemoteDebuggerPresent(process.as_raw_handle(), &mut traced) };
-        traced != 0
+        unsafe { CheckRemoteDebuggerPresent(process.as_raw_handle(), &mut debugged) };
+        debugged != 0
     })
 }
 

@@ -34,6 +34,9 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 };
 use windows_sys::w;
 
+/// Sees to what plugins expect of a display from the moment they are loaded: nothing here.
+pub fn prepare() {}
+
 /// What VST3 calls windows of this kind.
 pub const VST3_TYPE: &CStr = c"HWND";
 

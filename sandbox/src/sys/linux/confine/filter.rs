@@ -238,7 +238,7 @@ fn load(program: &BpfProgram, flags: libc::c_ulong) -> io::Result<i32> {
 
 /// Stands for what `seccompiler` has no name for; see [`compile`].
 fn notify() -> SeccompAction {
-    SeccompAction::Trace(u32::MAX & libc::SECCOMP_RET_DATA)
+    SeccompAction::Trace(libc::SECCOMP_RET_DATA)
 }
 
 fn compile(rules: Rules, action: SeccompAction) -> Outcome<BpfProgram> {

@@ -223,7 +223,7 @@ impl Shared {
         let thread = match number {
             libc::SYS_sched_setaffinity => Some(arguments[0]),
             libc::SYS_sched_setscheduler if !is_realtime(arguments[1] as i32) => Some(arguments[0]),
-            libc::SYS_setpriority if arguments[0] as u32 == libc::PRIO_PROCESS as u32 => {
+            libc::SYS_setpriority if arguments[0] as u32 == libc::PRIO_PROCESS => {
                 Some(arguments[1])
             }
             libc::SYS_ioprio_set if arguments[0] as i32 == 1 => Some(arguments[1]),

@@ -1,0 +1,158 @@
+//! What the window looks like, and what it wants done when it is used.
+
+mod common;
+
+use common::raster::Raster;
+use common::rigs;
+use eframe::egui::{Key, Modifiers, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use sandrack_host::play::{Command, View};
+use sandrack_host::rig::Id;
+use sandrack_ui::{App, Bottom, Look, Side};
+
+struct Shown {
+    app: App,
+    view: View,
+    wanted: Vec<Command>,
+}
+
+fn shown<'a>(view: View, look: Look) -> Harness<'a, Shown> {
+    let theme = if look.is_light { eframe::egui::Theme::Light } else { eframe::egui::Theme::Dark };
+    Harness::builder()
+        .with_size(vec2(1280.0, 820.0))
+        .with_theme(theme)
+        .renderer(Raster::default())
+        .build_ui_state(
+            |ui, shown: &mut Shown| {
+                let commands = shown.app.draw(ui, &shown.view);
+                shown.wanted.extend(commands);
+            },
+            Shown { app: App::new(look), view, wanted: Vec::new() },
+        )
+}
+
+/// The last thing that was wanted.
+fn wanted(harness: &mut Harness<'_, Shown>) -> Option<Command> {
+    harness.run_steps(3);
+    harness.state_mut().wanted.pop()
+}
+
+#[test]
+fn a_rig_on_stage() {
+    let mut harness = shown(rigs::stage(), Look::default());
+    harness.run_steps(4);
+    harness.snapshot("stage");
+}
+
+#[test]
+fn a_rig_by_day() {
+    let look =
+        Look { is_light: true, side: Side::Snapshots, bottom: Bottom::Capacity, ..Look::default() };
+    let mut harness = shown(rigs::stage(), look);
+    harness.run_steps(4);
+    harness.snapshot("day");
+}
+
+#[test]
+fn twice_as_large() {
+    let mut harness = shown(rigs::stage(), Look { bottom: Bottom::Nothing, ..Look::default() });
+    harness.set_pixels_per_point(2.0);
+    harness.run_steps(4);
+    harness.snapshot("twice");
+}
+
+#[test]
+fn an_empty_rig_says_what_to_do() {
+    let mut harness = shown(View::default(), Look::default());
+    harness.run_steps(2);
+    assert!(harness.query_by_label("This rig is empty").is_some());
+    harness.get_by_label("Add track").click();
+    assert!(matches!(wanted(&mut harness), Some(Command::AddTrack { .. })));
+}
+
+#[test]
+fn buttons_of_a_track_say_what_is_wanted() {
+    let mut harness = shown(rigs::stage(), Look::default());
+    harness.run_steps(2);
+    harness.get_by_label("Mute Keys").click();
+    assert_eq!(wanted(&mut harness), Some(Command::Mute("keys".into(), true)));
+    harness.get_by_label("Solo Strings").click();
+    assert_eq!(wanted(&mut harness), Some(Command::Solo("strings".into(), true)));
+}
+
+#[test]
+fn a_plugin_is_chosen_and_retried() {
+    let mut harness = shown(rigs::stage(), Look::default());
+    harness.run_steps(2);
+    harness.get_by_label("Old Phaser, quarantined").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("failed 5 times in 30 s").is_some());
+    harness.get_by_label("Try again").click();
+    assert_eq!(wanted(&mut harness), Some(Command::Restart("plugin-4".into())));
+}
+
+#[test]
+fn letters_play_the_chosen_track() {
+    let mut harness = shown(rigs::stage(), Look::default());
+    harness.run_steps(2);
+    let keys: Id = "keys".into();
+    harness.key_down(Key::A);
+    let note = wanted(&mut harness);
+    assert!(
+        matches!(&note, Some(Command::NoteOn { track, key: 60, .. }) if *track == keys),
+        "{note:?}"
+    );
+    harness.key_up(Key::A);
+    assert_eq!(wanted(&mut harness), Some(Command::NoteOff { track: keys, key: 60 }));
+}
+
+#[test]
+fn keys_alone_are_enough() {
+    let mut harness = shown(rigs::stage(), Look::default());
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    assert_eq!(wanted(&mut harness), Some(Command::Undo));
+    harness.key_press(Key::F5);
+    assert_eq!(wanted(&mut harness), Some(Command::Restart("plugin-1".into())));
+    harness.key_press(Key::Escape);
+    assert_eq!(wanted(&mut harness), Some(Command::Panic));
+    // Every control can be reached by Tab: after enough of them, a plugin has the focus.
+    let has_focus = |harness: &Harness<'_, Shown>| {
+        harness
+            .query_by_label("Level, running")
+            .is_some_and(|node| node.accesskit_node().is_focused())
+    };
+    let reached = (0..200).any(|_| {
+        harness.key_press(Key::Tab);
+        harness.run_steps(2);
+        has_focus(&harness)
+    });
+    assert!(reached, "Tab never came to a plugin");
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(
+        harness
+            .query_by_label("Level, running")
+            .is_some_and(|n| n.accesskit_node().is_selected() == Some(true))
+    );
+}
+
+/// A frame of a rig of 300 plugins costs about what one of a rig of 30 does: only what can be seen
+/// is laid out.
+#[test]
+fn a_large_rig_costs_no_more_than_a_screenful() {
+    let cost = |tracks| {
+        let mut harness =
+            shown(rigs::large(tracks), Look { bottom: Bottom::Nothing, ..Look::default() });
+        harness.run_steps(5);
+        let times = (0..15).map(|_| {
+            let start = std::time::Instant::now();
+            harness.run_steps(1);
+            start.elapsed()
+        });
+        times.min().unwrap_or_default()
+    };
+    let (small, large) = (cost(10), cost(100));
+    assert!(large < small * 3, "a frame of 30 plugins takes {small:?}, of 300 {large:?}");
+}
