@@ -3,6 +3,7 @@
 use crate::app::{Choice, Wishes};
 use crate::look;
 use eframe::egui::{Modal, RichText, ScrollArea, Ui};
+use sandrack_host::faults::FaultRecord;
 use sandrack_host::play::{Command, View};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -61,7 +62,15 @@ impl Faults {
         self.result(ui);
     }
 
-    fn buttons(&mut self, _ui: &mut Ui, _fault: &sandrack_host::faults::FaultRecord) {}
+    /// What can be done about a fault: run its recording again, or see what would have been allowed.
+    fn buttons(&mut self, ui: &mut Ui, fault: &FaultRecord) {
+        let file = fault.details.as_ref().and_then(|details| details.file.as_ref());
+        if let Some(file) = file
+            && ui.button("Replay").on_hover_text(file.display().to_string()).clicked()
+        {
+            self.start(file.clone());
+        }
+    }
 
     fn result(&mut self, ui: &Ui) {
         let Some(replay) = &mut self.replay else { return };
@@ -92,7 +101,6 @@ impl Faults {
         }
     }
 
-    #[expect(dead_code, reason = "until crash files are in the records")]
     fn start(&mut self, file: PathBuf) {
         let (tell, told) = channel();
         let path = file.clone();
@@ -104,7 +112,7 @@ impl Faults {
 }
 
 /// What happened, in a word.
-fn kind(fault: &sandrack_host::faults::FaultRecord) -> String {
+fn kind(fault: &FaultRecord) -> String {
     let value = serde_json::to_value(fault.kind).unwrap_or_default();
     value.get("kind").and_then(|kind| kind.as_str()).unwrap_or("fault").to_owned()
 }

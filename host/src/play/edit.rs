@@ -44,8 +44,8 @@ impl Change {
 impl History {
     fn keep(&mut self, what: String, change: Change) {
         let now = Instant::now();
-        let is_same =
-            self.last.as_ref().is_some_and(|(same, at)| *same == what && now < *at + SOON);
+        let is_same = !what.is_empty()
+            && self.last.as_ref().is_some_and(|(same, at)| *same == what && now < *at + SOON);
         self.last = Some((what, now));
         self.redo.clear();
         if !is_same {
@@ -442,6 +442,10 @@ impl Control {
                     states.iter().for_each(|(id, _)| self.capture_plugin(id, true));
                 }
                 let now = std::mem::replace(&mut self.rig, rig);
+                self.rig.driver = now.driver.clone();
+                if !label_is_of_states {
+                    self.keep_states_of(&now);
+                }
                 self.follow_rig();
                 if label_is_of_states {
                     for (id, state) in states {
@@ -452,6 +456,16 @@ impl Control {
                     }
                 }
                 Some(Change::Rig(label, Box::new(now)))
+            }
+        }
+    }
+
+    /// Plugins that are in both rigs are as they are now, not as they were then.
+    fn keep_states_of(&mut self, now: &Rig) {
+        for slot in self.rig.tracks.iter_mut().flat_map(|track| &mut track.plugins) {
+            let known = now.plugin(&slot.id);
+            if let Some(known) = known.filter(|known| known.plugin == slot.plugin) {
+                (slot.state, slot.params) = (known.state, known.params.clone());
             }
         }
     }

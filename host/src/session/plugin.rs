@@ -17,7 +17,7 @@ impl Plugin {
     pub(super) fn activate(&mut self, activation: Activation) -> Result<(), Error> {
         let was = self.activation.replace(activation);
         let result = match &mut self.place {
-            Place::Worker(_) if was == Some(activation) => Ok(()),
+            Place::Worker(node) if was == Some(activation) && node.latency().is_some() => Ok(()),
             Place::Worker(node) => node.activate(activation).map(|latency| {
                 (self.latency, self.tail) = (latency, node.tail().unwrap_or(0));
             }),

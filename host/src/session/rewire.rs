@@ -183,7 +183,11 @@ impl Live {
                 parts.push((Part::Pan(*key), new.pan));
             }
         }
-        for (route, gain) in &wanted.routes {
+        // One that is on its way out stays there, and comes anew.
+        let leaves = |route: &Route| {
+            self.rewiring.stage != Stage::Rest && !self.rewiring.going.routes.contains_key(route)
+        };
+        for (route, gain) in wanted.routes.iter().filter(|(route, _)| !leaves(route)) {
             if mixer.routes.get(route).is_some_and(|now| now != gain) {
                 parts.push((Part::Route(*route), *gain));
             }

@@ -69,7 +69,7 @@ impl Played for Stage<'_> {
         }
         let missed = known.as_ref().map_or(0, |rig| rig.missed);
         let Running { callback, controller, nodes, mut live, .. } = match known {
-            Some(rig) if (rig.config.inputs, rig.config.outputs) == (inputs, outputs) => {
+            Some(mut rig) if (rig.config.inputs, rig.config.outputs) == (inputs, outputs) => {
                 rig.live.reconfigure(self.session, rate, frames)?
             }
             _ => self.session.connect(rate, frames, 1, (inputs, outputs))?,

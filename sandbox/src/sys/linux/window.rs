@@ -82,6 +82,7 @@ pub fn prepare() {
         std::fs::exists(format!("/tmp/.X11-unix/X{number}")).ok().filter(|is_there| *is_there)?;
         let (connection, _) = x11rb::connect(None).ok()?;
         make_known(&connection);
+        Atoms::new(&connection).ok()?.reply().ok()?;
         Some(connection)
     });
 }
