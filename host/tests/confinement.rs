@@ -137,7 +137,6 @@ fn the_ways_out_are_there_without_confinement() {
         "pin-parent",
         "class-of-parent",
         "nice-parent",
-        "nice-user",
         "new-filter",
         "stay-hidden",
         "outlive-parent",

@@ -117,7 +117,7 @@ fn json(finished: &Finished) -> Value {
 /// Crashes at block N, again in a fresh process at the same block, and shorter.
 #[track_caller]
 fn crashes_again(plugin: &PluginRef, strikes: f64, code: &str) {
-    let symbol = "strike::strike";
+    let symbol = "crash::strike";
     // 60 blocks, of which few are needed, and of the notes and parameters one.
     let played = play(plugin, When { set_before: 60, strikes }, 5.0);
     let record = &played.record;

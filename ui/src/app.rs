@@ -177,7 +177,7 @@ impl App {
         {
             wishes.browse = Some(Place::Into(track, None));
         }
-        if ui.ctx().egui_wants_keyboard_input() || self.browser.is_open() {
+        if ui.ctx().text_edit_focused() || self.browser.is_open() {
             return;
         }
         let key = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));

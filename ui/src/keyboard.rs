@@ -102,7 +102,7 @@ impl Keyboard {
 
     fn letters(&mut self, ui: &Ui, track: &Id, wishes: &mut Wishes) {
         // Letters are text while a field has the keyboard; and a window that lost it hears no key up.
-        let is_ours = !ui.ctx().egui_wants_keyboard_input() && ui.input(|input| input.focused);
+        let is_ours = !ui.ctx().text_edit_focused() && ui.input(|input| input.focused);
         let (down, pressed) = ui.input(|input| {
             let plain = !input.modifiers.command && !input.modifiers.alt;
             let down = |key: &Key| is_ours && plain && input.key_down(*key);

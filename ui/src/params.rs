@@ -75,7 +75,7 @@ fn row(
         ui.set_height(ROW);
         let name = ui.add_sized([108.0, 18.0], label(&param.name));
         if name.hovered() && !param.module.is_empty() {
-            name.on_hover_text(&param.module);
+            name.clone().on_hover_text(&param.module);
         }
         if param.read_only {
             ui.weak(text(param, value));
@@ -86,7 +86,7 @@ fn row(
         if param.steps > 0 {
             slider = slider.step_by((param.max - param.min) / f64::from(param.steps));
         }
-        let slider = ui.add(slider);
+        let slider = ui.add(slider).labelled_by(name.id);
         if slider.double_clicked() {
             number = param.default;
         }

@@ -58,18 +58,17 @@ fn row(ui: &mut Ui, view: &View, track: &TrackView, choice: Option<&Choice>, wis
         pos2(name.right() + 6.0, inner.top()),
         pos2(strip_rect.left() - 6.0, inner.bottom()),
     );
-    ui.scope_builder(UiBuilder::new().max_rect(name).id_salt(("name", &track.id)), |ui| {
-        head(ui, view, track, is_chosen, wishes);
+    // Children of their own: what is in them moves nothing else.
+    let part = |ui: &mut Ui, rect: Rect, what: &str| {
+        ui.new_child(UiBuilder::new().max_rect(rect).id_salt((what, &track.id)))
+    };
+    head(&mut part(ui, name, "name"), view, track, is_chosen, wishes);
+    let mut middle = part(ui, chain, "chain");
+    middle.set_clip_rect(ui.clip_rect().intersect(chain));
+    ScrollArea::horizontal().id_salt("plugins").auto_shrink(false).show(&mut middle, |ui| {
+        ui.horizontal(|ui| plugins(ui, track, choice, wishes));
     });
-    ui.scope_builder(UiBuilder::new().max_rect(chain).id_salt(("chain", &track.id)), |ui| {
-        ui.set_clip_rect(ui.clip_rect().intersect(chain));
-        ScrollArea::horizontal().id_salt("chain").auto_shrink(false).show(ui, |ui| {
-            ui.horizontal(|ui| plugins(ui, track, choice, wishes));
-        });
-    });
-    ui.scope_builder(UiBuilder::new().max_rect(strip_rect).id_salt(("strip", &track.id)), |ui| {
-        strip::show(ui, track, wishes);
-    });
+    strip::show(&mut part(ui, strip_rect, "strip"), track, wishes);
 }
 
 fn head(ui: &mut Ui, view: &View, track: &TrackView, is_chosen: bool, wishes: &mut Wishes) {

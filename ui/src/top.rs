@@ -135,7 +135,8 @@ fn transport(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
     let beat = (transport.beats - bar * per_bar) * upper / per_bar;
     ui.monospace(format!("{:>3}.{}", bar + 1.0, beat.floor() + 1.0)).on_hover_text("Bar and beat");
     let mut tempo = transport.tempo;
-    let drag = DragValue::new(&mut tempo).range(1.0..=999.0).speed(0.2).max_decimals(2);
+    let drag = DragValue::new(&mut tempo).range(1.0..=999.0).clamp_existing_to_range(false);
+    let drag = drag.speed(0.2).max_decimals(2);
     if ui.add(drag.suffix(" bpm")).changed() {
         wishes.send(Command::Tempo(tempo));
     }

@@ -371,6 +371,10 @@ impl Control {
         if let Err(error) = live.set_param(&mut self.session, controller, at, param, value) {
             return self.tell(MessageKind::Error, Some(id), error.to_string());
         }
+        // Its state may not have been seen yet as it was before.
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.has_changed = true;
+        }
         let edit = sandrack_sandbox::format::ParamEdit::Value(value);
         self.param_edited(at, param, edit);
         if let Some(before) = before.filter(|before| is_new && *before != value) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | this | what a rig is: plain data |
 //! | [`read`](Rig::read) | from a file; errors name line and key |
-//! | [`write`](Rig::write) | back to it, comments and order kept |
+//! | `write` | back to it, comments and order kept |
 //! | [`states`] | plugins' states, in a compact file beside it |
 //! | [`demo`] | a rig to begin with |
 //!

@@ -295,7 +295,7 @@ impl Session {
         Activation { connected_inputs, connected_outputs, ..self.activation(rate, frames) }
     }
 
-    /// Takes in a plugin that is loaded, and active for [`Live::config`]'s blocks. It is heard
+    /// Takes in a plugin that is loaded, and active for the running blocks. It is heard
     /// once a mixer has it.
     ///
     /// # Errors

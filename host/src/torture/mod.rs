@@ -6,7 +6,7 @@
 //! runs with faults the same rig runs as long without any: what the machine does by itself is known so.
 //!
 //! # Threads
-//! All of it on the caller's thread, but for the driver's ([`judge`]) and that of [`loads`].
+//! All of it on the caller's thread, but for the driver's (`judge`) and that of `loads`.
 
 mod attack;
 mod judge;

@@ -232,7 +232,7 @@ fn save_maps() -> u32 {
     done as u32
 }
 
-/// In the host: asks a worker's thread where it is, which ends it. See [`SIGNALS`].
+/// In the host: asks a worker's thread where it is, which ends it. See `SIGNALS`.
 pub fn ask_where(process: u32, thread: super::thread::ThreadId) {
     // SAFETY: sends a signal.
     unsafe {
