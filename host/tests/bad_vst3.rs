@@ -83,8 +83,9 @@ fn hostile_refused<const N: usize>(cases: [(&str, &'static [&'static str]); N], 
 
 #[test]
 fn libraries_whose_entry_fails_are_refused_with_the_reason() {
+    const ENTRY: &[&str] = &[if cfg!(windows) { "InitDll" } else { "ModuleEntry" }];
     let cases: [(&str, &'static [&'static str]); 6] = [
-        ("bad_vst3_entry_fails", &[if cfg!(windows) { "InitDll" } else { "ModuleEntry" }]),
+        ("bad_vst3_entry_fails", ENTRY),
         ("bad_vst3_entry_hangs", &["no answer to", "2s"]),
         ("bad_vst3_entry_aborts", &[ABORT]),
         ("bad_vst3_entry_exits", &["exited with code 0"]),

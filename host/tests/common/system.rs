@@ -2,6 +2,7 @@
 //! system to system.
 #![allow(unsafe_code, reason = "Windows has no safe calls for it")]
 
+#[allow(unused_imports, reason = "each test uses what it needs")]
 pub(crate) use system::{ABORT, KILLED, SEGFAULT, Signal, children_of, crashed, is_stopped, send};
 
 #[cfg(unix)]
