@@ -6,7 +6,7 @@ use common::program::{Finished, Program, files_in};
 #[cfg(unix)]
 use common::system::Signal;
 use common::system::{ABORT, SEGFAULT};
-use common::{LONG, Noise, becomes_true, difference, hostile, plugin, same};
+use common::{Noise, difference, hostile, plugin, same};
 use sandrack_host::wav::{self, SampleFormat, Wav, WavWriter};
 use std::fs;
 use std::path::Path;
@@ -301,6 +301,7 @@ fn an_output_that_can_not_be_written_is_refused() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_render_leaves_the_file_that_was_there() {
+    use common::{LONG, becomes_true};
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         // Stands still in its sixth block, for as long as this test needs.
         let program = {
