@@ -13,7 +13,9 @@ use sandrack_sandbox::event as shm_event;
 use sandrack_sandbox::event::{kind, transport_flags};
 use sandrack_sandbox::format::Transport as ShmTransport;
 use sandrack_sandbox::local::LocalProcessor;
-use sandrack_sandbox::remote::{DirectWiring, NodeWiring, Outcome, RemoteSet, SourceWiring, State};
+use sandrack_sandbox::remote::{
+    Connecting, DirectWiring, NodeWiring, Outcome, RemoteSet, SourceWiring, State,
+};
 use sandrack_sandbox::supervisor::{Node, Supervisor};
 use sandrack_sandbox::sysex;
 
@@ -24,13 +26,14 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Wires the workers as the compiler says. `node` finds each node's plugin, which is active.
-    pub fn connect<'a>(
+    /// Begins to wire the workers as the compiler says: they must have their part before the first
+    /// block. `node` finds each node's plugin, which is active.
+    pub fn begin_connecting<'a>(
         supervisor: &Supervisor,
         topology: &[RemoteNodeTopology],
         node: impl Fn(sandrack_engine::graph::NodeId) -> &'a Node,
         max_frames: u32,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Connecting), Error> {
         let wirings: Vec<NodeWiring<'_>> = topology
             .iter()
             .map(|entry| NodeWiring {
@@ -40,8 +43,8 @@ impl Workers {
                 predecessors: entry.predecessors.iter().map(|i| i.0 as usize).collect(),
             })
             .collect();
-        let set = RemoteSet::connect(supervisor, &wirings, max_frames)?;
-        Ok(Self { set, indices: Vec::with_capacity(wirings.len()) })
+        let (set, connecting) = RemoteSet::begin_connecting(supervisor, &wirings, max_frames)?;
+        Ok((Self { set, indices: Vec::with_capacity(wirings.len()) }, connecting))
     }
 }
 

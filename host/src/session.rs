@@ -36,6 +36,7 @@ use crate::error::Error;
 use crate::report::Isolation;
 use graph::main_bus;
 use load::{keyed, load_all, load_apart};
+use plan::Built;
 use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::engine::{Engine, EngineConfig};
@@ -288,21 +289,22 @@ impl Session {
         let max_frames = max_frames.max(self.config.batch_frames);
         let config =
             CompileConfig { rate: f64::from(rate), max_frames, event_capacity: EVENT_CAPACITY };
-        let built = self.build(graph, &nodes, config, &Delays::default())?;
+        let mut building = self.build(graph, nodes, config, &Delays::default())?;
+        building.wait()?;
+        let Built { plan, nodes, latency, delays } = self.finish(building)?;
         let (engine, mut controller) = Engine::new(EngineConfig {
             // A quarter of a second of records even for 300 plugins in blocks of 64 frames.
             records: 1 << 16,
             ..EngineConfig::new(now_ns)
         });
-        controller.swap(built.plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
-        let latency = built.latency;
+        controller.swap(plan).map_err(|e| Error::Plan { reason: e.to_string() })?;
         let mut named = vec![Vec::new(); self.config.tracks.len()];
         if self.mixer.is_none() {
             for (at, node) in &nodes {
                 named[at.track].push((*node, self.plugins[at].name.clone()));
             }
         }
-        let live = Live::new(config, channels, nodes, built.delays, latency);
+        let live = Live::new(config, channels, nodes, delays, latency);
         let callback = EngineCallback { engine, midi: None };
         Ok(Running { callback, controller, nodes: named, latency, live })
     }

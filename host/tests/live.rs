@@ -385,6 +385,11 @@ fn a_parameter_is_set_checked_and_kept_while_the_plugin_is_out() {
     set(&mut offline, FIRST, gain, 0.25).unwrap();
     let events = play_until(&mut offline, &mut noise, |events| restarts(events) == 1);
     assert_eq!(events.len(), 1, "{events:?}");
+    // The plan with it waits for its worker.
+    while offline.running.live.is_busy() {
+        service(&mut offline);
+        play(&mut offline, &mut noise, 1);
+    }
     play(&mut offline, &mut noise, 4);
     let input = play(&mut offline, &mut noise, 4);
     near(&last(&offline, 0, 4 * FRAMES), &scaled(&input, 0.25), "set while it was out");

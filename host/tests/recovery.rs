@@ -42,6 +42,7 @@ impl Stage {
 
     fn with(tracks: &[Vec<PluginRef>], isolation: Isolation, options: RecoveryOptions) -> Self {
         let mut offline = Offline::tracks(tracks, isolation, FRAMES as u32);
+        settle(&mut offline);
         let (running, session) = (&mut offline.running, &offline.session);
         running.live.enable_recovery(session, options);
         let (events, processes) = (Vec::new(), BTreeSet::new());
@@ -128,6 +129,26 @@ impl Stage {
         assert!(becomes_true(LONG, || left() == 0), "{} processes are left", left());
         offline
     }
+}
+
+/// Lets the plugins do what they want to do when they begin, which takes some blocks: how many is
+/// not the same in each run.
+fn settle(offline: &mut Offline) {
+    let silence = vec![vec![0.0; FRAMES]; 2];
+    let mut quiet = 0;
+    while quiet < 8 {
+        offline.step(&silence, PATIENT);
+        for worker in offline.session.workers() {
+            worker.sync().expect("it answers");
+        }
+        let (running, session) = (&mut offline.running, &mut offline.session);
+        let events = running.live.service(session, &mut running.controller).expect("a plan");
+        let is_quiet = events.is_empty() && !running.live.is_busy();
+        quiet = if is_quiet { quiet + 1 } else { 0 };
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    offline.heard.iter_mut().for_each(Vec::clear);
+    offline.outcomes.clear();
 }
 
 fn healthy() -> Vec<PluginRef> {
@@ -346,10 +367,13 @@ fn a_main_thread_that_hangs_holds_up_nobody() {
     let is_back =
         |event: &SessionEvent| matches!(event, SessionEvent::Recovered { at, .. } if *at == second);
     stage.play_until("back", |stage| stage.events.iter().any(is_back));
-    // A request may take 30 s here: nobody has waited for one.
+    // A request may take 30 s here: nobody has waited for one, and the plugin that hangs is heard on.
     assert!(stage.longest < Duration::from_secs(30) / 4, "{:?}", stage.longest);
-    let killed = |event: &SessionEvent| matches!(event, SessionEvent::Killed { at: FIRST, why } if why.contains("main thread"));
-    assert!(stage.events.iter().any(killed), "{:?}", stage.events);
+    let killed = |event: &SessionEvent| matches!(event, SessionEvent::Killed { .. });
+    assert!(!stage.events.iter().any(killed), "{:?}", stage.events);
+    stage.offline.outcomes.clear();
+    stage.play(20);
+    stage.offline.assert_all_well();
     stage.print_times("beside a main thread that hangs");
     stage.offline.session.workers().iter().for_each(|worker| worker.end_now());
     stage.end();

@@ -149,7 +149,7 @@ pub struct Reached {
     pub devices: Vec<PathBuf>,
     /// Local sockets to connect to.
     pub sockets: Vec<PathBuf>,
-    /// Whose memory by name it shares: the name of a folder; `None`: nobody's.
+    /// Whose memory by name it shares: a name for the plugin file; `None`: nobody's.
     pub memory: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What host and worker say to each other outside the blocks, over ipc-channel.
 //!
-//! The host asks, the worker answers each request once, in order; in between it may send notices.
+//! The host asks, the worker's main thread answers each request once, in order; in between it may send
+//! notices. [`Request::Connect`] is answered past the main thread, which a plugin may keep busy.
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
@@ -36,6 +37,8 @@ pub struct Hello {
     pub requests: IpcSender<Request>,
     /// Where it answers.
     pub replies: IpcReceiver<replies::Part>,
+    /// Where it answers [`Request::Connect`].
+    pub connected: IpcReceiver<Connected>,
 }
 
 /// Number of a plugin within its worker.
@@ -80,7 +83,7 @@ pub enum Request {
     Record(NodeNumber, Option<(RecordingShape, Region)>),
     /// Stops and deactivates a plugin.
     Deactivate(NodeNumber),
-    /// Prepares the connections of a plan.
+    /// Prepares the connections of a plan. Answered by [`Connected`].
     Connect(Connections),
     /// Saves a plugin's state.
     SaveState(NodeNumber, StateContext),
@@ -132,6 +135,16 @@ impl Request {
             | Self::Record(..)
             | Self::Connect(_)
             | Self::Pin(_) => (0, Call::None),
+        }
+    }
+
+    /// How many regions are handed over with it.
+    pub(crate) fn regions(&self) -> usize {
+        match self {
+            Self::Prepare { regions, .. } => regions.len(),
+            Self::Connect(connections) => connections.regions.len(),
+            Self::Start(..) | Self::Record(_, Some(_)) => 1,
+            _ => 0,
         }
     }
 
@@ -283,6 +296,11 @@ pub struct SuccessorConnection {
     /// The successor's number in the plan.
     pub index: u32,
 }
+
+/// Answer to [`Request::Connect`], by a thread that runs no plugin: a plan's number, and why the worker
+/// can't take part in it.
+#[derive(Serialize, Deserialize)]
+pub struct Connected(pub u32, pub Result<(), PluginError>);
 
 /// What the worker says.
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 mod fuzz;
 mod wiring;
 
-pub use wiring::{DirectWiring, NodeWiring, SourceWiring};
+pub use wiring::{Connecting, DirectWiring, NodeWiring, SourceWiring};
 
 use crate::error::Error;
 use crate::event::Event;
@@ -114,11 +114,29 @@ impl RemoteSet {
     /// plan before goes on. Both read the same outboxes, and only one of the two may begin blocks:
     /// once this one has begun its first, the other must not be used again, only dropped. A set
     /// that is followed by another before it has begun a block is forgotten by the workers.
+    ///
+    /// # Errors
+    /// A worker has ended, can't take its part, or does not answer.
     pub fn connect(
         supervisor: &Supervisor,
         wirings: &[NodeWiring<'_>],
         max_frames: u32,
     ) -> Result<Self, Error> {
+        let (set, connecting) = Self::begin_connecting(supervisor, wirings, max_frames)?;
+        connecting.wait()?;
+        Ok(set)
+    }
+
+    /// The same, without waiting for the workers: they have to have their connections before the
+    /// set begins its first block.
+    ///
+    /// # Errors
+    /// A worker has ended.
+    pub fn begin_connecting(
+        supervisor: &Supervisor,
+        wirings: &[NodeWiring<'_>],
+        max_frames: u32,
+    ) -> Result<(Self, Connecting), Error> {
         let generation = supervisor.next_generation();
         if wirings.len() > MAX_NODES {
             return Err(absurd(format!("{} plugins; at most {MAX_NODES}", wirings.len())));
@@ -161,11 +179,11 @@ impl RemoteSet {
                 suspect: None,
             });
         }
-        layout.send(supervisor)?;
+        let connecting = layout.send(supervisor)?;
         let (bell, _) = supervisor.bell();
         let page = supervisor.page();
         let busy = vec![false; workers.len()];
-        Ok(Self {
+        let set = Self {
             page,
             bell,
             generation,
@@ -178,7 +196,8 @@ impl RemoteSet {
             deaths: supervisor.deaths(),
             deaths_seen: 0,
             lost: vec![false; wirings.len()],
-        })
+        };
+        Ok((set, connecting))
     }
 
     /// How many nodes there are.

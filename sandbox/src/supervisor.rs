@@ -100,8 +100,6 @@ struct Inner {
     generation: AtomicU32,
     /// Blocks begun so far, by all plans.
     blocks: Arc<AtomicU64>,
-    /// Most ms that a worker may take for its part of a new plan.
-    connect_ms: AtomicU64,
 }
 
 type StartJob = (Vec<OsString>, HandleChannel, mpsc::SyncSender<std::io::Result<Process>>);
@@ -168,7 +166,6 @@ impl Supervisor {
             refused: Arc::default(),
             generation: AtomicU32::new(0),
             blocks: Arc::new(AtomicU64::new(0)),
-            connect_ms: AtomicU64::new(u64::MAX),
         })))
     }
 
@@ -260,11 +257,11 @@ impl Supervisor {
             listener: OnceLock::new(),
             thread: Mutex::new(None),
             next_number: AtomicU32::new(0),
+            requests: Mutex::new(worker::Requests { requests: hello.requests, handles }),
+            connected: Mutex::new(hello.connected),
             control: Mutex::new(worker::Control {
                 process,
-                requests: hello.requests,
                 replies: ReplyReceiver::new(hello.replies),
-                handles,
                 notices: Vec::new(),
                 timeout,
                 owed: 0,
@@ -306,15 +303,10 @@ impl Supervisor {
         }
     }
 
-    /// From now on a worker that takes longer than this for its part of a new plan is killed, where
-    /// [`SupervisorOptions::timeout`] is not shorter: all others wait for it.
-    pub fn limit_connecting(&self, most: Duration) {
-        let ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-        self.0.connect_ms.store(ms, Ordering::Relaxed);
-    }
-
+    /// How long a worker may take for its part of a new plan, which needs no plugin.
     pub(crate) fn connect_limit(&self) -> Duration {
-        Duration::from_millis(self.0.connect_ms.load(Ordering::Relaxed))
+        const LONG: Duration = Duration::from_secs(2);
+        self.0.options.timeout.min(LONG)
     }
 
     pub(crate) fn next_generation(&self) -> u32 {

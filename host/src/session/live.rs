@@ -16,6 +16,7 @@
 //! the engine: it does what can be done, and goes on at the next call.
 
 use super::pace::{PEACE, Pace};
+use super::plan::Building;
 use super::recovery::{Recovery, Watch};
 use super::rewire::Rewiring;
 use super::{Place, Plugin, PluginAt, Running, Session, SessionEvent};
@@ -47,6 +48,8 @@ pub struct Live {
     plans: u64,
     /// A plan has to be built.
     pub(super) is_stale: bool,
+    /// One that waits for its workers.
+    building: Option<Building>,
     pub(super) faults: FaultLog,
     pub(super) watch: Watch,
     pub(super) recovery: Option<Recovery>,
@@ -102,10 +105,16 @@ impl Live {
             rewiring,
             plans: 0,
             is_stale,
+            building: None,
             faults,
             watch,
             recovery,
         }
+    }
+
+    /// Whether the plan that was sent last is not the one that is wanted.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.is_stale || self.building.is_some()
     }
 
     /// Delay from driver input to driver output, frames.
@@ -117,7 +126,7 @@ impl Live {
     pub fn is_busy(&self) -> bool {
         let settled = |state: &State| matches!(state.phase, Phase::Running | Phase::Lost);
         let is_recovering = self.recovery.as_ref().is_some_and(Recovery::is_busy);
-        self.is_stale
+        self.is_outdated()
             || is_recovering
             || self.rewiring.is_busy()
             || !self.states.values().all(settled)
@@ -173,21 +182,21 @@ impl Live {
                 self.states.entry(*at).or_default().phase = Phase::Out;
             }
         }
+        if self.building.is_some() {
+            return self.swap(session, controller, events);
+        }
         let is_out = |state: &State| state.phase == Phase::Out;
         let is_wanted = self.is_stale || self.states.values().any(is_out);
         // One plan at a time: the engine must have left the outboxes of the one before.
-        if is_wanted
-            && controller.is_settled()
-            && recovery.is_none_or(|recovery| recovery.allows_plan(session, now))
-        {
+        if is_wanted && controller.is_settled() {
             for at in self.all() {
                 if self.state(at).phase == Phase::Out {
                     self.restart(session, at, now, events);
                 }
             }
             if self.is_stale {
-                self.swap(session, controller, events)
-                    .inspect_err(|_| self.give_up_rewiring(session, controller))?;
+                self.build(session, controller)?;
+                self.swap(session, controller, events)?;
             }
         }
         Ok(())
@@ -392,25 +401,52 @@ impl Live {
         }
     }
 
-    /// Builds a plan of what is there, and swaps it in.
+    /// Builds a plan of what is there.
+    fn build(&mut self, session: &mut Session, controller: &mut Controller) -> Result<(), Error> {
+        self.is_stale = false;
+        let before = session.gone_workers();
+        let (graph, nodes) = session.wire(self.count(), self.channels)?;
+        match session.build(&graph, nodes, self.config, &self.delays) {
+            Ok(building) => self.building = Some(building),
+            Err(error) => self.build_again(error, before, session, controller)?,
+        }
+        Ok(())
+    }
+
+    /// If a worker has ended meanwhile, the next plan does without it.
+    fn build_again(
+        &mut self,
+        error: Error,
+        gone: usize,
+        session: &mut Session,
+        controller: &mut Controller,
+    ) -> Result<(), Error> {
+        // That it has may be known a moment later.
+        if comes_true(|| session.gone_workers() > gone) {
+            self.is_stale = true;
+            return Ok(());
+        }
+        self.give_up_rewiring(session, controller);
+        Err(error)
+    }
+
+    /// Swaps the plan in that was built, once all workers have their part.
     fn swap(
         &mut self,
         session: &mut Session,
         controller: &mut Controller,
         events: &mut Vec<SessionEvent>,
     ) -> Result<(), Error> {
-        let count = self.count();
-        self.is_stale = false;
-        let gone = |session: &Session| session.workers().iter().filter(|w| w.is_gone()).count();
-        let (built, nodes) = loop {
-            let before = gone(session);
-            let (graph, nodes) = session.wire(count, self.channels)?;
-            match session.build(&graph, &nodes, self.config, &self.delays).map(|b| (b, nodes)) {
-                // One that dies meanwhile is left out. That it has may be known a moment later.
-                Err(_) if comes_true(|| gone(session) > before) => {}
-                built => break built?,
+        let Some(mut building) = self.building.take() else { return Ok(()) };
+        match building.is_connected() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.building = Some(building);
+                return Ok(());
             }
-        };
+            Err(error) => return self.build_again(error, building.gone, session, controller),
+        }
+        let built = session.finish(building)?;
         if let Err(error) = controller.swap(built.plan) {
             return match error {
                 // The next call comes back to it.
@@ -422,7 +458,7 @@ impl Live {
             };
         }
         self.delays = built.delays;
-        self.follow(nodes);
+        self.follow(built.nodes);
         if std::mem::replace(&mut self.latency, built.latency) != built.latency {
             events.push(SessionEvent::LatencyChanged { frames: built.latency });
         }

@@ -344,11 +344,10 @@ impl Session {
             plugin.activation = Some(activation);
         }
         loop {
-            let gone = |session: &Self| session.workers().iter().filter(|w| w.is_gone()).count();
-            let before = gone(self);
+            let before = self.gone_workers();
             let (graph, nodes) = self.wire(0, channels)?;
             match self.begin(rate, max_frames, channels, &graph, nodes) {
-                Err(_) if super::live::comes_true(|| gone(self) > before) => {}
+                Err(_) if super::live::comes_true(|| self.gone_workers() > before) => {}
                 begun => break begun,
             }
         }

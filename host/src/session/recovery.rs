@@ -55,9 +55,6 @@ pub struct RecoveryOptions {
     pub save_after: Duration,
     /// but never later than so long after the first.
     pub save_at_latest: Duration,
-    /// A plugin whose main thread does not answer for so long, while a plan that brings another one
-    /// back waits for it, is taken for lost too.
-    pub main_thread: Duration,
     /// Whether what plugins are given is recorded, so that their faults can be had again.
     pub recorder: Option<RecorderOptions>,
 }
@@ -71,7 +68,6 @@ impl Default for RecoveryOptions {
             first_pause: Duration::from_millis(50),
             save_after: Duration::from_millis(300),
             save_at_latest: Duration::from_millis(900),
-            main_thread: Duration::from_millis(500),
             recorder: None,
         }
     }
@@ -106,8 +102,6 @@ pub(super) struct Recovery {
     options: RecoveryOptions,
     units: Vec<Unit>,
     memories: HashMap<PluginAt, Memory>,
-    /// Workers whose main thread did not answer while a plan waited, and since when.
-    silent: HashMap<u32, Instant>,
     /// Finds out about faults; `None`: the system has no thread for it.
     reporter: Option<Reporter>,
     /// Whose NaN has been recorded.
@@ -202,9 +196,9 @@ impl Recovery {
         let reporter = reporter
             .inspect_err(|error| tracing::warn!(%error, "no thread to find out about faults"))
             .ok();
-        let (silent, not_finite) = (HashMap::new(), HashSet::new());
+        let not_finite = HashSet::new();
         let recorded = length;
-        let this = Self { options, units, memories, silent, reporter, not_finite, recorded };
+        let this = Self { options, units, memories, reporter, not_finite, recorded };
         for at in live.all() {
             if let Some(node) = session.node(at.track, at.plugin)
                 && let Err(error) = node.record(this.recorder())
@@ -547,7 +541,7 @@ impl Recovery {
             return UnitPhase::Well;
         }
         let placed = unit.plugins.iter().all(|at| live.phase(*at) == Phase::Running);
-        if !placed || live.is_stale || !step.is_settled {
+        if !placed || live.is_outdated() || !step.is_settled {
             return UnitPhase::Placing { since };
         }
         let ms = since.elapsed().as_secs_f64() * 1e3;
@@ -619,38 +613,6 @@ impl Recovery {
         unit.phase = UnitPhase::Loading { reload, since, given };
         Ok(())
     }
-
-    /// Whether all workers can be asked to take part in another plan at once. One that can't holds up
-    /// all others, but not for long.
-    pub(super) fn allows_plan(&mut self, session: &Session, now: Instant) -> bool {
-        let mut all = true;
-        let mut silent = HashMap::new();
-        for worker in session.workers() {
-            if worker.is_gone() || worker.is_answering() {
-                continue;
-            }
-            all = false;
-            let since = *self.silent.get(&worker.id()).unwrap_or(&now);
-            silent.insert(worker.id(), since);
-            if now < since + self.options.main_thread {
-                continue;
-            }
-            let here = |at: &PluginAt| {
-                let node = session.node(at.track, at.plugin);
-                node.is_some_and(|node| node.worker().id() == worker.id())
-            };
-            if let Some(unit) = self.units.iter_mut().find(|unit| unit.plugins.iter().any(here)) {
-                let ms = self.options.main_thread.as_millis();
-                unit.killed = Some(format!(
-                    "its main thread did not answer for {ms} ms while another plugin was to be \
-                     brought back"
-                ));
-            }
-            worker.end_now();
-        }
-        self.silent = silent;
-        all
-    }
 }
 
 impl Step<'_> {
@@ -664,7 +626,6 @@ impl Live {
     /// Brings plugins back from now on whose process ends, or that hang; see the module. Their state
     /// is saved in the background for that, beginning now.
     pub fn enable_recovery(&mut self, session: &Session, options: RecoveryOptions) {
-        session.supervisor.limit_connecting(options.main_thread);
         self.recovery = Some(Recovery::new(self, session, options, Instant::now()));
     }
 

@@ -93,7 +93,7 @@ impl Live {
         let have_moved = self.move_faders(session, controller);
         let block = controller.last_block();
         loop {
-            let is_free = !self.is_stale && controller.is_settled();
+            let is_free = !self.is_outdated() && controller.is_settled();
             match self.rewiring.stage {
                 Stage::Rest => {
                     let Some(wanted) = &self.rewiring.wanted else { return };

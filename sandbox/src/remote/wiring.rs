@@ -10,6 +10,7 @@ use crate::supervisor::{Node, Supervisor, Worker, hand_over};
 use crate::sys::memory::{Access, SharedMemory};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How one node is connected. Nodes are named by their place in the list.
 pub struct NodeWiring<'a> {
@@ -135,7 +136,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Tells each worker its part.
-    pub(super) fn send(&self, supervisor: &Supervisor) -> Result<(), Error> {
+    pub(super) fn send(&self, supervisor: &Supervisor) -> Result<Connecting, Error> {
         let mut successors: Vec<Vec<(usize, u32)>> = vec![vec![]; self.wirings.len()];
         let present = || self.wirings.iter().enumerate().filter(|(i, _)| !self.is_absent(*i));
         for (index, wiring) in present() {
@@ -147,7 +148,7 @@ impl<'a> Layout<'a> {
         for (index, wiring) in present() {
             by_worker.entry(wiring.node.worker().id()).or_default().push(index);
         }
-        let (mut accepted, mut refused) = (0, Vec::new());
+        let mut waiting = Vec::with_capacity(by_worker.len());
         for members in by_worker.values() {
             let worker = self.wirings[members[0]].node.worker();
             let mut part = Part { regions: Regions::default(), nodes: vec![] };
@@ -158,20 +159,75 @@ impl<'a> Layout<'a> {
                 hand_over(&part.regions.0).map_err(Error::system("handing over memory"))?;
             let nodes = part.nodes;
             let connections = Connections { generation: self.generation, regions, nodes };
-            match worker.connect(connections, &handles) {
-                Ok(()) => accepted += 1,
+            worker.connect(connections, &handles)?;
+            waiting.push(Arc::clone(worker));
+        }
+        let (generation, limit) = (self.generation, supervisor.connect_limit());
+        let give_up = Instant::now() + limit;
+        Ok(Connecting { generation, limit, give_up, waiting, accepted: 0, refused: Vec::new() })
+    }
+}
+
+/// Workers that have been told their part of a plan, and have not all said whether they can take it.
+/// The plan must not run before.
+pub struct Connecting {
+    generation: u32,
+    limit: Duration,
+    give_up: Instant,
+    waiting: Vec<Arc<Worker>>,
+    accepted: usize,
+    refused: Vec<(Arc<Worker>, Error)>,
+}
+
+impl Connecting {
+    /// Whether all have their part. Never waits; to be called again if not.
+    ///
+    /// # Errors
+    /// A worker has ended, or was ended because it can't take its part, or says nothing: without it
+    /// another plan can be made.
+    pub fn poll(&mut self) -> Result<bool, Error> {
+        let mut at = 0;
+        while let Some(worker) = self.waiting.get(at) {
+            match worker.connected(self.generation) {
+                None if Instant::now() < self.give_up => at += 1,
+                None => {
+                    worker.end_now();
+                    let (name, during) = (worker.name().to_owned(), "connect".to_owned());
+                    return Err(Error::Timeout { name, during, timeout: self.limit });
+                }
+                Some(Ok(())) => {
+                    self.waiting.swap_remove(at);
+                    self.accepted += 1;
+                }
                 // It lives, and says that it can't.
-                Err(error @ Error::Plugin(_)) => refused.push((worker, error)),
-                Err(error) => return Err(error),
+                Some(Err(error @ Error::Plugin(_))) => {
+                    let worker = self.waiting.swap_remove(at);
+                    self.refused.push((worker, error));
+                }
+                Some(Err(error)) => return Err(error),
             }
+        }
+        if !self.waiting.is_empty() {
+            return Ok(false);
         }
         // One that can't take its part (it may have no descriptor left) must not hold up the others; but
         // if all can't, it is not for them to die of it.
-        for (worker, error) in refused.iter().filter(|_| accepted > 0) {
+        for (worker, error) in self.refused.iter().filter(|_| self.accepted > 0) {
             tracing::warn!("ended, for it can't take part in another plan: {error}");
             worker.kill();
         }
-        refused.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+        self.refused.drain(..).next().map_or(Ok(true), |(_, error)| Err(error))
+    }
+
+    /// Waits until all have their part.
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
+    pub fn wait(mut self) -> Result<(), Error> {
+        while !self.poll()? {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(())
     }
 }
 

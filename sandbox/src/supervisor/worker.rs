@@ -10,7 +10,7 @@ use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::limits::bytes;
 use crate::protocol::replies::ReplyReceiver;
-use crate::protocol::{Answer, Connections, NodeNumber, Region, Reply, Request};
+use crate::protocol::{Answer, Connected, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::shm::crash_page::CrashView;
 use crate::sys::confine::Listener;
@@ -21,7 +21,7 @@ use crate::sys::process::{Exit, Killer, Process};
 use crate::sys::thread::{self, ThreadId, priority};
 use crate::sys::usage;
 use ipc_channel::TryRecvError;
-use ipc_channel::ipc::IpcSender;
+use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
@@ -48,14 +48,21 @@ pub struct Worker {
     pub(super) listener: OnceLock<Listener>,
     pub(super) thread: Mutex<Option<ThreadId>>,
     pub(super) next_number: AtomicU32,
+    pub(super) requests: Mutex<Requests>,
     pub(super) control: Mutex<Control>,
+    pub(super) connected: Mutex<IpcReceiver<Connected>>,
 }
 
+/// The way to the worker. Held only while a request is being sent.
+pub(super) struct Requests {
+    pub(super) requests: IpcSender<Request>,
+    pub(super) handles: HandleChannel,
+}
+
+/// What its main thread answers. Held until it has.
 pub(super) struct Control {
     pub(super) process: Process,
-    pub(super) requests: IpcSender<Request>,
     pub(super) replies: ReplyReceiver,
-    pub(super) handles: HandleChannel,
     pub(super) notices: Vec<(NodeNumber, Notice)>,
     pub(super) timeout: Duration,
     /// Answers that were not waited for: they come before the next one that counts.
@@ -75,6 +82,11 @@ impl Worker {
     /// The system's number of the process.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// For errors: what it is for.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether the process has ended. Set at once, by the watcher.
@@ -130,7 +142,7 @@ impl Worker {
     }
 
     fn listen(&self, reached: Reached) -> std::io::Result<Listener> {
-        let handle = lock(&self.control).handles.receive(1)?.remove(0);
+        let handle = lock(&self.requests).handles.receive(1)?.remove(0);
         Listener::start(handle, self.id, reached, &self.name, self.supervisor.keep_refusals())
     }
 
@@ -323,7 +335,7 @@ impl Worker {
     pub fn quit(&self) {
         let mut control = lock(&self.control);
         control.timeout = Duration::from_secs(1);
-        let answered = control.request(&self.name, Request::Quit, &[], Late::Killed).is_ok();
+        let answered = self.ask(&mut control, Request::Quit, &[], Late::Killed).is_ok();
         if !answered || control.process.wait(Duration::from_secs(1)).is_none() {
             control.process.kill();
         }
@@ -426,7 +438,22 @@ impl Worker {
     }
 
     pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
-        let answer = lock(&self.control).request(&self.name, request, handles, Late::Killed);
+        self.ask(&mut lock(&self.control), request, handles, Late::Killed)
+    }
+
+    fn ask(
+        &self,
+        control: &mut Control,
+        request: Request,
+        handles: &[Handle],
+        late: Late,
+    ) -> Result<Answer, Error> {
+        let during = request.name().to_owned();
+        let sent = lock(&self.requests).send(request, handles);
+        let answer = match sent {
+            true => control.wait(&self.name, during, late),
+            false => Err(control.died(&self.name, during)),
+        };
         answer.map_err(|error| self.explain(error))
     }
 
@@ -442,18 +469,50 @@ impl Worker {
 
     /// The same, but a worker that takes too long is not killed.
     pub(super) fn request_sparing(&self, request: Request) -> Result<Answer, Error> {
-        let answer = lock(&self.control).request(&self.name, request, &[], Late::Spared);
-        answer.map_err(|error| self.explain(error))
+        self.ask(&mut lock(&self.control), request, &[], Late::Spared)
     }
 
+    /// Tells its part of a plan. Waits for nothing: [`connected`](Self::connected) has the answer.
     pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
-        let mut control = lock(&self.control);
-        let usual = control.timeout;
-        control.timeout = usual.min(self.supervisor.connect_limit());
-        let answer = control.request(&self.name, Request::Connect(to), handles, Late::Killed);
-        control.timeout = usual;
-        drop(control);
-        answer.map(|_| ()).map_err(|error| self.explain(error))
+        let request = Request::Connect(to);
+        let during = request.name().to_owned();
+        match lock(&self.requests).send(request, handles) {
+            true => Ok(()),
+            false => Err(self.has_died(during)),
+        }
+    }
+
+    /// Whether it can take part in that plan, once it has said so. That it does not answer is its
+    /// death: its plugins do not run where it is answered.
+    pub(crate) fn connected(&self, generation: u32) -> Option<Result<(), Error>> {
+        let connected = lock(&self.connected);
+        loop {
+            match connected.try_recv() {
+                Ok(Connected(of, result)) if of == generation => {
+                    return Some(result.map_err(Error::Plugin));
+                }
+                // Of a plan that nobody wants any more.
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::IpcError(_)) => {
+                    drop(connected);
+                    return Some(Err(self.has_died("connect".into())));
+                }
+            }
+        }
+    }
+
+    /// It has closed its end of a channel.
+    fn has_died(&self, during: String) -> Error {
+        // By ending, or by a plugin that closes what it finds. Whoever waits for its main thread is
+        // told at the same time, and lets go of the lock.
+        const MOMENT: Duration = Duration::from_millis(20);
+        let give_up = Instant::now() + MOMENT;
+        while !self.is_gone() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.end_now();
+        self.explain(lock(&self.control).died(&self.name, during))
     }
 
     pub(crate) fn bell(&self) -> (DoorbellView, &SharedMemory) {
@@ -473,20 +532,17 @@ impl Worker {
     }
 }
 
+impl Requests {
+    fn send(&self, request: Request, handles: &[Handle]) -> bool {
+        debug_assert_eq!(request.regions(), handles.len());
+        self.handles.send(&handles.iter().collect::<Vec<_>>()).is_ok()
+            && self.requests.send(request).is_ok()
+    }
+}
+
 impl Control {
-    fn request(
-        &mut self,
-        name: &str,
-        request: Request,
-        handles: &[Handle],
-        late: Late,
-    ) -> Result<Answer, Error> {
-        let during = request.name().to_owned();
-        let sent = self.handles.send(&handles.iter().collect::<Vec<_>>()).is_ok()
-            && self.requests.send(request).is_ok();
-        if !sent {
-            return Err(self.died(name, during));
-        }
+    /// Waits for the answer to what was sent last.
+    fn wait(&mut self, name: &str, during: String, late: Late) -> Result<Answer, Error> {
         let give_up = Instant::now() + self.timeout;
         loop {
             let left = give_up.saturating_duration_since(Instant::now());

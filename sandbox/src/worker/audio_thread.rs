@@ -25,7 +25,6 @@ enum Command {
     Add(Box<AudioNode>),
     Remove(u32),
     Record(u32, Option<RecordingWriter>),
-    Connect(Box<Topology>),
     Quit,
 }
 
@@ -35,8 +34,6 @@ enum Done {
     Removed(Option<Box<AudioNode>>),
     /// What was recorded to before, to be dropped elsewhere.
     Recording(Option<RecordingWriter>),
-    /// A topology that is no longer used, to be dropped elsewhere.
-    Retired(Box<Topology>),
 }
 
 /// What became of the audio thread's wishes.
@@ -44,6 +41,13 @@ pub(super) struct Prepared {
     pub(super) thread: ThreadId,
     pub(super) not_realtime: Option<String>,
     pub(super) locked: bool,
+}
+
+/// The control thread's side: connections of plans to come, and those that are no longer used.
+pub(super) struct Wiring {
+    plans: Producer<Box<Topology>>,
+    retired: Consumer<Box<Topology>>,
+    bell: DoorbellView,
 }
 
 /// The main thread's side.
@@ -63,9 +67,11 @@ impl AudioHandle {
         doing: CrashView,
         core: Option<usize>,
         priority: Option<i32>,
-    ) -> io::Result<(Self, Prepared)> {
+    ) -> io::Result<(Self, Wiring, Prepared)> {
         let (commands, from_main) = RingBuffer::new(64);
         let (to_main, done) = RingBuffer::new(64);
+        let (plans, from_control) = RingBuffer::new(64);
+        let (to_control, retired) = RingBuffer::new(64);
         let (ready, prepared) = mpsc::sync_channel(1);
         let mut audio = AudioThread {
             page,
@@ -75,6 +81,8 @@ impl AudioHandle {
             upcoming: Vec::with_capacity(16),
             commands: from_main,
             done: to_main,
+            plans: from_control,
+            retired: to_control,
             doing,
             quitting: false,
         };
@@ -97,7 +105,8 @@ impl AudioHandle {
         )?;
         let prepared = prepared.recv().map_err(io::Error::other)?;
         let thread = prepared.thread;
-        Ok((Self { commands, done, bell, thread, join: Some(join) }, prepared))
+        let wiring = Wiring { plans, retired, bell: bell.clone() };
+        Ok((Self { commands, done, bell, thread, join: Some(join) }, wiring, prepared))
     }
 
     /// Starts a node; gives it back if the plugin refuses.
@@ -132,13 +141,6 @@ impl AudioHandle {
         }
     }
 
-    /// Hands over the connections of a plan to come.
-    pub(super) fn connect(&mut self, topology: Box<Topology>) {
-        self.send(Command::Connect(topology));
-        // Drops here what the audio thread no longer uses.
-        while self.done.pop().is_ok() {}
-    }
-
     /// Moves the thread to a core, or lets it go everywhere.
     pub(super) fn pin(&mut self, core: Option<usize>) {
         if let Some(core) = core {
@@ -152,13 +154,7 @@ impl AudioHandle {
             command = back;
             std::thread::sleep(Duration::from_micros(200));
         }
-        self.knock();
-    }
-
-    fn knock(&self) {
-        // Release, with the load in `AudioThread::run`: the command is in the queue.
-        self.bell.commands.store(1, Ordering::Release);
-        self.bell.wake();
+        knock(&self.bell);
     }
 
     // The main thread may wait: the host gives up on it after a while and kills the process.
@@ -181,6 +177,26 @@ impl Drop for AudioHandle {
     }
 }
 
+impl Wiring {
+    /// Hands over the connections of a plan to come.
+    pub(super) fn connect(&mut self, topology: Box<Topology>) -> io::Result<()> {
+        // Drops here what the audio thread no longer uses.
+        while self.retired.pop().is_ok() {}
+        self.plans
+            .push(topology)
+            .map_err(|_| io::Error::other("the audio thread takes no more plans"))?;
+        knock(&self.bell);
+        Ok(())
+    }
+}
+
+/// There is something in a queue of the audio thread's.
+fn knock(bell: &DoorbellView) {
+    // Release, with the load in `AudioThread::run`: it is in the queue.
+    bell.commands.store(1, Ordering::Release);
+    bell.wake();
+}
+
 /// Generations are counted, and may wrap.
 fn is_older(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
@@ -195,6 +211,8 @@ struct AudioThread {
     upcoming: Vec<Box<Topology>>,
     commands: Consumer<Command>,
     done: Producer<Done>,
+    plans: Consumer<Box<Topology>>,
+    retired: Producer<Box<Topology>>,
     doing: CrashView,
     quitting: bool,
 }
@@ -208,10 +226,11 @@ impl AudioThread {
             self.bell.answered.store(word, Ordering::Relaxed);
             // In debug builds of programs that install its allocator, an allocation in here aborts.
             assert_no_alloc(|| self.run_ready());
-            // Acquire, with `AudioHandle::knock`. Looked at only when something is there: the
-            // queue lies in other pages.
+            // Acquire, with `knock`. Looked at only when something is there: the queues lie in other
+            // pages.
             if self.bell.commands.load(Ordering::Acquire) != 0 {
                 self.bell.commands.store(0, Ordering::Relaxed);
+                while self.take_plan() {}
                 while self.obey() {}
             } else {
                 self.bell.wait(word, u64::MAX);
@@ -260,9 +279,7 @@ impl AudioThread {
         // Plans that were followed by this one before they ever ran.
         while let Some(at) = self.upcoming.iter().position(|t| is_older(t.generation, generation)) {
             let stale = self.upcoming.swap_remove(at);
-            if let Err(rtrb::PushError::Full(Done::Retired(stale))) =
-                self.done.push(Done::Retired(stale))
-            {
+            if let Err(rtrb::PushError::Full(stale)) = self.retired.push(stale) {
                 self.upcoming.push(stale);
                 break;
             }
@@ -271,9 +288,7 @@ impl AudioThread {
     }
 
     fn retire(&mut self, topology: Box<Topology>) {
-        if let Err(rtrb::PushError::Full(Done::Retired(topology))) =
-            self.done.push(Done::Retired(topology))
-        {
+        if let Err(rtrb::PushError::Full(topology)) = self.retired.push(topology) {
             // Nobody has collected for a long time. Keeping it beats freeing it here.
             if self.upcoming.len() < self.upcoming.capacity() {
                 self.upcoming.push(topology);
@@ -285,6 +300,19 @@ impl AudioThread {
 
     fn tell(&self, plugin: u32, call: Call) {
         CrashView::begin(&self.doing.page().audio, plugin, call);
+    }
+
+    /// Takes the connections of a plan to come.
+    fn take_plan(&mut self) -> bool {
+        let Ok(topology) = self.plans.pop() else { return false };
+        if self.upcoming.len() < self.upcoming.capacity() {
+            self.upcoming.push(topology);
+        } else {
+            // Many plans prepared, none used: the oldest will not be.
+            let oldest = std::mem::replace(&mut self.upcoming[0], topology);
+            self.retire(oldest);
+        }
+        true
     }
 
     /// Does one thing the main thread wants.
@@ -322,16 +350,6 @@ impl AudioThread {
                     node.record(&mut recording);
                 }
                 Done::Recording(recording)
-            }
-            Command::Connect(topology) => {
-                match self.upcoming.len() < self.upcoming.capacity() {
-                    true => {
-                        self.upcoming.push(topology);
-                        return true;
-                    }
-                    // Many plans prepared, none used: the oldest will not be.
-                    false => Done::Retired(std::mem::replace(&mut self.upcoming[0], topology)),
-                }
             }
         };
         // The main thread waits for this answer, so there is room.

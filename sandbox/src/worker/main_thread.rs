@@ -1,16 +1,16 @@
 //! The main thread: answers requests, owns the plugins, calls them where they want the main
 //! thread.
 
-use super::audio_thread::{AudioHandle, Prepared};
-use super::control_thread;
+use super::audio_thread::{AudioHandle, Prepared, Wiring};
+use super::control_thread::{ControlThread, Received};
 use super::editors::Editors;
-use super::node::{AudioNode, Topology};
+use super::node::AudioNode;
 use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, Notice, Processor};
 use crate::protocol::replies::{self, ReplySender};
-use crate::protocol::{Answer, Connections, Hello, NodeNumber, Region, Reply, Request, VERSION};
+use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION};
 use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
 use crate::shm::recording::{RecordingShape, RecordingWriter};
@@ -23,6 +23,7 @@ use crate::sys::{confine, crash};
 use ipc_channel::ipc::{self, IpcSender};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
@@ -42,10 +43,13 @@ pub(super) struct Plugin {
 }
 
 struct Worker {
-    handles: HandleChannel,
+    /// What was handed over with the request that is being answered.
+    handles: io::Result<Vec<Handle>>,
     replies: ReplySender,
     plugins: BTreeMap<NodeNumber, Plugin>,
     audio: Option<AudioHandle>,
+    /// Takes the control thread's way to the audio thread there.
+    wiring: mpsc::Sender<Wiring>,
     editors: Editors,
     waker: Waker,
     /// Where this thread writes down which entry point of a plugin it is in; from `Prepare` on.
@@ -69,8 +73,13 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     let text = |e: ipc_channel::IpcError| e.to_string();
     let (request_sender, requests) = ipc::channel().map_err(|e| e.to_string())?;
     let (replies, reply_receiver) = replies::channel().map_err(|e| e.to_string())?;
-    let hello =
-        Hello { version: VERSION.into(), requests: request_sender, replies: reply_receiver };
+    let (connected, connected_receiver) = ipc::channel().map_err(|e| e.to_string())?;
+    let hello = Hello {
+        version: VERSION.into(),
+        requests: request_sender,
+        replies: reply_receiver,
+        connected: connected_receiver,
+    };
     IpcSender::connect(channel.into_owned())
         .map_err(|e| e.to_string())?
         .send(hello)
@@ -97,20 +106,25 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         Err(_) => return Ok(()),
     }
 
-    let (to_main, inbox) = mpsc::channel();
+    let (to_main, inbox) = mpsc::channel::<Received>();
+    let (wiring, for_control) = mpsc::channel();
     let sleeper = Sleeper::new().map_err(|e| e.to_string())?;
     let main = sleeper.waker();
     thread::Builder::new()
         .name("control".into())
         .stack_size(128 * 1024)
-        .spawn(move || control_thread::run(&requests, &to_main, &main))
+        .spawn(move || {
+            let wiring = for_control;
+            ControlThread { requests, handles, to_main, main, wiring, connected }.run();
+        })
         .map_err(|e| e.to_string())?;
 
     let mut worker = Worker {
-        handles,
+        handles: Ok(Vec::new()),
         replies,
         plugins: BTreeMap::new(),
         audio: None,
+        wiring,
         editors: Editors::default(),
         waker: sleeper.waker(),
         doing: None,
@@ -121,14 +135,15 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     let mut owners: Vec<Option<NodeNumber>> = Vec::new();
     loop {
         match inbox.try_recv() {
-            Ok(Request::Quit) => {
+            Ok((Request::Quit, _)) => {
                 worker.tell_doing(0, Call::Destroy);
                 worker.quit();
                 return worker.answer(Ok(Answer::Done));
             }
-            Ok(request) => {
+            Ok((request, handles)) => {
                 let (plugin, call) = request.call();
                 worker.tell_doing(plugin, call);
+                worker.handles = handles;
                 let answer = worker.handle(request);
                 worker.tell_doing(0, Call::None);
                 // What a plugin said before is told before: whoever asks knows it by the answer.
@@ -255,7 +270,7 @@ impl Worker {
                 self.deactivate(number)?;
                 Ok(Answer::Done)
             }
-            Request::Connect(connections) => self.connect(&connections),
+            Request::Connect(_) => Err(confused("the control thread does that")),
             Request::SaveState(number, context) => {
                 Ok(Answer::State(self.plugin(number)?.instance.save_state(context)?))
             }
@@ -323,7 +338,7 @@ impl Worker {
     ) -> Result<Answer, PluginError> {
         let mut recording = None;
         if let Some((shape, region)) = to {
-            let mapping = self.map(&[region])?.remove(0);
+            let mapping = self.map_one(region)?;
             let plugin = self.plugin(number)?;
             if !plugin.on_audio_thread || plugin.input_size != (shape.channels, shape.max_frames) {
                 return Err(confused("a recording of other blocks"));
@@ -334,8 +349,14 @@ impl Worker {
         Ok(Answer::Done)
     }
 
-    fn map(&self, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
-        map(self.handles.receive(regions.len()).map_err(confused)?, regions)
+    /// What was handed over.
+    fn take_handles(&mut self) -> Result<Vec<Handle>, PluginError> {
+        std::mem::replace(&mut self.handles, Ok(Vec::new())).map_err(confused)
+    }
+
+    fn map_one(&mut self, region: Region) -> Result<Arc<Mapping>, PluginError> {
+        let handles = self.take_handles()?;
+        map(handles, &[region])?.pop().ok_or_else(|| confused("nothing was handed over"))
     }
 
     fn prepare(
@@ -345,7 +366,7 @@ impl Worker {
         regions: &[Region],
     ) -> Result<Answer, PluginError> {
         let [page, bell, _] = regions else { return Err(confused("three regions needed")) };
-        let mut handles = self.handles.receive(3).map_err(confused)?;
+        let mut handles = self.take_handles()?;
         let last = handles.pop().ok_or_else(|| confused("no crash page"))?;
         let maps = map(handles, &[*page, *bell])?;
         let [page, bell] = maps.as_slice() else { return Err(confused("two regions needed")) };
@@ -353,9 +374,10 @@ impl Worker {
         self.doing = Some(doing.clone());
         let page = BlockView::new(Arc::clone(page)).map_err(confused)?;
         let bell = DoorbellView::new(Arc::clone(bell)).map_err(confused)?;
-        let (audio, prepared) =
+        let (audio, wiring, prepared) =
             AudioHandle::start(page, bell, doing, core, priority).map_err(confused)?;
         self.audio = Some(audio);
+        self.wiring.send(wiring).map_err(confused)?;
         if self.is_confined {
             // No plugin is loaded yet.
             confine::keep_realtime().map_err(confused)?;
@@ -370,7 +392,7 @@ impl Worker {
         shape: OutboxShape,
         region: Region,
     ) -> Result<Answer, PluginError> {
-        let mapping = self.map(&[region])?.remove(0);
+        let mapping = self.map_one(region)?;
         let outbox = OutboxWriter::new(mapping, shape).map_err(confused)?;
         let plugin = self.plugin(number)?;
         let name = plugin.name.clone();
@@ -409,13 +431,6 @@ impl Worker {
         Ok(())
     }
 
-    fn connect(&mut self, connections: &Connections) -> Result<Answer, PluginError> {
-        let regions = self.map(&connections.regions)?;
-        let topology = Topology::new(connections, &regions).map_err(confused)?;
-        self.audio()?.connect(Box::new(topology));
-        Ok(Answer::Done)
-    }
-
     fn quit(&mut self) {
         let numbers: Vec<_> = self.plugins.keys().copied().collect();
         for number in numbers {
@@ -428,11 +443,18 @@ impl Worker {
     }
 }
 
-fn map(handles: Vec<Handle>, regions: &[Region]) -> Result<Vec<Arc<Mapping>>, PluginError> {
+/// Maps what was handed over.
+pub(super) fn map(
+    handles: Vec<Handle>,
+    regions: &[Region],
+) -> Result<Vec<Arc<Mapping>>, PluginError> {
     let map = |(handle, region): (_, &Region)| {
         let access = if region.write { Access::ReadWrite } else { Access::Read };
         Mapping::from_handle(handle, region.len, access).map(Arc::new).map_err(confused)
     };
+    if handles.len() != regions.len() {
+        return Err(confused("not as much was handed over as was told"));
+    }
     handles.into_iter().zip(regions).map(map).collect()
 }
 
@@ -444,6 +466,6 @@ fn tell_doing(doing: &Option<CrashView>, plugin: NodeNumber, call: Call) {
 }
 
 /// The host asked something that makes no sense, or the system failed.
-fn confused(what: impl ToString) -> PluginError {
+pub(super) fn confused(what: impl ToString) -> PluginError {
     PluginError::Absurd { plugin: "worker".into(), what: what.to_string() }
 }

@@ -62,7 +62,8 @@ impl HandleChannel {
     /// Receives exactly `count` handles, which have been sent before or are about to be.
     pub fn receive(&self, count: usize) -> io::Result<Vec<Handle>> {
         let mut handles = Vec::with_capacity(count);
-        while handles.len() < count {
+        let mut sent = 0;
+        while sent < count {
             let mut byte = [0u8];
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -80,7 +81,12 @@ impl HandleChannel {
                     handles.extend(fds.map(Handle));
                 }
             }
+            sent += usize::from(byte[0]).max(1);
         }
-        Ok(handles)
+        // The kernel leaves out those for which there is no number left.
+        match handles.len() == count {
+            true => Ok(handles),
+            false => Err(io::Error::other("too many open files to be handed more")),
+        }
     }
 }

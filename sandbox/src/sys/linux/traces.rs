@@ -26,9 +26,6 @@ pub fn shared_memory() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let mapped = maps.lines().filter(|line| line.contains("memfd:sandrack")).count();
     let named = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    let named = named.filter(|e| e.file_name().to_string_lossy().contains("sandrack"));
-    // The folder in which plugins have names for memory stays; what is in it counts.
-    let inside = |entry: fs::DirEntry| fs::read_dir(entry.path()).map_or(1, Iterator::count);
-    let named: usize = named.map(inside).sum();
+    let named = named.filter(|e| e.file_name().to_string_lossy().contains("sandrack")).count();
     held + mapped + named
 }

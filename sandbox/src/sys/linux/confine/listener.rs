@@ -53,6 +53,7 @@ struct Shared {
     pidfd: OwnedFd,
     listener: OwnedFd,
     reached: Reached,
+    memory: Option<Arc<shared::Named>>,
     /// Files and folders that may be read since, too.
     granted: Mutex<Vec<PathBuf>>,
     told: Mutex<Told>,
@@ -81,7 +82,7 @@ enum Outcome {
     Later,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -102,6 +103,7 @@ impl Listener {
             process,
             pidfd: pidfd_open(pid, PidfdFlags::empty())?,
             listener: listener.0,
+            memory: reached.memory.as_deref().map(shared::Named::of),
             reached: real(reached, process),
             granted: Mutex::default(),
             told: Mutex::default(),
@@ -319,21 +321,15 @@ impl Shared {
         path: &Path,
         flags: i32,
     ) -> Option<Outcome> {
-        let (name, plugin) = (shared::name_of(path)?, self.reached.memory.as_ref()?);
+        let (name, memory) = (shared::name_of(path)?, self.memory.as_ref()?);
         let Reached { read, write, .. } = &self.reached;
         if read.iter().chain(write).any(|place| path.starts_with(place)) {
             return None;
         }
         let outcome = match part.does {
-            Does::Open(at) => {
-                let mode = call.data.args.get(at + 1).copied().unwrap_or_default();
-                shared::open(plugin, name, flags, mode as u32).map(Outcome::Opened)
-            }
-            Does::Create => {
-                shared::open(plugin, name, flags, call.data.args[1] as u32).map(Outcome::Opened)
-            }
+            Does::Open(_) | Does::Create => memory.open(name, flags).map(Outcome::Opened),
             Does::Remove if paths_of(call.data.nr.into()).len() == 1 => {
-                shared::remove(plugin, name).map(|()| Outcome::Done)
+                memory.remove(name).map(|()| Outcome::Done)
             }
             _ => return None,
         };

@@ -1,20 +1,31 @@
-//! What stands for `/dev/shm` to a plugin: a folder there that only workers of the same plugin file
-//! share. Plugins pass each other audio through such memory (LSP's sends and returns); they shall not
-//! reach that of other programs, the audio server's among them.
+//! What stands for `/dev/shm` to a plugin: memory by name that only workers of the same plugin file
+//! share, within one host. Plugins pass each other audio through such memory (LSP's sends and
+//! returns); they shall not reach that of other programs, the audio server's among them.
 //!
-//! The host opens what a worker asks for and hands it over; the worker cannot reach the folder.
+//! The host holds it and hands over what a worker asks for. Nothing lies in the file system: when the
+//! last of the workers is gone, or the host is, however it ended, so is the memory.
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use super::listener::lock;
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 use rustix::io::{Errno, Result};
-use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Where programs look for memory by name.
 const PLACE: &str = "/dev/shm";
 /// Most files of one plugin, and most bytes in all, with which another one may be made.
 const MOST_FILES: usize = 16;
 const MOST_BYTES: u64 = 256 << 20;
+
+/// The memory of each plugin that has workers, by the plugin's name in [`super::super::Reached`].
+static ALL: Mutex<BTreeMap<String, Weak<Named>>> = Mutex::new(BTreeMap::new());
+
+/// The memory that the workers of one plugin file share.
+#[derive(Default)]
+pub(super) struct Named(Mutex<BTreeMap<OsString, OwnedFd>>);
 
 /// The name of what a path stands for there; `None`: it stands for something else.
 pub(super) fn name_of(path: &Path) -> Option<&OsStr> {
@@ -25,68 +36,50 @@ pub(super) fn name_of(path: &Path) -> Option<&OsStr> {
     }
 }
 
-/// Opens it, and makes it if that is asked for.
-pub(super) fn open(plugin: &str, name: &OsStr, flags: i32, mode: u32) -> Result<OwnedFd> {
-    let asked = OFlags::from_bits_retain(flags as u32);
-    let folder = folder(plugin, asked.contains(OFlags::CREATE))?;
-    if asked.contains(OFlags::CREATE) {
-        has_room(&folder)?;
+impl Named {
+    /// That of a plugin, for as long as somebody holds it.
+    pub(super) fn of(plugin: &str) -> Arc<Self> {
+        let mut all = lock(&ALL);
+        all.retain(|_, memory| memory.strong_count() > 0);
+        if let Some(memory) = all.get(plugin).and_then(Weak::upgrade) {
+            return memory;
+        }
+        let memory = Arc::<Self>::default();
+        all.insert(plugin.to_owned(), Arc::downgrade(&memory));
+        memory
     }
-    let kept = OFlags::RDWR | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::TRUNC;
-    let flags = (asked & kept) | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mode = match asked.contains(OFlags::CREATE) {
-        true => Mode::from_raw_mode(mode & 0o600),
-        false => Mode::empty(),
-    };
-    rustix::fs::openat2(
-        folder,
-        name,
-        flags,
-        mode,
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-    )
-}
 
-/// Removes it.
-pub(super) fn remove(plugin: &str, name: &OsStr) -> Result<()> {
-    rustix::fs::unlinkat(folder(plugin, false)?, name, AtFlags::empty())
-}
-
-fn folder(plugin: &str, makes: bool) -> Result<OwnedFd> {
-    let own = rustix::process::geteuid();
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inner = |at: &OwnedFd, name: &str| {
-        if makes {
-            match rustix::fs::mkdirat(at, name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error),
+    /// Opens a piece with the flags of `open`, and makes it if that is asked for.
+    pub(super) fn open(&self, name: &OsStr, flags: i32) -> Result<OwnedFd> {
+        let asked = OFlags::from_bits_retain(flags as u32);
+        let mut pieces = lock(&self.0);
+        if !pieces.contains_key(name) {
+            if !asked.contains(OFlags::CREATE) {
+                return Err(Errno::NOENT);
             }
+            has_room(&pieces)?;
+            let piece = rustix::fs::memfd_create(c"sandrack-plugin", MemfdFlags::CLOEXEC)?;
+            pieces.insert(name.to_owned(), piece);
+        } else if asked.contains(OFlags::CREATE | OFlags::EXCL) {
+            return Err(Errno::EXIST);
         }
-        let folder = rustix::fs::openat(at, name, flags, Mode::empty())?;
-        // Anybody may make folders there: this must be ours, and nobody else's.
-        let stat = rustix::fs::fstat(&folder)?;
-        match stat.st_uid == own.as_raw() && stat.st_mode & 0o077 == 0 {
-            true => Ok(folder),
-            false => Err(Errno::ACCESS),
-        }
-    };
-    let place = rustix::fs::openat(CWD, PLACE, flags, Mode::empty())?;
-    inner(&inner(&place, &format!("sandrack-{}", own.as_raw()))?, plugin)
+        // Opened anew rather than duplicated: with an offset, locks and a direction of its own.
+        let path = format!("/proc/self/fd/{}", pieces[name].as_raw_fd());
+        let kept = OFlags::RDWR | OFlags::WRONLY | OFlags::TRUNC;
+        rustix::fs::openat(CWD, path, (asked & kept) | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// Takes its name from a piece: whoever has it open keeps it.
+    pub(super) fn remove(&self, name: &OsStr) -> Result<()> {
+        lock(&self.0).remove(name).map(drop).ok_or(Errno::NOENT)
+    }
 }
 
-fn has_room(folder: &OwnedFd) -> Result<()> {
-    let (mut files, mut bytes) = (0, 0);
-    for entry in rustix::fs::Dir::read_from(folder)? {
-        let entry = entry?;
-        if let Ok(stat) = rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-            && stat.st_mode & libc::S_IFMT == libc::S_IFREG
-        {
-            files += 1;
-            // What was asked for, and what lies there: it may be full of holes.
-            bytes += (stat.st_blocks as u64) * 512;
-        }
-    }
-    match files < MOST_FILES && bytes < MOST_BYTES {
+fn has_room(pieces: &BTreeMap<OsString, OwnedFd>) -> Result<()> {
+    // What lies there, not what was asked for: it may be full of holes.
+    let blocks = pieces.values().filter_map(|piece| rustix::fs::fstat(piece).ok());
+    let bytes: u64 = blocks.map(|stat| stat.st_blocks as u64 * 512).sum();
+    match pieces.len() < MOST_FILES && bytes < MOST_BYTES {
         true => Ok(()),
         false => Err(Errno::NOSPC),
     }
@@ -97,26 +90,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_by_name_is_a_plugins_own() {
+    fn memory_by_name_is_a_plugins_own_and_goes_with_its_workers() {
         let (plugin, name) = (format!("test-{}", std::process::id()), OsStr::new("memory"));
         let make = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
-        assert_eq!(open(&plugin, name, libc::O_RDWR, 0).unwrap_err(), Errno::NOENT);
-        let made = open(&plugin, name, make, 0o666).unwrap();
+        let memory = Named::of(&plugin);
+        assert_eq!(memory.open(name, libc::O_RDWR).unwrap_err(), Errno::NOENT);
+        let made = memory.open(name, make).unwrap();
         rustix::io::write(&made, b"x").unwrap();
-        assert_eq!(open(&plugin, name, make, 0o666).unwrap_err(), Errno::EXIST);
-        let again = open(&plugin, name, libc::O_RDONLY, 0).unwrap();
+        assert_eq!(memory.open(name, make).unwrap_err(), Errno::EXIST);
+        let another = Named::of(&plugin);
+        let again = another.open(name, libc::O_RDONLY).unwrap();
         let mut byte = [0];
-        assert_eq!(rustix::io::read(again, &mut byte), Ok(1));
+        assert_eq!(rustix::io::read(&again, &mut byte), Ok(1));
+        assert_eq!(rustix::io::write(&again, b"y"), Err(Errno::BADF));
+        assert_eq!(Named::of("test-other").open(name, libc::O_RDWR).unwrap_err(), Errno::NOENT);
         assert!(!Path::new(PLACE).join(name).exists());
         for number in 1..MOST_FILES {
-            let name = format!("more-{number}");
-            drop(open(&plugin, OsStr::new(&name), make, 0o600).unwrap());
+            drop(memory.open(OsStr::new(&format!("more-{number}")), make).unwrap());
         }
-        assert_eq!(open(&plugin, OsStr::new("one"), make, 0o600).unwrap_err(), Errno::NOSPC);
-        remove(&plugin, name).unwrap();
-        open(&plugin, OsStr::new("one"), make, 0o600).unwrap();
-        let own = rustix::process::geteuid().as_raw();
-        std::fs::remove_dir_all(format!("{PLACE}/sandrack-{own}/{plugin}")).unwrap();
+        assert_eq!(memory.open(OsStr::new("one"), make).unwrap_err(), Errno::NOSPC);
+        memory.remove(name).unwrap();
+        memory.open(OsStr::new("one"), make).unwrap();
+        drop((memory, another));
+        let empty = Named::of(&plugin);
+        assert_eq!(empty.open(OsStr::new("one"), libc::O_RDWR).unwrap_err(), Errno::NOENT);
     }
 
     #[test]
