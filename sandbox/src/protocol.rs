@@ -319,7 +319,7 @@ pub enum Answer {
     /// To `Confine`.
     Confined {
         /// What is in force.
-        enforced: Enforced,
+        enforced: Box<Enforced>,
         /// What it can reach.
         reached: Reached,
         /// Whether a handle to listen at has been sent before.

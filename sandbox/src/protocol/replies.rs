@@ -20,7 +20,7 @@ const MOST: usize = (1 << 30) + (1 << 20);
 #[derive(Serialize, Deserialize)]
 pub enum Part {
     /// A short reply.
-    Whole(Reply),
+    Whole(Box<Reply>),
     /// Bytes of a long one, and whether they are its last.
     Piece(Vec<u8>, bool),
 }
@@ -53,7 +53,7 @@ impl ReplySender {
     pub fn send(&self, reply: Reply) -> Result<(), IpcError> {
         let len = postcard::experimental::serialized_size(&reply).map_err(garbled)?;
         if len <= PIECE {
-            return self.0.send(Part::Whole(reply));
+            return self.0.send(Part::Whole(Box::new(reply)));
         }
         let bytes = postcard::to_stdvec(&reply).map_err(garbled)?;
         let mut pieces = bytes.chunks(PIECE).peekable();
@@ -93,7 +93,7 @@ impl ReplyReceiver {
     fn add(&mut self, part: Part) -> Result<Option<Reply>, IpcError> {
         let (piece, last) = match part {
             Part::Whole(_) if !self.begun.is_empty() => return Err(garbled("a reply in a reply")),
-            Part::Whole(reply) => return Ok(Some(reply)),
+            Part::Whole(reply) => return Ok(Some(*reply)),
             Part::Piece(piece, last) => (piece, last),
         };
         if piece.is_empty() || self.begun.len() + piece.len() > MOST {
@@ -146,7 +146,7 @@ mod tests {
         for parts in [
             vec![Part::Piece(vec![0xff; 40], true)],
             vec![Part::Piece(vec![], false)],
-            vec![Part::Piece(vec![1], false), Part::Whole(state(vec![]))],
+            vec![Part::Piece(vec![1], false), Part::Whole(Box::new(state(vec![])))],
         ] {
             parts.into_iter().for_each(|part| sender.0.send(part).unwrap());
             let waited = receiver.try_recv_timeout(Duration::from_secs(60));

@@ -138,7 +138,7 @@ impl Worker {
         }
         self.limit(&wanted, &enforced)?;
         self.prepare(self.core)?;
-        Ok(begun.insert(enforced).clone())
+        Ok(begun.insert(*enforced).clone())
     }
 
     fn listen(&self, reached: Reached) -> std::io::Result<Listener> {

@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             if let Some(listener) = listener {
                 handles.send(&[&listener]).map_err(|e| e.to_string())?;
             }
-            let answer = Answer::Confined { enforced, reached, listens };
+            let answer = Answer::Confined { enforced: Box::new(enforced), reached, listens };
             replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
         }
         Ok(Request::Quit) => {
