@@ -337,6 +337,23 @@ fn plugins_that_share_a_process_come_back_together() {
     stage.end();
 }
 
+/// It may write to the doorbell of the one behind it, whose marks then are rubbish.
+#[test]
+fn a_plugin_behind_one_that_scribbled_runs_again() {
+    let mut stage = Stage::new(&[vec![hostile("scribble"), plugin("gain")]], Isolation::Plugin);
+    stage.set(FIRST, BLOCK, NEVER);
+    stage.rest();
+    stage.offline.set(0, 0, BLOCK, 3.0);
+    stage.play(20);
+    send(stage.offline.process_of(0), Signal::KILL);
+    stage.play_until("back", |stage| stage.recovered() == 1);
+    stage.play(8);
+    stage.offline.outcomes.clear();
+    stage.play(20);
+    stage.offline.assert_all_well();
+    stage.end();
+}
+
 /// It may write to the host's doorbell, which all workers map anew in each plan.
 #[test]
 fn a_plugin_that_scribbles_does_not_keep_others_from_coming_back() {

@@ -507,6 +507,11 @@ impl RemoteSet {
                     let run = end.saturating_sub(header.start_ns.load(Ordering::Relaxed));
                     node.usual_ns = run.max(node.usual_ns - node.usual_ns / 1024);
                 }
+                Outcome::NotReady => {
+                    if let Some(slots) = node.bell.slots(node.slots.first, node.slots.count) {
+                        marks::mend(slots, self.sequence);
+                    }
+                }
                 _ => {}
             }
         }

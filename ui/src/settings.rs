@@ -35,8 +35,10 @@ impl Settings {
             ui.add(DragValue::new(&mut wanted.inputs).range(0..=256).prefix("inputs "));
             ui.add(DragValue::new(&mut wanted.outputs).range(1..=256).prefix("outputs "));
         });
-        let ms = f64::from(wanted.frames) / f64::from(wanted.rate.max(1)) * 1000.0;
-        ui.weak(format!("{} frames are {ms:.2} ms", wanted.frames));
+        if wanted.frames != 0 && wanted.rate != 0 {
+            let ms = f64::from(wanted.frames) / f64::from(wanted.rate) * 1000.0;
+            ui.weak(format!("{} frames are {ms:.2} ms", wanted.frames));
+        }
         let is_other = wanted != driver.settings;
         ui.horizontal(|ui| {
             let word = if is_other { "Apply" } else { "Reconnect" };
@@ -157,13 +159,17 @@ fn sizes_and_rates(ui: &mut Ui, wanted: &mut DriverSettings, device: Option<&Dev
         _ => RATES.to_vec(),
     };
     ui.horizontal(|ui| {
-        let text = format!("{} frames", wanted.frames);
+        let or_as_set = |number: u32, unit: &str| match number {
+            0 => format!("{unit} as it is set"),
+            number => format!("{number} {unit}"),
+        };
+        let text = or_as_set(wanted.frames, "frames");
         ComboBox::from_id_salt("frames").selected_text(text).show_ui(ui, |ui| {
             for frames in sizes {
                 ui.selectable_value(&mut wanted.frames, frames, format!("{frames} frames"));
             }
         });
-        let text = format!("{} Hz", wanted.rate);
+        let text = or_as_set(wanted.rate, "Hz");
         ComboBox::from_id_salt("rate").selected_text(text).show_ui(ui, |ui| {
             for rate in rates {
                 ui.selectable_value(&mut wanted.rate, rate, format!("{rate} Hz"));

@@ -85,6 +85,11 @@ fn describe(device: &DeviceInfo, all: bool) -> String {
             .collect();
         line(format!("clocks    {}", names.join(", ")));
     }
+    for (what, ports) in [("MIDI in ", &details.midi_inputs), ("MIDI out", &details.midi_outputs)] {
+        if !ports.is_empty() {
+            line(format!("{what}  {}", ports.join(", ")));
+        }
+    }
     if details.direct_monitoring {
         line("has direct monitoring".to_owned());
     }

@@ -25,7 +25,7 @@ impl DriverArguments {
             dither: if self.no_dither { Dither::Off } else { Dither::On },
             clock_source: self.clock_source.clone(),
             monitor: self.monitor.iter().map(|word| channels(word)).collect::<Result<_, _>>()?,
-            before: None,
+            ..DriverOptions::default()
         })
     }
 }

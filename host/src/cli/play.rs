@@ -80,12 +80,13 @@ pub(super) fn run(arguments: &Arguments, supervisor: SupervisorOptions) -> Resul
         false => Box::new(Lines::new(arguments.json)),
     };
     let end = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-    let mut failed = None;
+    let (mut failed, mut has_played) = (None, false);
     while !interrupted.load(Ordering::Relaxed) && end.is_none_or(|end| Instant::now() < end) {
         let view = player.view();
         shown.show(&view);
         // A driver that was never there is a mistake; one that is gone may come back.
-        if view.engine.blocks == 0 && !view.driver.is_running && !view.driver.error.is_empty() {
+        has_played |= view.driver.is_running;
+        if !has_played && !view.driver.is_running && !view.driver.error.is_empty() {
             failed = Some(Error::Usage(view.driver.error.clone()));
             break;
         }

@@ -32,6 +32,10 @@ pub struct DeviceDetails {
     pub latency: Option<(u32, u32)>,
     /// What its clock may follow. Empty: it does not say.
     pub clock_sources: Vec<ClockSource>,
+    /// MIDI ports that it can read.
+    pub midi_inputs: Vec<String>,
+    /// MIDI ports that it can play to.
+    pub midi_outputs: Vec<String>,
     /// Whether inputs can be led to outputs by the hardware.
     pub direct_monitoring: bool,
     /// Whether it has a control panel (`devices --panel`).

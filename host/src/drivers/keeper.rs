@@ -49,6 +49,8 @@ pub enum KeeperEvent {
     Waiting(String),
     /// [`Driver::latency`] is another: frames in, frames out.
     Latency(u32, u32),
+    /// Its blocks have so many frames from now on; it plays on.
+    Blocks(u32),
     /// It says that its position has jumped.
     Resync,
     /// It says that it was too late for the hardware.
@@ -278,6 +280,11 @@ impl Keeper {
                     events.push(KeeperEvent::Latency(self.latency.0, self.latency.1));
                 }
                 DriverEvent::ResetRequested => why = Some("it asks for a reset".to_owned()),
+                DriverEvent::BlocksChanged(frames) => {
+                    self.config.frames = frames;
+                    self.wanted.frames = frames;
+                    events.push(KeeperEvent::Blocks(frames));
+                }
                 DriverEvent::BufferSizeChanged(frames) => {
                     self.wanted.frames = frames;
                     why = Some(format!("its buffers have {frames} frames now"));

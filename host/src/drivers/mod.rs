@@ -10,7 +10,10 @@ mod asio;
 pub mod block_clock;
 pub mod clock;
 mod device;
+#[cfg(target_os = "linux")]
+pub mod jack;
 pub mod keeper;
+pub mod midi_ports;
 #[cfg(windows)]
 mod planar;
 mod registry;
@@ -19,11 +22,13 @@ pub mod sizes;
 pub mod virtual_driver;
 
 use crate::error::Error;
-use crate::midi::MidiBuffer;
 use crate::midi::buffer::NO_MIDI;
+use crate::midi::{MidiBuffer, MidiRt};
 
 pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
-pub use registry::{Dither, DriverOptions, Settings, ThreadSetup, list, open, panel, probe};
+pub use registry::{
+    Dither, DriverOptions, JackOptions, Settings, ThreadSetup, list, open, panel, probe,
+};
 
 /// What a driver is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +113,10 @@ pub struct DriverMeter {
 pub trait Callback: Send {
     /// Fills `io.outputs`.
     fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>);
+    /// Gives back what knows which notes are held, for the callback that follows this one.
+    fn take_midi(&mut self) -> Option<MidiRt> {
+        None
+    }
 }
 
 /// A driver that has been opened.
@@ -132,6 +141,14 @@ pub trait Driver: Send {
     fn latency(&self) -> (u32, u32) {
         (0, 0)
     }
+    /// Names of its own MIDI ports, inputs and outputs; their places are the ports' numbers in
+    /// [`CallbackIo`].
+    fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
+        (Vec::new(), Vec::new())
+    }
+    /// So many frames lie between what comes in and what goes out because of it. Drivers that tell
+    /// other programs what they have to compensate pass it on.
+    fn set_graph_latency(&mut self, _frames: u32) {}
     /// What it offers, as of when it was opened: names of channels, for one; `None`: not known.
     fn details(&self) -> Option<&DeviceDetails> {
         None
@@ -158,6 +175,8 @@ pub enum DriverEvent {
     ResetRequested,
     /// It wants to be stopped and started again with this many frames per callback.
     BufferSizeChanged(u32),
+    /// Its blocks have so many frames from now on; it goes on, and nothing has to be stopped.
+    BlocksChanged(u32),
     /// It runs, or wants to run, at this rate, in Hz.
     RateChanged(u32),
     /// [`Driver::latency`] is another.

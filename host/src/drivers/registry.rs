@@ -23,9 +23,28 @@ pub struct DriverOptions {
     pub clock_source: Option<String>,
     /// Inputs that the hardware shall lead to outputs, both from 0.
     pub monitor: Vec<(u32, u32)>,
+    /// How it shows itself to JACK; the server is in the driver's name.
+    pub jack: JackOptions,
     /// What a driver that was open before was like then. Where its user has changed something in
     /// the meantime, in its control panel say, that counts more than what is wanted.
     pub before: Option<Settings>,
+}
+
+/// How the program shows itself to JACK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JackOptions {
+    /// The name it asks for as a client.
+    pub client: String,
+    /// Whether it connects itself: as it was before, or else to the sound card.
+    pub connect: bool,
+    /// MIDI ports, in and out.
+    pub midi: (u32, u32),
+}
+
+impl Default for JackOptions {
+    fn default() -> Self {
+        Self { client: "sandrack".into(), connect: true, midi: (1, 1) }
+    }
 }
 
 /// Whether to dither samples that lose bits.
@@ -147,6 +166,11 @@ fn find(name: &str) -> Result<DeviceInfo, Error> {
     if let Some(place) = place {
         return Ok(all.swap_remove(place));
     }
+    // One of several servers, which can't be listed.
+    #[cfg(target_os = "linux")]
+    if let Some(known) = system::named(name) {
+        return Ok(known);
+    }
     let names: Vec<String> = all.iter().map(|known| format!("'{}'", known.name)).collect();
     let more = system::advice(name).unwrap_or_default();
     Err(Error::Driver {
@@ -157,8 +181,10 @@ fn find(name: &str) -> Result<DeviceInfo, Error> {
 
 #[cfg(windows)]
 use super::asio as system;
+#[cfg(target_os = "linux")]
+use super::jack::registered as system;
 
-#[cfg(not(windows))]
+#[cfg(not(any(windows, target_os = "linux")))]
 mod system {
     use super::{DeviceInfo, Driver, DriverConfig, DriverOptions, Error};
 

@@ -2,7 +2,8 @@
 //!
 //! Like an ASIO driver it has two halves of a double buffer that take turns, a fixed period on an
 //! absolute clock (it never drifts), its own thread, and a position and time with each callback.
-//! Inputs can be played from a WAV file and outputs recorded to one.
+//! Inputs can be played from a WAV file and outputs recorded to one; MIDI can be played from a file, and
+//! come in as it goes out.
 //!
 //! # Pace
 //! - [on time](VirtualDriver::new): one callback per period, for live use and measurements. A
@@ -24,6 +25,7 @@
 
 mod block;
 mod files;
+mod midi;
 mod schedule;
 
 use std::any::Any;
@@ -40,6 +42,7 @@ use crate::error::Error;
 use crate::wav::{SampleFormat, WavReader, WavSummary};
 use block::{Rt, Shared};
 use files::{Player, Recorder, Recording};
+use midi::Tape;
 
 /// Run once on the driver's thread at each start, before the first period begins.
 type ThreadSetup = Box<dyn FnMut() + Send>;
@@ -58,6 +61,8 @@ pub struct VirtualDriver {
     spin_ns: u64,
     limit: u64,
     play: Option<PathBuf>,
+    tape: Option<Tape>,
+    midi_loops: bool,
     record: Option<Recording>,
     setup: Option<ThreadSetup>,
     shared: Arc<Shared>,
@@ -121,6 +126,8 @@ impl VirtualDriver {
             spin_ns: 0,
             limit: u64::MAX,
             play: None,
+            tape: None,
+            midi_loops: false,
             record: None,
             setup: None,
             shared: Arc::default(),
@@ -173,6 +180,21 @@ impl VirtualDriver {
         files::check_fit(path, &reader, self.config.rate, self.config.inputs)?;
         self.play = Some(path.to_owned());
         Ok(self)
+    }
+
+    /// Plays a MIDI file into its MIDI input from each start on, again and again.
+    ///
+    /// # Errors
+    /// The file can't be read, or there is nothing in it.
+    pub fn with_midi(mut self, path: &Path) -> Result<Self, Error> {
+        self.tape = Some(Tape::read(path, self.config.rate)?);
+        Ok(self)
+    }
+
+    /// What goes out by MIDI comes in again a block later, on the port of the same number.
+    pub fn with_midi_loop(mut self) -> Self {
+        self.midi_loops = true;
+        self
     }
 
     /// Records all outputs to a WAV file, which appears, or is replaced, at each stop.
@@ -332,6 +354,8 @@ impl Driver for VirtualDriver {
         self.output_lost = Arc::default();
         self.recorded = None;
         let mut rt = Rt::new(callback, &self.config);
+        rt.midi.tape = self.tape.clone();
+        rt.midi.loops = self.midi_loops;
         let helpers = match self.try_start(&mut rt) {
             Ok(helpers) => helpers,
             Err(e) => {
@@ -386,6 +410,10 @@ impl Driver for VirtualDriver {
                 Err(e)
             }
         }
+    }
+
+    fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
+        (vec!["virtual:midi_in_1".into()], vec!["virtual:midi_out_1".into()])
     }
 
     fn running(&self) -> bool {

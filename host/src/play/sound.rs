@@ -4,7 +4,7 @@ use super::Pace;
 use super::control::{Control, EngineParts};
 use super::view::{DriverView, MessageKind};
 use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{self, Driver, DriverConfig, DriverEvent, DriverOptions};
+use crate::drivers::{self, Callback, Driver, DriverConfig, DriverEvent, DriverOptions, Settings};
 use crate::error::Error;
 use crate::midi::{MidiRt, midi, midi_queue};
 use crate::rig::DriverSettings;
@@ -18,16 +18,25 @@ use std::time::{Duration, Instant};
 pub(super) struct Sound {
     driver: Option<Opened>,
     error: String,
+    /// Why it could not be opened, as it was said last.
+    told: String,
     /// It was begun on another virtual driver's clock: runs only when told.
     is_by_hand: bool,
     xruns_before: u64,
     again: Option<Instant>,
+    /// Whether this driver has ever been open.
+    has_played: bool,
+    /// How a driver that is gone was set. Whoever has changed that in the meantime is not overruled.
+    before: Option<Settings>,
 }
 
 enum Opened {
     Virtual(Box<VirtualDriver>),
     Other(Box<dyn Driver>),
 }
+
+/// Where neither rig nor driver says: frames per second, frames per callback.
+const USUAL: (u32, u32) = (48_000, 128);
 
 /// A driver that is gone is tried again so often.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -93,13 +102,15 @@ impl Sound {
 impl Control {
     fn open_driver(&self, settings: &DriverSettings) -> Result<Opened, Error> {
         let &DriverSettings { rate, frames, inputs, outputs, .. } = settings;
-        let config = DriverConfig { rate, frames, inputs, outputs };
         let setup = Arc::new(realtime_setup(None));
         if settings.name != "virtual" {
-            let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
+            let config = DriverConfig { rate, frames, inputs, outputs };
+            let before = self.sound.before;
+            let how = DriverOptions { setup: Some(setup), before, ..DriverOptions::default() };
             return Ok(Opened::Other(drivers::open(&settings.name, &config, &how)?));
         }
-        let mut driver = VirtualDriver::new(config)?;
+        let (rate, frames) = (or(rate, USUAL.0), or(frames, USUAL.1));
+        let mut driver = VirtualDriver::new(DriverConfig { rate, frames, inputs, outputs })?;
         driver = match self.options.pace {
             Pace::OnTime => driver.with_thread_setup(move || setup()),
             Pace::Free => driver.free_running(),
@@ -126,10 +137,22 @@ impl Control {
             Ok(driver) => self.sound.driver = Some(driver),
             Err(error) => self.sound_failed(&error.to_string()),
         }
-        let (mut rate, mut frames) = (self.settings.rate, self.settings.frames);
+        let (mut rate, mut frames) =
+            (or(self.settings.rate, USUAL.0), or(self.settings.frames, USUAL.1));
         let (mut inputs, mut outputs) = (self.settings.inputs, self.settings.outputs);
         if let Some(driver) = &self.sound.driver {
+            let wanted = self.settings.rate;
             DriverConfig { rate, frames, inputs, outputs } = *driver.get().config();
+            (self.settings.rate, self.settings.frames) = (rate, frames);
+            (self.sound.before, self.sound.has_played) = (None, true);
+            self.sound.told.clear();
+            if wanted != rate && wanted != 0 {
+                let text = format!(
+                    "driver {} runs at {rate} Hz, not at {wanted}: the rig is played at {rate} Hz",
+                    self.settings.name
+                );
+                self.tell(MessageKind::Warning, None, text);
+            }
         }
         self.sound.is_by_hand = self.options.pace == Pace::ByHand
             && matches!(self.sound.driver, Some(Opened::Virtual(_)));
@@ -185,9 +208,14 @@ impl Control {
     }
 
     fn sound_failed(&mut self, why: &str) {
-        if self.sound.error != why {
-            let text = format!("{why}; choose another driver or buffer size");
+        if self.sound.told != why {
+            let advice = match self.sound.has_played {
+                true => "the rig plays on as soon as the driver can be opened again",
+                false => "choose another driver or buffer size",
+            };
+            let text = format!("{why}; {advice}");
             self.tell(MessageKind::Error, None, text);
+            self.sound.told = why.to_owned();
         }
         self.sound.error = why.to_owned();
         self.sound.again = Some(Instant::now() + AGAIN);
@@ -209,6 +237,7 @@ impl Control {
         if self.settings == before && self.sound.is_running() {
             return;
         }
+        (self.sound.before, self.sound.has_played) = (None, false);
         self.change_driver();
         if self.sound.driver.is_none() && self.settings != before {
             let why = self.sound.error.clone();
@@ -238,7 +267,7 @@ impl Control {
 
     /// Hears what the driver tells, and opens one again that is gone.
     pub(super) fn see_to_sound(&mut self, now: Instant) {
-        let mut is_gone = None;
+        let (mut is_gone, mut blocks) = (None, None);
         let mut change = false;
         if let Some(driver) = &mut self.sound.driver {
             for event in driver.get_mut().take_events() {
@@ -247,6 +276,11 @@ impl Control {
                     DriverEvent::BufferSizeChanged(frames) => {
                         change |= frames != self.blocks.1;
                         self.settings.frames = frames;
+                    }
+                    // The engine cuts them as it was prepared for.
+                    DriverEvent::BlocksChanged(frames) => {
+                        self.settings.frames = frames;
+                        blocks = Some(frames);
                     }
                     DriverEvent::RateChanged(rate) => {
                         change |= rate != self.blocks.0;
@@ -259,6 +293,13 @@ impl Control {
             if is_gone.is_none() && !driver.get().running() {
                 is_gone = Some("it has stopped".into());
             }
+            if is_gone.is_some() || change {
+                self.sound.before = driver.get().settings();
+            }
+        }
+        if let Some(frames) = blocks {
+            let text = format!("the driver plays blocks of {frames} frames from now on");
+            self.tell(MessageKind::Note, None, text);
         }
         if let Some(why) = is_gone {
             let stopped = self.close_sound();
@@ -270,11 +311,11 @@ impl Control {
         } else if change {
             self.change_driver();
         } else if self.sound.again.is_some_and(|again| now >= again) {
-            let error = self.sound.error.clone();
             self.change_driver();
-            match self.sound.driver.is_some() {
-                true => self.tell(MessageKind::Note, None, "the driver is back".into()),
-                false => self.sound.error = error,
+            if let Some(driver) = &self.sound.driver {
+                let DriverConfig { rate, frames, .. } = driver.get().config();
+                let text = format!("the driver is back: {rate} Hz, blocks of {frames} frames");
+                self.tell(MessageKind::Note, None, text);
             }
         }
     }
@@ -290,4 +331,8 @@ impl Control {
             )),
         }
     }
+}
+
+fn or(number: u32, usual: u32) -> u32 {
+    if number == 0 { usual } else { number }
 }

@@ -83,7 +83,7 @@ impl Rig {
             ("outputs", driver.outputs, 0, CHANNELS),
         ];
         for (key, value, low, high) in ranges {
-            if !(low..=high).contains(&value) {
+            if value != 0 && !(low..=high).contains(&value) {
                 let reason = format!("{key} = {value}: must be {low} to {high}");
                 return refuse(&[Key("driver"), Key(key)], reason);
             }

@@ -144,9 +144,9 @@ impl Default for Rig {
 pub struct DriverSettings {
     /// `virtual`, `jack`, `asio:NAME`; see `sandrack devices`.
     pub name: String,
-    /// Frames per second.
+    /// Frames per second; 0: as the driver is set.
     pub rate: u32,
-    /// Frames per callback.
+    /// Frames per callback; 0: as the driver is set.
     pub frames: u32,
     /// Channels that come in.
     pub inputs: u32,
@@ -156,7 +156,7 @@ pub struct DriverSettings {
 
 impl Default for DriverSettings {
     fn default() -> Self {
-        Self { name: "virtual".into(), rate: 48_000, frames: 128, inputs: 2, outputs: 2 }
+        Self { name: "virtual".into(), rate: 0, frames: 0, inputs: 2, outputs: 2 }
     }
 }
 

@@ -111,7 +111,7 @@ fn errors_name_line_and_key_and_the_nearest_word() {
     refused(&with("output = \"main\"", "output = \"mian\""), &["a.toml:14:", "output", "'main'"]);
     refused(&with("gain_db = -3", "gain_db = \"-3\""), &["a.toml:12:", "gain_db"]);
     refused(&with("gain_db = -3", "gain_db = 100"), &["a.toml:12:", "gain_db = 100", "24"]);
-    refused(&with("frames = 64", "frames = 0"), &["a.toml:7:", "frames", "8192"]);
+    refused(&with("frames = 64", "frames = 9000"), &["a.toml:7:", "frames", "8192"]);
     refused(&with("frames = 64", "frames = "), &["a.toml:7:"]);
     refused(&with("output = \"main\"", "output = [1, 3]"), &["a.toml:14:", "output", "[3, 4]"]);
     refused(&with("output = \"main\"", "output = true"), &["a.toml:14:", "output", "bus"]);

@@ -243,7 +243,9 @@ impl Place {
     fn is_worth_saying(self, key: &str) -> bool {
         matches!(
             (self, key),
-            (Self::Driver, _) | (Self::Track, "output" | "gain_db") | (Self::Plugin, "format")
+            (Self::Driver, "name" | "inputs" | "outputs")
+                | (Self::Track, "output" | "gain_db")
+                | (Self::Plugin, "format")
         )
     }
 
@@ -263,8 +265,7 @@ impl Place {
         match (self, key) {
             (Self::Settings | Self::Other, _) => false,
             (Self::Driver, "name") => item.as_str() == Some("virtual"),
-            (Self::Driver, "rate") => number(48_000.0),
-            (Self::Driver, "frames") => number(128.0),
+            (Self::Driver, "rate" | "frames") => number(0.0),
             (Self::Driver, "inputs" | "outputs") => number(2.0),
             (Self::Transport, "tempo") => number(120.0),
             (Self::Transport, "signature") => pair(4, 4),

@@ -29,6 +29,10 @@ impl Callback for EngineCallback {
             }
         });
     }
+
+    fn take_midi(&mut self) -> Option<MidiRt> {
+        self.midi.take()
+    }
 }
 
 impl EngineCallback {
@@ -36,12 +40,6 @@ impl EngineCallback {
     pub fn with_midi(mut self, midi: MidiRt) -> Self {
         self.midi = Some(midi);
         self
-    }
-
-    /// Gives back what [`with_midi`](Self::with_midi) was given: for another callback, which then
-    /// knows what is held.
-    pub fn take_midi(&mut self) -> Option<MidiRt> {
-        self.midi.take()
     }
 
     /// A block outside a driver, with as much time as it takes, up to `timeout`.

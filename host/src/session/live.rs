@@ -146,7 +146,7 @@ impl Live {
         let mut events = Vec::new();
         session.idle();
         self.hear_notices(session, controller.last_block(), &mut events);
-        self.hear_blocks(controller, &mut events);
+        self.hear_blocks(session, controller, &mut events);
         let now = Instant::now();
         self.hear_faults(session, controller, now);
         let mut recovery = self.recovery.take();
@@ -164,7 +164,7 @@ impl Live {
         session: &mut Session,
         controller: &mut Controller,
         now: Instant,
-        mut recovery: Option<&mut Recovery>,
+        recovery: Option<&mut Recovery>,
         events: &mut Vec<SessionEvent>,
     ) -> Result<(), Error> {
         for (at, state) in &mut self.states {
@@ -176,7 +176,7 @@ impl Live {
                 state.phase = Phase::Leaving;
             }
         }
-        self.step_rewiring(session, controller, recovery.as_deref_mut());
+        self.step_rewiring(session, controller, recovery);
         while let Some(out) = controller.taken_out() {
             if let Some(at) = self.places.get(&out.node) {
                 self.states.entry(*at).or_default().phase = Phase::Out;
@@ -325,6 +325,8 @@ impl Live {
                             events.push(SessionEvent::ParamsChanged(at));
                         }
                     }
+                    // It may say anything.
+                    Notice::ParamEdited { param, .. } if !plugin.has_param(param) => {}
                     Notice::ParamEdited { param, edit } => {
                         events.push(SessionEvent::ParamEdited(at, param, edit));
                     }
@@ -346,17 +348,27 @@ impl Live {
     }
 
     /// What plugins told in their blocks.
-    fn hear_blocks(&self, controller: &mut Controller, events: &mut Vec<SessionEvent>) {
+    fn hear_blocks(
+        &self,
+        session: &Session,
+        controller: &mut Controller,
+        events: &mut Vec<SessionEvent>,
+    ) {
+        let is_known = |at, param| {
+            session.plugins.get(&at).is_some_and(|plugin: &Plugin| plugin.has_param(param))
+        };
         let queue = controller.plugin_events();
         // No more than there are now: plugins may go on.
         for _ in 0..queue.slots() {
             let Ok(told) = queue.pop() else { break };
             let Some(&at) = self.places.get(&told.node) else { continue };
             events.push(match told.event.kind {
-                EventKind::ParamValue { param, note: NoteAddress::ALL, value } => {
+                EventKind::ParamValue { param, note: NoteAddress::ALL, value }
+                    if value.is_finite() && is_known(at, param) =>
+                {
                     SessionEvent::ParamEdited(at, param, ParamEdit::Value(value))
                 }
-                EventKind::ParamGesture { param, begin } => {
+                EventKind::ParamGesture { param, begin } if is_known(at, param) => {
                     let edit = if begin { ParamEdit::Begin } else { ParamEdit::End };
                     SessionEvent::ParamEdited(at, param, edit)
                 }
@@ -738,6 +750,11 @@ pub(super) fn limit(param: &Param, value: f64) -> f64 {
 }
 
 impl Plugin {
+    /// Whether it has said that it has this parameter.
+    fn has_param(&self, param: u32) -> bool {
+        self.info().params.iter().any(|known| known.id == param)
+    }
+
     /// Whether it can take part in a plan.
     fn is_ready(&self) -> bool {
         match &self.place {

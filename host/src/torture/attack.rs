@@ -141,9 +141,14 @@ impl Attacked {
             Phase::Struck { since, .. } | Phase::Ended { since, .. } => since,
             Phase::Resting { .. } => step.now,
         };
-        // How long a bomb takes to reach its limit is its own affair.
         let from_fault = step.now.saturating_duration_since(since).as_secs_f64() * 1e3;
-        let ms = if then == Then::Bursts { ms } else { from_fault };
+        // How long a bomb takes to reach its limit is its own affair, and one that strikes when it is
+        // asked for its state waits for that.
+        let waits = matches!(then, Then::Bursts | Then::Saves);
+        let ms = match self.phase {
+            Phase::Struck { .. } if waits => ms,
+            _ => from_fault,
+        };
         step.tally.recovered(name, ms);
         self.check_state(since, step);
         self.phase = Phase::Resting { until: step.now + self.random.pause(PAUSE) };

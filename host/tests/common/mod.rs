@@ -10,6 +10,8 @@ pub(crate) mod asio;
 pub(crate) mod bundle;
 #[cfg(unix)]
 pub(crate) mod display;
+pub(crate) mod jack_clients;
+pub(crate) mod jackd;
 pub(crate) mod offline;
 pub(crate) mod program;
 pub(crate) mod render;

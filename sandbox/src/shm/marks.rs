@@ -78,6 +78,18 @@ pub fn ring<W: Word>(slots: &[W], slot: usize, host_rings: bool, sequence: u32) 
     is_complete(slots, host_rings, sequence)
 }
 
+/// Empties slots that show a later block than the last that there was: whoever may ring may also have
+/// written rubbish, and a ringer does not go back.
+#[cold]
+pub fn mend<W: Word>(slots: &[W], last: u32) {
+    for slot in slots {
+        let seen = slot.load();
+        if is_later(seen, last) {
+            let _ = slot.advance(seen, 0);
+        }
+    }
+}
+
 /// A node says that it begins a block. False: the host has closed the block, and the node must touch
 /// nothing of it. Otherwise the host finds it [at work](is_at_work).
 #[inline]

@@ -229,7 +229,8 @@ impl AudioThread {
             // Acquire, with `knock`. Looked at only when something is there: the queues lie in other
             // pages.
             if self.bell.commands.load(Ordering::Acquire) != 0 {
-                self.bell.commands.store(0, Ordering::Relaxed);
+                // Read anew with the write: what another thread has put there since is not lost.
+                self.bell.commands.swap(0, Ordering::Acquire);
                 while self.take_plan() {}
                 while self.obey() {}
             } else {

@@ -198,6 +198,7 @@ fn tell_driver(event: &KeeperEvent) {
         KeeperEvent::Latency(input, output) => {
             format!("driver: its latency is {input} frames in, {output} out now\n")
         }
+        KeeperEvent::Blocks(frames) => format!("driver: blocks of {frames} frames from now on\n"),
         KeeperEvent::Resync => "driver: its position has jumped\n".to_owned(),
         KeeperEvent::Overload => "driver: overload\n".to_owned(),
         KeeperEvent::Ended => "driver: has ended\n".to_owned(),

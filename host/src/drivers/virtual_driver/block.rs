@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::files::{Player, Recorder};
+use super::midi::MidiSide;
 use super::schedule::Schedule;
 use crate::drivers::{Callback, CallbackIo, CallbackTime, DriverConfig, clock};
 
@@ -30,6 +31,7 @@ pub(super) struct Rt {
     pub(super) callback: Box<dyn Callback>,
     pub(super) player: Option<Player>,
     pub(super) recorder: Option<Recorder>,
+    pub(super) midi: MidiSide,
     halves: [Half; 2],
     /// Which half the next block gets.
     index: usize,
@@ -52,6 +54,7 @@ impl Rt {
             callback,
             player: None,
             recorder: None,
+            midi: MidiSide::new(),
             halves: [half(), half()],
             index: 0,
             frames,
@@ -134,12 +137,14 @@ impl Rt {
             player.fill(&mut half.inputs, self.frames);
         }
         half.outputs.fill(0.0);
+        self.midi.begin(time.sample_position, self.frames);
+        let midi = &mut self.midi;
         let callback = &mut *self.callback;
         match self.channels {
-            0..=2 => call::<2>(callback, &time, half, self.frames),
-            3..=16 => call::<16>(callback, &time, half, self.frames),
-            17..=64 => call::<64>(callback, &time, half, self.frames),
-            _ => call::<512>(callback, &time, half, self.frames),
+            0..=2 => call::<2>(callback, &time, half, midi, self.frames),
+            3..=16 => call::<16>(callback, &time, half, midi, self.frames),
+            17..=64 => call::<64>(callback, &time, half, midi, self.frames),
+            _ => call::<512>(callback, &time, half, midi, self.frames),
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.record(&half.outputs, self.frames);
@@ -155,6 +160,7 @@ fn call<const MAX: usize>(
     callback: &mut dyn Callback,
     time: &CallbackTime,
     half: &mut Half,
+    midi: &mut MidiSide,
     frames: usize,
 ) {
     let mut inputs: [&[f32]; MAX] = [&[]; MAX];
@@ -168,5 +174,7 @@ fn call<const MAX: usize>(
         *slot = channel;
         outs += 1;
     }
-    callback.process(time, &mut CallbackIo::new(&inputs[..ins], &mut outputs[..outs]));
+    let mut io = CallbackIo::new(&inputs[..ins], &mut outputs[..outs]);
+    (io.midi_in, io.midi_out) = (&midi.input, Some(&mut midi.output));
+    callback.process(time, &mut io);
 }

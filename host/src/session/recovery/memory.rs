@@ -99,6 +99,8 @@ impl Memory {
     /// There is a new instance, which was given this.
     pub(super) fn begin_instance(&mut self, given: Snapshot, now: Instant) {
         self.snapshots = [(now, given)].into();
+        // That the one before could not save its state says nothing of this one.
+        self.not_before = None;
     }
 
     fn keep(&mut self, mut snapshot: Snapshot, now: Instant) {
@@ -190,8 +192,9 @@ impl Memory {
         };
         self.saving = None;
         match result {
-            // Of an instance that is gone: its parameters may have been sent to the next already.
-            Ok(_) if of_another => self.touch(now),
+            // Of an instance that is gone: its parameters may have been sent to the next already, and
+            // that it could not save says nothing of the next.
+            _ if of_another => self.touch(now),
             Ok(saved) => {
                 let state = saved.state.map(Arc::new);
                 let params = saved.params.clone();

@@ -153,8 +153,12 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
             let loaded = node.load_state(state.to_vec(), StateContext::Project);
             forgive(&order.plugin, loaded, "it does not take its own state")?;
         }
+        // Those that it has: another version of it may have fewer.
+        let is_known = |id| node.info().params.iter().any(|param| param.id == id);
+        let params: Vec<(u32, f64)> =
+            params.iter().copied().filter(|(id, _)| is_known(*id)).collect();
         if !params.is_empty() {
-            forgive(&order.plugin, node.set_params(params), "it does not take its parameters")?;
+            forgive(&order.plugin, node.set_params(&params), "it does not take its parameters")?;
         }
         // Recorded from its first block on.
         node.record(order.recorder)?;
