@@ -3,10 +3,12 @@
 #![allow(unsafe_code, reason = "Windows has no safe calls for it")]
 
 #[allow(unused_imports, reason = "each test uses what it needs")]
-pub(crate) use system::{ABORT, KILLED, SEGFAULT, Signal, children_of, crashed, is_stopped, send};
+pub(crate) use this_system::{
+    ABORT, KILLED, SEGFAULT, Signal, children_of, crashed, is_stopped, send,
+};
 
 #[cfg(unix)]
-mod system {
+mod this_system {
     pub(crate) use rustix::process::Signal;
     use std::fs;
     use std::os::unix::process::ExitStatusExt;
@@ -54,7 +56,7 @@ mod system {
 }
 
 #[cfg(windows)]
-mod system {
+mod this_system {
     use std::path::Path;
     use std::process::ExitStatus;
     use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE, NTSTATUS};
