@@ -29,6 +29,7 @@ use sandrack_engine::graph::NodeId;
 use sandrack_engine::timing::NodeOutcome;
 use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::{Notice, Param, ParamEdit};
+use sandrack_sandbox::remote::Connecting;
 use sandrack_sandbox::supervisor::Node;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -50,6 +51,8 @@ pub struct Live {
     pub(super) is_stale: bool,
     /// One that waits for its workers.
     building: Option<Building>,
+    /// Of the plan that runs: workers that were away when it was swapped in.
+    stragglers: Option<Connecting>,
     pub(super) faults: FaultLog,
     pub(super) watch: Watch,
     pub(super) recovery: Option<Recovery>,
@@ -106,6 +109,7 @@ impl Live {
             plans: 0,
             is_stale,
             building: None,
+            stragglers: None,
             faults,
             watch,
             recovery,
@@ -181,6 +185,12 @@ impl Live {
             if let Some(at) = self.places.get(&out.node) {
                 self.states.entry(*at).or_default().phase = Phase::Out;
             }
+        }
+        if let Some(stragglers) = &mut self.stragglers
+            && !matches!(stragglers.poll(), Ok(false))
+        {
+            // Who can't take part has been ended.
+            self.stragglers = None;
         }
         if self.building.is_some() {
             return self.swap(session, controller, events);
@@ -442,6 +452,15 @@ impl Live {
         Err(error)
     }
 
+    /// Whether a worker has been missing for some blocks.
+    fn is_away(&self, session: &Session, worker: u32) -> bool {
+        let here = |at: &PluginAt| {
+            let node = session.node(at.track, at.plugin);
+            node.is_some_and(|node| node.worker().id() == worker)
+        };
+        self.nodes.keys().filter(|at| here(at)).any(|at| self.watch.is_away(*at))
+    }
+
     /// Swaps the plan in that was built, once all workers have their part.
     fn swap(
         &mut self,
@@ -452,12 +471,16 @@ impl Live {
         let Some(mut building) = self.building.take() else { return Ok(()) };
         match building.is_connected() {
             Ok(true) => {}
+            // Those that are stuck in a block take no part in the next ones either. They hear of the plan
+            // when they are back, if they ever are.
+            Ok(false) if building.waits_only_for(|worker| self.is_away(session, worker)) => {}
             Ok(false) => {
                 self.building = Some(building);
                 return Ok(());
             }
             Err(error) => return self.build_again(error, building.gone, session, controller),
         }
+        self.stragglers = building.take_connecting();
         let built = session.finish(building)?;
         if let Err(error) = controller.swap(built.plan) {
             return match error {

@@ -39,6 +39,16 @@ impl Building {
         Ok(self.connecting.as_mut().map_or(Ok(true), Connecting::poll)?)
     }
 
+    /// Whether all that have not said so are among these processes.
+    pub(super) fn waits_only_for(&self, some: impl Fn(u32) -> bool) -> bool {
+        self.connecting.as_ref().is_none_or(|connecting| connecting.waits_for().all(some))
+    }
+
+    /// What is left to be heard of them.
+    pub(super) fn take_connecting(&mut self) -> Option<Connecting> {
+        self.connecting.take()
+    }
+
     /// Waits for that.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
         Ok(self.connecting.take().map_or(Ok(()), Connecting::wait)?)

@@ -62,7 +62,7 @@ pub struct RecoveryOptions {
 impl Default for RecoveryOptions {
     fn default() -> Self {
         Self {
-            hang: Duration::from_millis(75),
+            hang: Duration::from_millis(60),
             most_faults: 5,
             within: Duration::from_secs(30),
             first_pause: Duration::from_millis(50),

@@ -203,6 +203,7 @@ impl Attacked {
             return;
         }
         step.tally.strike(name);
+        tracing::debug!(track = self.at.track, kind = name, "strikes");
         let hold = HOLD.0 + (HOLD.1 - HOLD.0).mul_f64(self.random.unit());
         let until = match then {
             Then::Goes | Then::Harms => now + hold,

@@ -524,6 +524,7 @@ impl Lateness {
             {
                 // Those before the first are of no interest.
                 if let Some(block) = node.block.checked_sub(self.first) {
+                    tracing::debug!(chain, block, outcome = ?node.outcome, "a healthy plugin was late");
                     self.late.push((*chain, block));
                 }
             }

@@ -219,6 +219,11 @@ impl Connecting {
         self.refused.drain(..).next().map_or(Ok(true), |(_, error)| Err(error))
     }
 
+    /// The system's numbers of the processes that have said nothing yet.
+    pub fn waits_for(&self) -> impl Iterator<Item = u32> {
+        self.waiting.iter().map(|worker| worker.id())
+    }
+
     /// Waits until all have their part.
     ///
     /// # Errors

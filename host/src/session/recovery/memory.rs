@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// had to go through the audio thread.
 const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// How long a plugin is let alone that could not save its state.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// Bytes of states that are kept for recordings of one plugin.
 const MOST_BYTES: usize = 64 << 20;

@@ -109,7 +109,7 @@ impl Reload {
 }
 
 /// How long one that hangs is given to say where.
-const ANSWER: Duration = Duration::from_millis(20);
+const ANSWER: Duration = Duration::from_millis(10);
 
 fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
     for worker in &job.old {

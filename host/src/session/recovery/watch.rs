@@ -67,6 +67,12 @@ impl Watch {
         self.runs.get(&at).copied().filter(|run| run.hangs(limit, self.block))
     }
 
+    /// Whether it is at an earlier block, and has been for some.
+    pub(in crate::session) fn is_away(&self, at: PluginAt) -> bool {
+        const MOMENT: Duration = Duration::from_millis(5);
+        self.runs.get(&at).is_some_and(|run| run.hangs(MOMENT, self.block))
+    }
+
     /// The block in which a plugin that is lost now was lost.
     pub(super) fn last_fault(&self, at: PluginAt, now: u64) -> u64 {
         let last = self.runs.get(&at).map(|run| run.first);

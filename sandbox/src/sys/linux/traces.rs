@@ -17,15 +17,13 @@ pub fn workers_of(host: u32) -> Vec<u32> {
     processes.filter(is_worker).collect()
 }
 
-/// Pieces of this program's shared memory that this process still holds or maps, and files of that
-/// name in the system's folder for it.
+/// Pieces of shared memory that this process still holds or maps. It makes none that has a name in the
+/// file system.
 pub fn shared_memory() -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
     let held = targets.filter(|target| target.to_string_lossy().contains("memfd:sandrack")).count();
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let mapped = maps.lines().filter(|line| line.contains("memfd:sandrack")).count();
-    let named = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    let named = named.filter(|e| e.file_name().to_string_lossy().contains("sandrack")).count();
-    held + mapped + named
+    held + mapped
 }
