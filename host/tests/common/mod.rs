@@ -10,7 +10,9 @@ pub(crate) mod asio;
 pub(crate) mod bundle;
 #[cfg(unix)]
 pub(crate) mod display;
+#[cfg(unix)]
 pub(crate) mod jack_clients;
+#[cfg(unix)]
 pub(crate) mod jackd;
 pub(crate) mod offline;
 pub(crate) mod program;
