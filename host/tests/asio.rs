@@ -156,7 +156,7 @@ impl Played for Stage {
         }
         let DriverConfig { rate, frames, inputs, outputs } = *config;
         let running = match self.live.take() {
-            Some((live, _)) => live.reconfigure(&mut self.session, rate, frames)?,
+            Some((mut live, _)) => live.reconfigure(&mut self.session, rate, frames)?,
             None => self.session.connect(rate, frames, FACTORS.len(), (inputs, outputs))?,
         };
         let Running { callback, controller, mut live, .. } = running;

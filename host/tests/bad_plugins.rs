@@ -4,6 +4,7 @@
 mod common;
 
 use common::program::{Finished, Program};
+use common::system::ABORT;
 use common::{LONG, example, hostile, plugin};
 use std::ffi::OsString;
 use std::fs;
@@ -88,6 +89,25 @@ fn refused(cases: &[(String, &[&str])], uses: &[Use]) {
 
 const EVERYWHERE: &[Use] = &[Use::Info, Use::Render];
 
+/// The beginning of a library of Linux.
+fn elf(class: u8, machine: u16) -> Vec<u8> {
+    let mut bytes = b"\x7fELF".to_vec();
+    bytes.extend([class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0]);
+    bytes.extend(machine.to_le_bytes());
+    bytes.resize(200, 0);
+    bytes
+}
+
+/// The beginning of a library of Windows.
+fn pe(machine: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 200];
+    bytes[..2].copy_from_slice(b"MZ");
+    bytes[0x3c] = 0x80;
+    bytes[0x80..0x84].copy_from_slice(b"PE\0\0");
+    bytes[0x84..0x86].copy_from_slice(&machine.to_le_bytes());
+    bytes
+}
+
 #[test]
 fn what_is_not_a_plugin_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
@@ -96,15 +116,19 @@ fn what_is_not_a_plugin_is_refused_with_the_reason() {
         fs::write(&path, bytes).unwrap();
         path.display().to_string()
     };
-    let elf = |class: u8, machine: u16| -> Vec<u8> {
-        let mut bytes = b"\x7fELF".to_vec();
-        bytes.extend([class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0]);
-        bytes.extend(machine.to_le_bytes());
-        bytes.resize(200, 0);
-        bytes
+    let (x86_64, aarch64, of_32_bits) = if cfg!(windows) {
+        (pe(0x8664), pe(0xaa64), pe(0x14c))
+    } else {
+        (elf(2, 62), elf(2, 183), elf(1, 3))
     };
-    let ours: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
-    let (other, name) = if ours == 62 { (183, ["aarch64"]) } else { (62, ["x86_64"]) };
+    let (ours, other, name) = match std::env::consts::ARCH {
+        "x86_64" => (x86_64, aarch64, ["aarch64"]),
+        _ => (aarch64, x86_64, ["x86_64"]),
+    };
+    let (foreign, system) = match cfg!(windows) {
+        true => (elf(2, 62), ["Linux"]),
+        false => (pe(0x8664), ["Windows"]),
+    };
     let half = fs::read(example("no_symbol")).unwrap();
     let half = &half[..half.len() / 2];
     let sub = folder.path().join("folder.clap");
@@ -114,17 +138,19 @@ fn what_is_not_a_plugin_is_refused_with_the_reason() {
         (file("empty.clap", b""), &["empty"]),
         (file("text.clap", b"This is a text.\n"), &["not a library"]),
         (sub.display().to_string(), &["folder"]),
-        (file("other.clap", &elf(2, other)), &name),
-        (file("old.clap", &elf(1, 3)), &["32-bit"]),
-        (file("windows.clap", b"MZ\x90\0\x03\0\0\0"), &["Windows"]),
+        (file("other.clap", &other), &name),
+        (file("old.clap", &of_32_bits), &["32-bit"]),
+        (file("foreign.clap", &foreign), &system),
         (file("mac.clap", &[0xcf, 0xfa, 0xed, 0xfe, 7, 0, 0, 1]), &["macOS"]),
-        (file("stub.clap", b"\x7fELF"), &[]),
-        (file("short.clap", &elf(2, ours)), &["can't be loaded"]),
+        (file("stub.clap", &ours[..4]), &[]),
+        (file("short.clap", &ours), &["can't be loaded"]),
         (file("half.clap", half), &["can't be loaded"]),
     ];
     refused(&cases, EVERYWHERE);
 }
 
+// Windows has neither sockets nor pipes among files, and lets an administrator read what he may not.
+#[cfg(unix)]
 #[test]
 fn a_file_that_may_not_be_read_is_refused_with_the_reason() {
     if rustix::process::geteuid().is_root() {
@@ -138,6 +164,7 @@ fn a_file_that_may_not_be_read_is_refused_with_the_reason() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_device_or_a_pipe_is_no_plugin_and_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,6 +174,8 @@ fn a_device_or_a_pipe_is_no_plugin_and_is_not_waited_for() {
     refused(&[(pipe.display().to_string(), &[]), ("/dev/zero".to_owned(), &[])], EVERYWHERE);
 }
 
+// Windows has no such names.
+#[cfg(unix)]
 #[test]
 fn a_name_that_no_terminal_should_see_stays_on_one_line() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,7 +194,7 @@ fn libraries_whose_entry_fails_are_refused_with_the_reason() {
         (file("no_factory"), &["factory"]),
         (file("bad_entry_fails"), &["can't be loaded"]),
         (file("bad_entry_hangs"), &["no answer to load", "2s"]),
-        (file("bad_entry_aborts"), &["SIGABRT"]),
+        (file("bad_entry_aborts"), &[ABORT]),
         (file("bad_entry_exits"), &["exited with code 0"]),
         // An id makes no difference.
         (format!("{}#some.id", file("bad_entry_fails")), &["can't be loaded"]),
@@ -189,12 +218,12 @@ fn plugins_that_fail_to_start_are_refused_with_the_reason() {
     let cases: [(&str, &'static [&'static str]); 11] = [
         ("create-null", &["create"]),
         ("init-fails", &["init"]),
-        ("init-panics", &["SIGABRT", "init"]),
-        ("init-aborts", &["SIGABRT", "init"]),
+        ("init-panics", &[ABORT, "init"]),
+        ("init-aborts", &[ABORT, "init"]),
         ("init-exits", &["exited with code 0", "init"]),
         ("init-hangs", &["no answer to load, create or init within 2s"]),
         ("activate-fails", &["activate"]),
-        ("activate-aborts", &["SIGABRT", "activate"]),
+        ("activate-aborts", &[ABORT, "activate"]),
         ("activate-exits", &["exited with code 0", "activate"]),
         ("activate-hangs", &["no answer to activate within 2s"]),
         ("start-fails", &["start_processing"]),
@@ -208,7 +237,7 @@ fn plugins_that_fail_to_start_are_refused_with_the_reason() {
 fn the_bench_refuses_plugins_as_the_other_commands_do() {
     let cases: Vec<(String, &[&str])> = vec![
         ("/nowhere/at-all.clap".into(), &["no such file"]),
-        (hostile("init-aborts").to_string(), &["SIGABRT"]),
+        (hostile("init-aborts").to_string(), &[ABORT]),
         (hostile("activate-hangs").to_string(), &["no answer to activate"]),
         (example("bad_entry_exits").display().to_string(), &["exited with code 0"]),
     ];
@@ -283,7 +312,7 @@ fn one_plugin_that_fails_among_others_does_not_hide_them() {
     }
     let all = Program::new(["--timeout", "1", "info", "--all", &library]).run();
     all.assert_success();
-    for text in ["no answer to load", "SIGABRT", "create", "org.sandrack.hostile.nan"] {
+    for text in ["no answer to load", ABORT, "create", "org.sandrack.hostile.nan"] {
         assert!(all.stdout.contains(text), "{text}: {}", all.stdout);
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 use common::program::{Finished, Program};
+use common::system::{ABORT, SEGFAULT};
 use common::{example, supervisor};
 use sandrack_host::wav::{self, SampleFormat, Wav, WavWriter};
 use sandrack_sandbox::format::StateContext;
@@ -82,13 +83,14 @@ fn hostile_refused<const N: usize>(cases: [(&str, &'static [&'static str]); N], 
 
 #[test]
 fn libraries_whose_entry_fails_are_refused_with_the_reason() {
+    const ENTRY: &[&str] = &[if cfg!(windows) { "InitDll" } else { "ModuleEntry" }];
     let cases: [(&str, &'static [&'static str]); 6] = [
-        ("bad_vst3_entry_fails", &["ModuleEntry"]),
+        ("bad_vst3_entry_fails", ENTRY),
         ("bad_vst3_entry_hangs", &["no answer to", "2s"]),
-        ("bad_vst3_entry_aborts", &["SIGABRT"]),
+        ("bad_vst3_entry_aborts", &[ABORT]),
         ("bad_vst3_entry_exits", &["exited with code 0"]),
         ("no_vst3_factory", &["factory"]),
-        ("vst3_factory_aborts", &["SIGABRT"]),
+        ("vst3_factory_aborts", &[ABORT]),
     ];
     let cases = cases.map(|(name, parts)| (example(name).display().to_string(), parts));
     refused(cases.into(), &BOTH);
@@ -101,12 +103,12 @@ fn plugins_that_fail_to_start_are_refused_with_the_reason() {
             ("create-fails", &["createInstance"]),
             ("create-null", &["createInstance"]),
             ("init-fails", &["initialize"]),
-            ("init-aborts", &["SIGABRT", "init"]),
+            ("init-aborts", &[ABORT, "init"]),
             ("init-exits", &["exited with code 0", "init"]),
             ("init-hangs", &["no answer to load, create or init within 2s"]),
             ("setup-fails", &["setupProcessing"]),
             ("activate-fails", &["setActive"]),
-            ("activate-aborts", &["SIGABRT", "activate"]),
+            ("activate-aborts", &[ABORT, "activate"]),
             ("activate-exits", &["exited with code 0", "activate"]),
             ("activate-hangs", &["no answer to activate within 2s"]),
             ("start-fails", &["refused"]),
@@ -127,8 +129,8 @@ fn plugins_that_lie_about_their_buses_are_refused_with_the_reason() {
 fn plugins_that_fail_in_the_middle_of_a_file_are_refused_with_the_reason() {
     hostile_refused(
         [
-            ("segfault", &["SIGSEGV", "nothing was written"]),
-            ("abort", &["SIGABRT", "nothing was written"]),
+            ("segfault", &[SEGFAULT, "nothing was written"]),
+            ("abort", &[ABORT, "nothing was written"]),
             ("exit", &["exited with code 0", "nothing was written"]),
         ],
         &[Use::Render],
@@ -231,7 +233,7 @@ fn a_state_that_is_asked_for_and_fails_is_an_error() {
     let worker = supervisor.start_worker("the plugin", None).unwrap();
     let node = worker.load(&hostile("state-save-aborts").parse().unwrap()).unwrap();
     let error = node.save_state(StateContext::Project).unwrap_err().to_string();
-    assert!(error.contains("SIGABRT") && error.contains("state"), "{error}");
+    assert!(error.contains(ABORT) && error.contains("state"), "{error}");
 }
 
 #[test]
@@ -250,7 +252,7 @@ fn a_plugin_that_dies_of_a_state_is_told_from_one_that_refuses_it() {
     let node = worker.load(&hostile("state-load-aborts").parse().unwrap()).unwrap();
     let state = node.save_state(StateContext::Project).unwrap();
     let error = node.load_state(state, StateContext::Project).unwrap_err().to_string();
-    assert!(error.contains("SIGABRT") && error.contains("state.load"), "{error}");
+    assert!(error.contains(ABORT) && error.contains("state.load"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! What CLAP has hosts do beside running blocks, seen by a plugin that reports it, in a worker.
+//!
+//! Linux: it counts threads in /proc.
+#![cfg(target_os = "linux")]
 
 mod common;
 

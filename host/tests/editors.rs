@@ -1,11 +1,14 @@
 //! Plugins' editors, as their users see them: on a display of the test's own.
+//!
+//! X11: windows are looked at, and clicked at, over the protocol.
+#![cfg(unix)]
 
 mod common;
 
 use common::display::Display;
 use common::program::{Program, children_of, send};
+use common::system::Signal;
 use common::{LONG, PROGRAM, becomes_true, example, hostile};
-use rustix::process::Signal;
 use sandrack_host::error::Error;
 use sandrack_host::session::{Session, SessionConfig};
 use sandrack_sandbox::error::Error as SandboxError;

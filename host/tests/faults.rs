@@ -4,8 +4,8 @@ mod common;
 
 use common::offline::{Offline, PATIENT, RATE};
 use common::program::send;
+use common::system::{KILLED, Signal, is_stopped};
 use common::{Noise, becomes_true, hostile, is_silent, plugin, same, supervisor_with};
-use rustix::process::Signal;
 use sandrack_engine::event::{Event, EventKind, NoteAddress};
 use sandrack_engine::timing::NodeOutcome;
 use sandrack_host::drivers::virtual_driver::VirtualDriver;
@@ -340,10 +340,7 @@ fn a_stopped_worker_that_is_continued_comes_back() {
     }
     let worker = offline.process_of(0);
     send(worker, Signal::STOP);
-    let stopped = becomes_true(Duration::from_secs(10), || {
-        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
-        stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
-    });
+    let stopped = becomes_true(Duration::from_secs(10), || is_stopped(worker));
     assert!(stopped);
     offline.step(&silence, SHORT);
     assert_eq!(offline.last_outcome(0, 0), NodeOutcome::NotStarted);
@@ -386,7 +383,7 @@ fn a_session_connects_again_after_a_worker_was_killed_or_says_who_it_was() {
     send(offline.process_of(0), Signal::KILL);
     assert!(becomes_true(Duration::from_secs(10), || offline.session.gone_plugin().is_some()));
     let (who, how) = offline.session.gone_plugin().unwrap();
-    assert!(who.contains("org.sandrack.test.gain") && how.contains("SIGKILL"), "{who}: {how}");
+    assert!(who.contains("org.sandrack.test.gain") && how.contains(KILLED), "{who}: {how}");
     let Offline { running, mut session, .. } = offline;
     drop(running);
     let error = session.connect(RATE, 64, 1, (2, 4)).err().expect("a dead worker can't connect");

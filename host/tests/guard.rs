@@ -1,4 +1,7 @@
 //! The guard against allocation in realtime code is there, and works.
+//!
+//! Unix: it tells by the signal what ended a process.
+#![cfg(unix)]
 
 mod common;
 

@@ -7,6 +7,9 @@
 //!
 //! What the checker's processor sees it reports in eight read-only parameters, `ProcessWarn`, a bit
 //! for each of 24 findings. (What its controller sees is shown in its editor only.)
+//!
+//! Linux: so is the plugin.
+#![cfg(target_os = "linux")]
 
 mod common;
 

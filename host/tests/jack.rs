@@ -1,4 +1,5 @@
 //! JACK: audio and MIDI through a server, at buffer sizes that change, and after its end.
+#![cfg(unix)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A rig that is played through JACK, by the program as it is started: whatever the server does.
+#![cfg(unix)]
 
 mod common;
 

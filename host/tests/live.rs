@@ -4,8 +4,8 @@ mod common;
 
 use common::offline::{Offline, PATIENT, RATE};
 use common::program::send;
+use common::system::Signal;
 use common::{Noise, becomes_true, hostile, plugin, same, supervisor};
-use rustix::process::Signal;
 use sandrack_engine::timing::{NodeOutcome, Record};
 use sandrack_host::report::Isolation;
 use sandrack_host::session::{PluginAt, Session, SessionConfig, SessionEvent};

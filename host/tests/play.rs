@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::program::{Program, send};
+use common::program::Program;
+use common::system::{Signal, send};
 use common::{LONG, Noise, PROGRAM, becomes_true, plugin, same};
-use rustix::process::Signal;
 use sandrack_host::play::{
     Command, Pace, PlayOptions, Player, PluginView, Source, View, WorkerState,
 };

@@ -1,11 +1,14 @@
 //! Workers come and go with their host, however it ends, and may do what they must and no more.
+//!
+//! Linux: it looks into /proc. `windows` does the same for Windows.
+#![cfg(target_os = "linux")]
 
 mod common;
 
 use common::offline::{Offline, PATIENT};
 use common::program::{Program, Started, children_of, files_in};
+use common::system::Signal;
 use common::{LONG, PROGRAM, becomes_true, plugin};
-use rustix::process::Signal;
 use sandrack_host::report::Isolation;
 use sandrack_sandbox::protocol::VERSION;
 use std::fs;

@@ -3,6 +3,9 @@
 //! described, rendered in a worker and in-process, and put through the paces of `sandrack check`.
 //!
 //! Where there are none, the tests say so, and with `SANDRACK_CI=1` they fail.
+//!
+//! Linux: the plugins are libraries of Debian.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -4,8 +4,8 @@ mod common;
 
 use common::offline::{Offline, PATIENT};
 use common::program::send;
+use common::system::{Signal, children_of};
 use common::{LONG, Noise, becomes_true, hostile, plugin, same};
-use rustix::process::Signal;
 use sandrack_engine::timing::NodeOutcome;
 use sandrack_host::faults::FaultKind;
 use sandrack_host::report::Isolation;
@@ -13,7 +13,6 @@ use sandrack_host::session::{PluginAt, RecoveryOptions, SessionEvent};
 use sandrack_plugins_test::param_id;
 use sandrack_sandbox::format::PluginRef;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const FRAMES: usize = 64;
@@ -123,8 +122,10 @@ impl Stage {
             Offline::tracks(&[vec![plugin("gain")]], Isolation::None, FRAMES as u32).session,
         );
         session.quit();
-        let is_there = |id: &u32| Path::new(&format!("/proc/{id}")).exists();
-        let left = || processes.iter().filter(|id| is_there(id)).count();
+        let left = || {
+            let all = children_of(std::process::id());
+            processes.iter().filter(|id| all.contains(id)).count()
+        };
         assert!(becomes_true(LONG, || left() == 0), "{} processes are left", left());
         offline
     }

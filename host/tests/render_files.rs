@@ -3,8 +3,10 @@
 mod common;
 
 use common::program::{Finished, Program, files_in};
-use common::{LONG, Noise, becomes_true, difference, hostile, plugin, same};
-use rustix::process::Signal;
+#[cfg(unix)]
+use common::system::Signal;
+use common::system::{ABORT, SEGFAULT};
+use common::{Noise, difference, hostile, plugin, same};
 use sandrack_host::wav::{self, SampleFormat, Wav, WavWriter};
 use std::fs;
 use std::path::Path;
@@ -219,8 +221,8 @@ fn with_input(arguments: &[&str], chain: &[String]) -> Program {
 #[test]
 fn a_plugin_that_fails_in_the_middle_leaves_the_file_that_was_there() {
     for (what, reason) in [
-        ("segfault", "SIGSEGV"),
-        ("abort", "SIGABRT"),
+        ("segfault", SEGFAULT),
+        ("abort", ABORT),
         ("exit", "exited with code 0"),
         ("error", "reported an error"),
     ] {
@@ -256,7 +258,7 @@ fn a_plugin_that_fails_in_a_group_leaves_the_file_that_was_there() {
     let chain = [plugins(&["gain"]), vec![hostile("segfault").to_string()]].concat();
     let program = with_input(&["--frames", "64", "--isolation", "group"], &chain)
         .env("SANDRACK_HOSTILE_BLOCK", "5");
-    leaves_the_old_file(program, &["SIGSEGV", "nothing was written"]);
+    leaves_the_old_file(program, &[SEGFAULT, "nothing was written"]);
 }
 
 #[test]
@@ -295,8 +297,11 @@ fn an_output_that_can_not_be_written_is_refused() {
     }
 }
 
+// Nobody but who sits at the console can interrupt a program on Windows.
+#[cfg(unix)]
 #[test]
 fn an_interrupted_render_leaves_the_file_that_was_there() {
+    use common::{LONG, becomes_true};
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         // Stands still in its sixth block, for as long as this test needs.
         let program = {

@@ -1,5 +1,8 @@
 //! `scan`, `list` and plugins by name, as a user has them: folders of plugins good and bad, several
 //! runs of the program one after the other or side by side, one list that they share.
+//!
+//! Unix: it lays links across folders, which Windows lets few users do.
+#![cfg(unix)]
 
 mod common;
 

@@ -5,6 +5,8 @@
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
+pub mod replies;
+
 use crate::confine::{Confinement, Enforced, Reached};
 use crate::crash::Call;
 use crate::error::PluginError;
@@ -34,7 +36,7 @@ pub struct Hello {
     /// Where the worker listens.
     pub requests: IpcSender<Request>,
     /// Where it answers.
-    pub replies: IpcReceiver<Reply>,
+    pub replies: IpcReceiver<replies::Part>,
     /// Where it answers [`Request::Connect`].
     pub connected: IpcReceiver<Connected>,
 }
@@ -317,7 +319,7 @@ pub enum Answer {
     /// To `Confine`.
     Confined {
         /// What is in force.
-        enforced: Enforced,
+        enforced: Box<Enforced>,
         /// What it can reach.
         reached: Reached,
         /// Whether a handle to listen at has been sent before.

@@ -24,6 +24,7 @@ pub(crate) use worker::hand_over;
 use crate::confine::{Confinement, Refusal};
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
+use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
 use crate::shm::crash_page::{self, CrashView};
 use crate::shm::{BlockView, DoorbellView};
@@ -260,7 +261,7 @@ impl Supervisor {
             connected: Mutex::new(hello.connected),
             control: Mutex::new(worker::Control {
                 process,
-                replies: hello.replies,
+                replies: ReplyReceiver::new(hello.replies),
                 notices: Vec::new(),
                 timeout,
                 owed: 0,

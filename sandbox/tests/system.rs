@@ -1,5 +1,8 @@
 //! What `sys` promises, whatever system is behind it: memory that can't be taken away from a
 //! reader nor written to by one, waits that end when they should, processes that are reaped.
+//!
+//! Linux: it looks into /proc, and at signals. The modules under `sys::windows` have their own.
+#![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "tries to make a mapping writable, to see that it can't be")]
 
 use sandrack_sandbox::sys::clock::now_ns;

@@ -116,7 +116,7 @@ pub fn bench(
         date: crate::report::now_utc(),
         command: options.command.clone(),
         plugin: options.plugin.to_string(),
-        driver: "virtual".into(),
+        driver: options.driver.clone(),
         capacity_limit: CAPACITY_LIMIT,
         ..Report::default()
     };

@@ -12,7 +12,7 @@ use sandrack_sandbox::calibrate::calibrate;
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::idle::{awake_advice, keep_cores_awake};
-use sandrack_sandbox::sys::thread::{priority, realtime_advice};
+use sandrack_sandbox::sys::thread::{realtime_advice, realtime_class};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -244,7 +244,7 @@ fn machine(supervisor: &Supervisor, wants_realtime: bool) -> Machine {
     machine.realtime_granted = wants_realtime && restrictions.not_realtime.is_none();
     machine.realtime = match (wants_realtime, machine.realtime_granted) {
         (false, _) => "no: not asked for (--no-realtime)".to_owned(),
-        (_, true) => format!("SCHED_FIFO {}, workers {}", priority::ENGINE, priority::WORKER),
+        (_, true) => realtime_class(),
         (_, false) => format!("no: {}", realtime_advice()),
     };
     machine.locked_memory_granted = !restrictions.not_locked;

@@ -10,7 +10,7 @@ impl Machine {
     pub fn gather() -> Self {
         let unknown = || "unknown".to_owned();
         Self {
-            cpu: cpu().unwrap_or_else(unknown),
+            cpu: cpu().or_else(cpu_by_environment).unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             kernel: kernel().unwrap_or_else(unknown),
             realtime: unknown(),
@@ -33,6 +33,11 @@ fn cpu() -> Option<String> {
     };
     // x86 has the first, some ARM boards the others.
     field("model name").or_else(|| field("Model")).or_else(|| field("Hardware"))
+}
+
+/// Windows says there what it runs on.
+fn cpu_by_environment() -> Option<String> {
+    std::env::var("PROCESSOR_IDENTIFIER").ok().filter(|text| !text.is_empty())
 }
 
 fn kernel() -> Option<String> {

@@ -3,6 +3,7 @@
 use super::plugin;
 use sandrack_host::plugins::test_library;
 use sandrack_sandbox::format::{Format, PluginRef};
+use sandrack_sandbox::sys::library::{EXTENSION, vst3_folder};
 use std::path::{Path, PathBuf};
 
 /// All test plugins.
@@ -15,10 +16,9 @@ pub(crate) const FORMATS: [Format; 2] = [Format::Clap, Format::Vst3];
 /// A VST3 bundle with a copy of a library in it.
 pub(crate) fn bundle(at: &Path, name: &str, library: &Path) -> PathBuf {
     let bundle = at.join(format!("{name}.vst3"));
-    let folder = format!("Contents/{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-    let folder = bundle.join(folder);
+    let folder = bundle.join("Contents").join(vst3_folder());
     std::fs::create_dir_all(&folder).unwrap();
-    let inner = folder.join(format!("{name}.{}", std::env::consts::DLL_EXTENSION));
+    let inner = folder.join(format!("{name}.{EXTENSION}"));
     std::fs::copy(library, inner).unwrap();
     bundle
 }

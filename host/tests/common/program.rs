@@ -1,9 +1,10 @@
 //! The program as a user starts it, and its processes as the system shows them.
 
+use super::system::crashed;
+pub(crate) use super::system::{Signal, children_of, send};
 use super::{LONG, PROGRAM, becomes_true};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -45,7 +46,10 @@ impl Program {
         fs::create_dir(folder.path().join("tmp")).expect("a folder in it");
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder.path());
-        command.env("TMPDIR", folder.path().join("tmp")).env_remove("SANDRACK_LOG");
+        for variable in ["TMPDIR", "TMP", "TEMP"] {
+            command.env(variable, folder.path().join("tmp"));
+        }
+        command.env_remove("SANDRACK_LOG");
         // Not the user's own plugins, nor what is known of them.
         command.env("SANDRACK_CACHE", folder.path().join("cache"));
         command.env("XDG_STATE_HOME", folder.path().join("state"));
@@ -98,7 +102,7 @@ impl Started {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         send(self.id(), signal);
     }
 
@@ -150,7 +154,7 @@ impl Finished {
     #[track_caller]
     pub(crate) fn assert_error(&self, parts: &[&str]) -> &Self {
         let Self { status, stderr, shown, .. } = self;
-        assert_eq!(status.signal(), None, "{shown}: {stderr}");
+        assert!(!crashed(*status), "{shown}: {status:?}: {stderr}");
         assert!(!status.success(), "{shown}: succeeded: {}", self.stdout);
         // What the log says of a plugin beside it is not the error.
         let lines = stderr.lines().filter(|line| line.starts_with("sandrack: ")).count();
@@ -181,26 +185,4 @@ pub(crate) fn files_in(folder: &Path) -> Vec<String> {
         .unwrap_or_default();
     names.sort();
     names
-}
-
-pub(crate) fn send(process: u32, signal: rustix::process::Signal) {
-    let process = rustix::process::Pid::from_raw(process as i32).expect("a process number");
-    rustix::process::kill_process(process, signal).expect("a signal can be sent");
-}
-
-/// Live processes that a host has started to work for it, by what they were started with: also
-/// when the host has ended.
-pub(crate) fn children_of(host: u32) -> Vec<u32> {
-    let host = host.to_string();
-    let mine = |process: &u32| {
-        let Ok(line) = fs::read(format!("/proc/{process}/cmdline")) else { return false };
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        match words.get(1) {
-            Some(&b"--sandrack-worker") => words.get(3) == Some(&host.as_bytes()),
-            Some(&b"--sandrack-floor") => words.get(2) == Some(&host.as_bytes()),
-            _ => false,
-        }
-    };
-    let Ok(entries) = fs::read_dir("/proc") else { panic!("/proc can't be read") };
-    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(mine).collect()
 }

@@ -7,8 +7,7 @@ use clap_sys::factory::preset_discovery::*;
 use clap_sys::plugin::clap_plugin;
 use clap_sys::universal_plugin_id::clap_universal_plugin_id;
 use clap_sys::version::CLAP_VERSION;
-use std::ffi::{CStr, CString, OsStr, c_char, c_void};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -57,7 +56,7 @@ extern "C" fn create(
 }
 
 unsafe extern "C" fn init(provider: Provider) -> bool {
-    let file = CString::new(PRESETS.get().map_or(&b""[..], |p| p.as_os_str().as_bytes()));
+    let file = CString::new(PRESETS.get().map_or("", |p| p.to_str().unwrap_or_default()));
     let Ok(file) = file else { return false };
     let filetype = clap_preset_discovery_filetype {
         name: c"Value".as_ptr(),
@@ -141,7 +140,7 @@ pub(crate) unsafe extern "C" fn from_location(
                 _ => None,
             },
             (CLAP_PRESET_DISCOVERY_LOCATION_FILE, Some(file), None) => {
-                let file = Path::new(OsStr::from_bytes(file.to_bytes()));
+                let file = Path::new(file.to_str().unwrap_or_default());
                 std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok())
             }
             _ => None,

@@ -29,7 +29,8 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 
-use crate::plugin::{hostile, sleep_forever};
+use crate::plugin::hostile;
+use crate::strikes::sleep_forever;
 use crate::what::What;
 
 const CALM: u32 = 0x0020_60a0;

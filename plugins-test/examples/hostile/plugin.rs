@@ -17,8 +17,6 @@ use crate::strikes::{Entry, Memory, Strike};
 use crate::what::What;
 use crate::{calls, extensions, strike};
 
-pub(crate) use crate::strikes::sleep_forever;
-
 /// The id of the parameter `block`.
 pub(crate) const BLOCK: u32 = 0;
 pub(crate) const BLOCK_MAX: u32 = 1_000_000;

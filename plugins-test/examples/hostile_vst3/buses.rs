@@ -64,7 +64,7 @@ pub(crate) fn info(
         channelCount: channel_count,
         name: [0; _],
         busType: if index == 0 { kMain } else { kAux } as i32,
-        flags: if by_default { kDefaultActive } else { 0 },
+        flags: if by_default { kDefaultActive as u32 } else { 0 },
     };
     wide(&format!("{} {}", if is_input { "Input" } else { "Output" }, at + 1), &mut info.name);
     Some(info)

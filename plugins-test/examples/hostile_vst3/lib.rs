@@ -60,6 +60,10 @@
 //! threads and the order of calls. Where they break those rules themselves, they do so on purpose;
 //! nobody should load this into a process that has more to lose.
 #![allow(unsafe_code, reason = "implements and breaks a C++ interface, see above")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the standard's constants are signed where the compiler is Microsoft's, unsigned elsewhere"
+)]
 #![allow(non_snake_case, non_upper_case_globals, reason = "the format's own names")]
 
 mod buses;
@@ -80,12 +84,14 @@ use std::ffi::c_void;
 use vst3::ComWrapper;
 use vst3::Steinberg::IPluginFactory;
 
-#[unsafe(export_name = "ModuleEntry")]
+#[cfg_attr(not(windows), unsafe(export_name = "ModuleEntry"))]
+#[cfg_attr(windows, unsafe(export_name = "InitDll"))]
 extern "system" fn enter(_library: *mut c_void) -> bool {
     true
 }
 
-#[unsafe(export_name = "ModuleExit")]
+#[cfg_attr(not(windows), unsafe(export_name = "ModuleExit"))]
+#[cfg_attr(windows, unsafe(export_name = "ExitDll"))]
 extern "system" fn leave() -> bool {
     true
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use vst3::ComRef;
 use vst3::Steinberg::Vst::BusDirections_::kInput;
+use vst3::Steinberg::Vst::Event_::EventTypes;
 use vst3::Steinberg::Vst::Event_::EventTypes_::{
     kDataEvent, kLegacyMIDICCOutEvent, kNoteOffEvent, kNoteOnEvent,
 };
@@ -99,7 +100,7 @@ unsafe fn read_notes<K>(plugin: &Plugin<K>, data: &ProcessData) {
             if events.getEvent(index, &mut event) != kResultOk {
                 continue;
             }
-            match u32::from(event.r#type) {
+            match EventTypes::from(event.r#type) {
                 kNoteOnEvent => {
                     plugin.held.fetch_add(1, Relaxed);
                     if plugin.what == What::OddMidiOut {
@@ -165,7 +166,7 @@ unsafe fn answer(data: &ProcessData, event: &Event) {
 }
 
 /// An event without content.
-pub(crate) fn empty(r#type: u32, time: i32) -> Event {
+pub(crate) fn empty(r#type: EventTypes, time: i32) -> Event {
     Event {
         busIndex: 0,
         sampleOffset: time,

@@ -9,6 +9,7 @@ use crate::error::{Error, PluginError};
 use crate::format::editor::{EditorInfo, EditorOptions};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::limits::bytes;
+use crate::protocol::replies::ReplyReceiver;
 use crate::protocol::{Answer, Connected, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::shm::crash_page::CrashView;
@@ -61,7 +62,7 @@ pub(super) struct Requests {
 /// What its main thread answers. Held until it has.
 pub(super) struct Control {
     pub(super) process: Process,
-    pub(super) replies: IpcReceiver<Reply>,
+    pub(super) replies: ReplyReceiver,
     pub(super) notices: Vec<(NodeNumber, Notice)>,
     pub(super) timeout: Duration,
     /// Answers that were not waited for: they come before the next one that counts.
@@ -137,7 +138,7 @@ impl Worker {
         }
         self.limit(&wanted, &enforced)?;
         self.prepare(self.core)?;
-        Ok(begun.insert(enforced).clone())
+        Ok(begun.insert(*enforced).clone())
     }
 
     fn listen(&self, reached: Reached) -> std::io::Result<Listener> {

@@ -9,6 +9,7 @@ use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, Notice, Processor};
+use crate::protocol::replies::{self, ReplySender};
 use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION};
 use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
@@ -44,7 +45,7 @@ pub(super) struct Plugin {
 struct Worker {
     /// What was handed over with the request that is being answered.
     handles: io::Result<Vec<Handle>>,
-    replies: IpcSender<Reply>,
+    replies: ReplySender,
     plugins: BTreeMap<NodeNumber, Plugin>,
     audio: Option<AudioHandle>,
     /// Takes the control thread's way to the audio thread there.
@@ -71,7 +72,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     let handles = HandleChannel::from_stdin().map_err(|e| format!("no handle channel: {e}"))?;
     let text = |e: ipc_channel::IpcError| e.to_string();
     let (request_sender, requests) = ipc::channel().map_err(|e| e.to_string())?;
-    let (replies, reply_receiver) = ipc::channel().map_err(|e| e.to_string())?;
+    let (replies, reply_receiver) = replies::channel().map_err(|e| e.to_string())?;
     let (connected, connected_receiver) = ipc::channel().map_err(|e| e.to_string())?;
     let hello = Hello {
         version: VERSION.into(),
@@ -95,7 +96,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             if let Some(listener) = listener {
                 handles.send(&[&listener]).map_err(|e| e.to_string())?;
             }
-            let answer = Answer::Confined { enforced, reached, listens };
+            let answer = Answer::Confined { enforced: Box::new(enforced), reached, listens };
             replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
         }
         Ok(Request::Quit) => {

@@ -19,7 +19,7 @@ pub(super) const LONG: Duration = Duration::from_secs(20);
 const STANDSTILL_NS: u64 = 2_000_000_000;
 
 /// An ASIO driver with its buffers made.
-pub struct AsioDriver {
+pub(crate) struct AsioDriver {
     pub(super) name: String,
     pub(super) config: DriverConfig,
     pub(super) settings: Settings,

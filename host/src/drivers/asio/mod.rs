@@ -28,7 +28,7 @@ mod probe;
 mod slots;
 mod stream;
 
-pub use driver::AsioDriver;
+pub(super) use driver::AsioDriver;
 
 use super::registry::DriverOptions;
 use super::{DeviceInfo, Driver, DriverConfig};

@@ -67,6 +67,7 @@ pub(super) fn details(object: &Object) -> DeviceDetails {
         direct_monitoring: object.can_monitor(),
         control_panel: true,
         notes,
+        ..DeviceDetails::default()
     }
 }
 

@@ -72,21 +72,23 @@ mod tests {
         fs::create_dir_all(contents.join("Resources")).unwrap();
         assert!(is_bundle(&bundle) && is_named_vst3(&bundle));
         assert!(library_in(&bundle).unwrap_err().contains("without a binary"));
-        fs::create_dir_all(contents.join("x86_64-win")).unwrap();
+        let other = if vst3_folder() == "x86_64-win" { "x86_64-linux" } else { "x86_64-win" };
+        fs::create_dir_all(contents.join(other)).unwrap();
         fs::create_dir_all(contents.join("MacOS")).unwrap();
         let error = library_in(&bundle).unwrap_err();
-        assert!(error.ends_with("it has: MacOS, x86_64-win"), "{error}");
+        assert!(error.ends_with(&format!("it has: MacOS, {other}")), "{error}");
 
         let ours = contents.join(vst3_folder());
         fs::create_dir_all(&ours).unwrap();
         assert!(library_in(&bundle).unwrap_err().contains("no library"));
         let head = &fs::read(std::env::current_exe().unwrap()).unwrap()[..4096];
         fs::write(ours.join("moduleinfo.json"), "{ broken").unwrap();
-        fs::write(ours.join("Old.so"), head).unwrap();
-        assert_eq!(library_in(&bundle).unwrap(), ours.join("Old.so"));
-        fs::write(ours.join("Older.so"), head).unwrap();
+        let named = |name: &str| ours.join(format!("{name}.{EXTENSION}"));
+        fs::write(named("Old"), head).unwrap();
+        assert_eq!(library_in(&bundle).unwrap(), named("Old"));
+        fs::write(named("Older"), head).unwrap();
         assert!(library_in(&bundle).unwrap_err().contains("2 libraries"));
-        fs::write(ours.join("Some.Thing.so"), head).unwrap();
-        assert_eq!(library_in(&bundle).unwrap(), ours.join("Some.Thing.so"));
+        fs::write(named("Some.Thing"), head).unwrap();
+        assert_eq!(library_in(&bundle).unwrap(), named("Some.Thing"));
     }
 }

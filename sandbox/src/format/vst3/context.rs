@@ -132,7 +132,7 @@ mod tests {
             | kContTimeValid
             | kSystemTimeValid
             | kClockValid;
-        assert_eq!(context.state, marked);
+        assert_eq!(context.state, marked as u32);
         assert_eq!(context.projectTimeSamples, 336_000);
         assert_eq!(context.continousTimeSamples, 640);
         assert_eq!(context.tempo, 90.0);
@@ -147,7 +147,7 @@ mod tests {
     fn what_is_unknown_or_no_number_is_not_marked() {
         let nothing = Transport { position_beats: f64::NAN, ..Transport::default() };
         let context = ContextMaker::new(48_000.0, 0).next(&nothing, 0, 64);
-        assert_eq!(context.state, kContTimeValid);
+        assert_eq!(context.state, kContTimeValid as u32);
         // Many plugins read these all the same, and divide by them.
         assert_eq!(context.tempo, 120.0);
         assert_eq!([context.timeSigNumerator, context.timeSigDenominator], [4, 4]);
@@ -158,7 +158,8 @@ mod tests {
     fn the_next_clock_is_counted_in_frames() {
         let quarter_clock = 1.0 / CLOCKS / 4.0;
         let transport = Transport { position_beats: 1.0 + quarter_clock, ..known() };
-        let context = ContextMaker::new(48_000.0, kNeedSamplesToNextClock).next(&transport, 0, 64);
+        let needs = kNeedSamplesToNextClock as u32;
+        let context = ContextMaker::new(48_000.0, needs).next(&transport, 0, 64);
         // Three quarters of a clock of 48000 * 60 / 90 / 24 frames.
         assert_eq!(context.samplesToNextClock, 1000);
     }

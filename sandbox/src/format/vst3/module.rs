@@ -5,7 +5,7 @@
 //! reference, or null.
 #![allow(unsafe_code)]
 
-use crate::sys::library::Library;
+use crate::sys::library::{Library, VST3_ENTRY};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Module {
         let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
         let users = entered.entry(library.identity()).or_default();
         if *users == 0 && !library.enter_vst3() {
-            return Err("its entry function ModuleEntry returned false".into());
+            return Err(format!("its entry function {VST3_ENTRY} returned false"));
         }
         *users += 1;
         Ok(Self { library })

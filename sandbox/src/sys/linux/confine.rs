@@ -138,6 +138,28 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
     Begun { enforced, reached: places, listener }
 }
 
+/// What is missing for any level to be in force, beyond what [`begin`] found.
+pub fn lacking(enforced: &Enforced) -> Vec<String> {
+    let files = enforced.landlock_abi.is_none().then(|| "no Landlock".to_owned());
+    let calls = (!enforced.seccomp).then(|| "no system call filter".to_owned());
+    files.into_iter().chain(calls).collect()
+}
+
+/// On a line: what is in force.
+pub fn describe(enforced: &Enforced) -> String {
+    let landlock = match enforced.landlock_abi {
+        Some(abi) => format!("Landlock {abi}"),
+        None => "no Landlock".into(),
+    };
+    let said = |there, what| format!("{}{what}", if there { "" } else { "no " });
+    let rest = [
+        said(enforced.seccomp, "seccomp"),
+        said(enforced.limits, "limits"),
+        said(enforced.network_namespace, "own network"),
+    ];
+    [&[landlock][..], &rest].concat().join(", ")
+}
+
 /// A network without any device, the loopback's included.
 fn empty_network() -> io::Result<()> {
     // SAFETY: no thread is there to be surprised, and no descriptor table is unshared.
@@ -207,4 +229,20 @@ fn restrict_files(places: &Reached, wanted: &Confinement) -> Result<u32, String>
 /// Whether two paths are the same or one lies in the other.
 fn lies_in(path: &Path, folder: &Path) -> bool {
     path.starts_with(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_force_stands_on_a_line() {
+        let enforced = Enforced {
+            landlock_abi: Some(1),
+            seccomp: true,
+            network_namespace: true,
+            ..Enforced::off()
+        };
+        assert_eq!(describe(&enforced), "Landlock 1, seccomp, no limits, own network");
+    }
 }

@@ -15,6 +15,9 @@ use std::path::Path;
 /// Extension of libraries on this system.
 pub const EXTENSION: &str = "so";
 
+/// What VST3 calls a library's entry function here.
+pub const VST3_ENTRY: &str = "ModuleEntry";
+
 /// The folder within a VST3 bundle where this system's library lies.
 pub fn vst3_folder() -> String {
     format!("{}-linux", std::env::consts::ARCH)
@@ -63,7 +66,7 @@ impl Library {
     /// Begins with it as a VST3 module. False: it refused.
     pub fn enter_vst3(&self) -> bool {
         // The SDK demands the function, and works without it.
-        let Some(address) = self.address("ModuleEntry") else { return true };
+        let Some(address) = self.address(VST3_ENTRY) else { return true };
         // C++'s bool is a byte; one that is neither 0 nor 1 must not become a `bool`.
         type Entry = unsafe extern "C" fn(*mut c_void) -> c_char;
         // SAFETY: the VST3 SDK defines what is exported by this name.

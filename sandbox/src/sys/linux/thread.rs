@@ -76,6 +76,11 @@ fn schedule(thread: i32, policy: i32, priority: i32) -> io::Result<()> {
     }
 }
 
+/// The realtime class in words, for whoever reads a report.
+pub fn realtime_class() -> String {
+    format!("SCHED_FIFO {}, workers {}", priority::ENGINE, priority::WORKER)
+}
+
 /// What a user has to do so that [`set_realtime`] and memory locking are permitted.
 pub fn realtime_advice() -> &'static str {
     "no realtime priority: add the user to the group 'audio' (or 'realtime') and give that group \

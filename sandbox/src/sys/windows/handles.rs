@@ -46,13 +46,10 @@ impl HandleChannel {
         }
         // SAFETY: both are new.
         let (read, write) = unsafe { (owned(read)?, owned(write)?) };
-        // A worker that does not read must not hold the supervisor.
+        // A worker that does not read must not hold the supervisor. Refused, it holds it when the
+        // pipe is full.
         // SAFETY: the mode is a local.
-        if unsafe { SetNamedPipeHandleState(write.as_raw_handle(), &PIPE_NOWAIT, null(), null()) }
-            == 0
-        {
-            return Err(io::Error::last_os_error());
-        }
+        unsafe { SetNamedPipeHandleState(write.as_raw_handle(), &PIPE_NOWAIT, null(), null()) };
         let worker = Arc::new(OnceLock::new());
         let host = Self { pipe: write.into(), worker: Arc::clone(&worker) };
         Ok((host, Self { pipe: read.into(), worker }))

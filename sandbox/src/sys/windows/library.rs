@@ -18,6 +18,9 @@ use windows_sys::Win32::System::Diagnostics::Debug::{
 /// Extension of libraries on this system (a VST3 bundle's has the format's own).
 pub const EXTENSION: &str = "vst3";
 
+/// What VST3 calls a library's entry function here.
+pub const VST3_ENTRY: &str = "InitDll";
+
 /// The folder within a VST3 bundle where this system's library lies.
 pub fn vst3_folder() -> String {
     match std::env::consts::ARCH {
@@ -77,7 +80,7 @@ impl Library {
     /// Begins with it as a VST3 module. False: it refused.
     pub fn enter_vst3(&self) -> bool {
         // Here the SDK leaves it to the library whether it has the function.
-        let Some(address) = self.address("InitDll") else { return true };
+        let Some(address) = self.address(VST3_ENTRY) else { return true };
         // C++'s bool is a byte; one that is neither 0 nor 1 must not become a `bool`.
         type Init = unsafe extern "system" fn() -> c_char;
         // SAFETY: the VST3 SDK defines what is exported by this name.

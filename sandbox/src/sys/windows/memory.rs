@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use super::handles::{Handle, duplicate};
+use super::thread;
 use super::wake::{Bell, owned};
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
@@ -94,9 +95,9 @@ impl SharedMemory {
         Mapping::new(&self.section, self.len, access, self.bells.clone())
     }
 
-    /// Maps it for reading.
+    /// Maps it for reading; pages that nobody has touched take up no memory.
     pub fn map_unlocked(&self) -> io::Result<Mapping> {
-        self.map(Access::Read)
+        Mapping::of(&self.section, self.len, Access::Read, self.bells.clone())
     }
 
     /// A handle to give to another process, with which it can map the memory with this access and
@@ -128,12 +129,30 @@ impl Mapping {
     /// Maps what another process handed over, and closes the handle. `len`: what the sender says
     /// it has; an error if there is less.
     pub fn from_handle(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
+        let mapping = Self::from_handle_unlocked(handle, len, access)?;
+        mapping.make_resident();
+        Ok(mapping)
+    }
+
+    /// The same, but pages are there, and take up memory, from when they are first touched.
+    pub fn from_handle_unlocked(handle: Handle, len: usize, access: Access) -> io::Result<Self> {
         let mut all = handle.0.into_iter();
         let section = all.next().ok_or(io::ErrorKind::InvalidData)?;
-        Self::new(&section, len, access, all.map(Bell::received).collect())
+        Self::of(&section, len, access, all.map(Bell::received).collect())
     }
 
     fn new(
+        section: &OwnedHandle,
+        len: usize,
+        access: Access,
+        bells: Box<[Bell]>,
+    ) -> io::Result<Self> {
+        let mapping = Self::of(section, len, access, bells)?;
+        mapping.make_resident();
+        Ok(mapping)
+    }
+
+    fn of(
         section: &OwnedHandle,
         len: usize,
         access: Access,
@@ -150,15 +169,19 @@ impl Mapping {
                 format!("shared memory of {size} bytes where {len} were promised"),
             ));
         }
-        for page in (0..len).step_by(PAGE) {
-            // Now, so that none faults in a callback.
+        Ok(mapping)
+    }
+
+    /// All pages are there from now on, and stay: none faults in a callback.
+    fn make_resident(&self) {
+        for page in (0..self.len).step_by(PAGE) {
             // SAFETY: within the view.
-            unsafe { at.as_ptr().add(page).read_volatile() };
+            unsafe { self.at.as_ptr().add(page).read_volatile() };
         }
+        thread::allow_locking();
         // Refused beyond the process's working set; `thread::lock_stack` reports that once.
         // SAFETY: within the view.
-        unsafe { VirtualLock(at.as_ptr().cast(), len) };
-        Ok(mapping)
+        unsafe { VirtualLock(self.at.as_ptr().cast(), self.len) };
     }
 
     /// Bytes that are mapped, as the system knows it.

@@ -23,6 +23,7 @@ use windows_sys::Win32::Foundation::{
     HANDLE, HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
+use windows_sys::Win32::System::Diagnostics::Debug::CheckRemoteDebuggerPresent;
 use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION,
     JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
@@ -32,7 +33,8 @@ use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_SUSPENDED, CreateProcessW,
     DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
     GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, RegisterWaitForSingleObject,
+    OpenProcess, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION,
+    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, RegisterWaitForSingleObject,
     ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, SetEvent, TerminateProcess,
     UnregisterWaitEx, UpdateProcThreadAttribute, WT_EXECUTEINWAITTHREAD, WT_EXECUTEONLYONCE,
     WaitForSingleObject,
@@ -52,10 +54,13 @@ const KILLED: u32 = 0xE05A_4B4C;
 
 impl Exit {
     fn from_code(code: u32) -> Self {
-        // Warnings and errors of the system; no program gives such a code of its own accord.
-        match code >= 0x8000_0000 {
-            true => Self::Signal(code as i32),
-            false => Self::Code(code as i32),
+        // Errors of the system or of a language's runtime, a breakpoint, a single step. Other codes
+        // with the highest bit set are small negative numbers that a program gave.
+        match code {
+            0xC000_0000..0xD000_0000 | 0xE000_0000..0xF000_0000 | 0x8000_0003 | 0x8000_0004 => {
+                Self::Signal(code as i32)
+            }
+            _ => Self::Code(code as i32),
         }
     }
 }
@@ -73,19 +78,31 @@ impl Exit {
     }
 }
 
-/// Whether a process has not ended. Not known here: it is taken to be there.
-pub fn is_there(_process: u32) -> bool {
-    true
+/// A process, to be looked at.
+pub(super) fn open(process: u32) -> io::Result<OwnedHandle> {
+    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE;
+    // SAFETY: takes numbers; the handle is new.
+    unsafe { owned(OpenProcess(rights, 0, process)) }
 }
 
-/// Whether a debugger is attached to a process and lets it run. Not known here: wait for Enter.
-pub fn is_debugged(_process: u32) -> bool {
-    false
+/// Whether a process has not ended.
+pub fn is_there(process: u32) -> bool {
+    open(process).is_ok_and(|process| !ended_within(&process, Duration::ZERO))
+}
+
+/// Whether a debugger is attached to a process and lets it run.
+pub fn is_debugged(process: u32) -> bool {
+    open(process).is_ok_and(|process| {
+        let mut debugged = 0;
+        // SAFETY: fills a local; the handle is borrowed.
+        unsafe { CheckRemoteDebuggerPresent(process.as_raw_handle(), &mut debugged) };
+        debugged != 0
+    })
 }
 
 /// What keeps debuggers from being attached to workers here, and what to do about it.
 pub fn attach_hint() -> Option<&'static str> {
-    Some("any debugger that can be attached to a process will do")
+    None
 }
 
 impl fmt::Display for Exit {
@@ -508,6 +525,7 @@ mod tests {
     fn exits_are_told_in_words() {
         let text = |code| Exit::from_code(code).to_string();
         assert_eq!(text(3), "exited with code 3");
+        assert_eq!(text(-1_i32 as u32), "exited with code -1");
         assert!(text(0xC000_0005).contains("access violation"));
         assert_eq!(text(0xC012_3456), "was ended by exception 0xc0123456");
         assert_eq!(text(KILLED), "was ended by the host");

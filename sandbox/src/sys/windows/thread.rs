@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Memory::VirtualLock;
 use windows_sys::Win32::System::Threading::{
@@ -57,6 +58,9 @@ thread_local! {
     static REALTIME: Cell<Option<i32>> = const { Cell::new(None) };
 }
 
+/// Whether the service that gives realtime priority was found not to run.
+static NO_SERVICE: AtomicBool = AtomicBool::new(false);
+
 /// Puts the calling thread into the class of realtime audio: MMCSS's task "Pro Audio", or, where the
 /// service does not run, the highest priority that a thread can have without it.
 ///
@@ -66,6 +70,7 @@ pub fn set_realtime(priority: i32) -> io::Result<()> {
     let mut task = 0;
     // SAFETY: a constant string, and a local. The registration ends with the thread.
     let class = unsafe { AvSetMmThreadCharacteristicsW(w!("Pro Audio"), &mut task) };
+    NO_SERVICE.store(class.is_null(), Ordering::Relaxed);
     if class.is_null() {
         // SAFETY: the pseudo-handle of the calling thread.
         set_priority(unsafe { GetCurrentThread() }, raw_priority(priority))?;
@@ -112,6 +117,15 @@ pub fn promote(thread: ThreadId, priority: i32) -> io::Result<()> {
 /// The calling thread's priority in the realtime class; `None`: it is in another.
 pub fn realtime_priority() -> Option<i32> {
     REALTIME.get()
+}
+
+/// The realtime class in words, for whoever reads a report.
+pub fn realtime_class() -> String {
+    match NO_SERVICE.load(Ordering::Relaxed) {
+        false => "MMCSS Pro Audio, critical; workers high",
+        true => "time-critical threads, without MMCSS",
+    }
+    .to_owned()
 }
 
 /// What a user has to do so that [`set_realtime`] is permitted.

@@ -19,6 +19,7 @@ use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
 use windows_sys::Win32::Foundation::{HWND, LPARAM, LRESULT, RECT, WPARAM};
 use windows_sys::Win32::Graphics::Gdi::{BLACK_BRUSH, GetStockObject};
+use windows_sys::Win32::System::Com::{COINIT_APARTMENTTHREADED, CoInitializeEx};
 use windows_sys::Win32::System::LibraryLoader::GetModuleHandleW;
 use windows_sys::Win32::UI::HiDpi::{
     DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2, GetDpiForSystem, SetThreadDpiAwarenessContext,
@@ -61,6 +62,9 @@ impl Display {
     pub fn open() -> io::Result<Self> {
         // SAFETY: constants and locals; see the file's text.
         unsafe {
+            // What editors use of the shell (file dialogs, browsers) wants it, and the thread that has
+            // windows is the one for it. A plugin may have been first.
+            CoInitializeEx(null(), COINIT_APARTMENTTHREADED as u32);
             // Sizes are pixels, whatever the screen's scale.
             SetThreadDpiAwarenessContext(DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2);
             let name = w!("sandrack editor");

@@ -39,7 +39,7 @@ fn midi(bytes: [u8; 3]) -> Event {
 
 /// Of note offs: channel, key and number.
 fn offs(events: &[Vst3Event]) -> Vec<(i16, i16, i32)> {
-    let offs = events.iter().filter(|event| u32::from(event.r#type) == kNoteOffEvent);
+    let offs = events.iter().filter(|event| EventTypes::from(event.r#type) == kNoteOffEvent);
     // SAFETY: the part that the type names.
     let offs = offs.map(|event| unsafe { event.__field0.noteOff });
     offs.map(|off| (off.channel, off.pitch, off.noteId)).collect()
@@ -52,7 +52,7 @@ fn a_note_is_given_with_its_number_channel_and_time() {
     events.push(&note(kind::NOTE_ON, 4, 3, 60, 17));
     events.push(&note(kind::NOTE_OFF, 8, 3, 60, 17));
     let [on, off] = given(&mut events)[..] else { panic!("two events") };
-    assert_eq!((u32::from(on.r#type), on.busIndex, on.sampleOffset), (kNoteOnEvent, 0, 4));
+    assert_eq!((EventTypes::from(on.r#type), on.busIndex, on.sampleOffset), (kNoteOnEvent, 0, 4));
     assert_eq!([on.ppqPosition, off.ppqPosition], [3.0, 4.0]);
     // SAFETY: the parts that the types name.
     let (on, off) = unsafe { (on.__field0.noteOn, off.__field0.noteOff) };
@@ -135,7 +135,7 @@ fn pressure_is_poly_pressure() {
     let pressure =
         Event { expression: expression::PRESSURE, ..note(kind::NOTE_EXPRESSION, 5, -1, -1, 9) };
     let list = of(&[note(kind::NOTE_ON, 0, 2, 60, 9), pressure]);
-    assert_eq!(u32::from(list[1].r#type), kPolyPressureEvent);
+    assert_eq!(EventTypes::from(list[1].r#type), kPolyPressureEvent);
     // SAFETY: the part that the type names.
     let poly = unsafe { list[1].__field0.polyPressure };
     assert_eq!((poly.channel, poly.pitch, poly.pressure, poly.noteId), (2, 60, 0.5, 9));
@@ -148,7 +148,7 @@ fn midi_is_notes_or_controllers() {
     for bytes in [[0x91, 60, 127], [0xa1, 60, 127], [0x91, 62, 1], [0x81, 60, 0], [0xf8, 0, 0]] {
         assert_eq!(events.push(&midi(bytes)), None);
     }
-    let kinds: Vec<u32> = given(&mut events).iter().map(|e| e.r#type.into()).collect();
+    let kinds: Vec<EventTypes> = given(&mut events).iter().map(|e| e.r#type.into()).collect();
     assert_eq!(kinds, [kNoteOnEvent, kPolyPressureEvent, kNoteOnEvent, kNoteOffEvent]);
     let controller = |what| Some(Controller { bus: 0, channel: 1, what });
     let value = |number, value| controller(ControllerKind::Value(number, value));
