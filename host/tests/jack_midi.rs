@@ -1,4 +1,5 @@
 //! A rig that is played by MIDI through JACK: ports, splits, controllers, programs, pedals, clock.
+#![cfg(unix)]
 
 mod common;
 
