@@ -134,6 +134,28 @@ fn plugins_are_found_described_and_rendered_in_both_formats() {
     }
 }
 
+#[test]
+fn a_chain_in_workers_gives_the_same_bits_as_in_this_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let gain = plugin("gain").to_string();
+    let delay = bundle(folder.path(), "Test", &test_library().unwrap());
+    let delay = format!("{}#Sandrack Test Delay", delay.display());
+    let chain = [gain, delay, plugin("compressor").to_string()].join(",");
+    let render = |isolation: &str| {
+        let mut render = Program::new(["render", "in.wav", "out.wav", "--frames", "64"]);
+        render.command().args(["--isolation", isolation, "--chain", &chain]);
+        write_wav(&render.folder().join("in.wav"));
+        let finished = render.run();
+        finished.assert_success();
+        std::fs::read(finished.file("out.wav")).unwrap()
+    };
+    let alone = render("none");
+    assert!(alone.len() > 20_000 && alone[100..].iter().any(|byte| *byte != 0));
+    for isolation in ["plugin", "group"] {
+        assert!(render(isolation) == alone, "{isolation}");
+    }
+}
+
 fn write_wav(path: &Path) {
     use sandrack_host::wav::{SampleFormat, WavWriter};
     let mut writer = WavWriter::create(path, 2, 48_000, SampleFormat::Float32).unwrap();
