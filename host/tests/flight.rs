@@ -82,6 +82,10 @@ fn play(plugin: &PluginRef, when: When, seconds: f64) -> Played {
         let timeout = if block == 0 { PATIENT } else { Duration::from_millis(400) };
         offline.step(&input, timeout);
         block += 1;
+        if when.strikes >= 100.0 {
+            // As long as it takes that what was set is in a saved state.
+            std::thread::sleep(Duration::from_millis(8));
+        }
         let (running, session) = (&mut offline.running, &mut offline.session);
         let events = running.live.service(session, &mut running.controller).expect("a plan");
         let file = events.into_iter().find_map(|event| match event {

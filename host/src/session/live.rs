@@ -482,6 +482,7 @@ impl Live {
         }
         self.stragglers = building.take_connecting();
         let built = session.finish(building)?;
+        tracing::debug!("a plan is swapped in");
         if let Err(error) = controller.swap(built.plan) {
             return match error {
                 // The next call comes back to it.

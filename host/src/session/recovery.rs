@@ -680,6 +680,14 @@ impl Live {
         }
     }
 
+    /// Says that a plugin's state has changed, as if it had said so itself: it will be saved.
+    pub fn state_changed(&mut self, at: PluginAt) {
+        let memory = self.recovery.as_mut().and_then(|recovery| recovery.memories.get_mut(&at));
+        if let Some(memory) = memory {
+            memory.touch(Instant::now());
+        }
+    }
+
     /// Says that a plugin was given a preset or a state, past [`Live`]: parameters that were set
     /// before do not count any more.
     pub fn state_was_loaded(&mut self, at: PluginAt) {

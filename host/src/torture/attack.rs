@@ -233,6 +233,8 @@ impl Attacked {
         if self.random.below(3) == 0 {
             let edits = self.random.below(1 << 20) as f64 / f64::from(1 << 20);
             if self.set_past_session(EDITS, edits, step) {
+                // It is not the plugin's own doing; one that changed by itself would say so.
+                step.playing.live.state_changed(self.at);
                 self.edits.push((step.now, edits));
             }
         }

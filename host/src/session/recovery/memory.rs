@@ -196,6 +196,7 @@ impl Memory {
             // that it could not save says nothing of the next.
             _ if of_another => self.touch(now),
             Ok(saved) => {
+                tracing::debug!(plugin = name, "its state is saved");
                 let state = saved.state.map(Arc::new);
                 let params = saved.params.clone();
                 self.keep(Snapshot { block, state: state.clone(), params }, since);
