@@ -22,7 +22,7 @@ struct Rig {
 }
 
 fn memory(len: usize) -> (SharedMemory, Arc<Mapping>) {
-    let memory = SharedMemory::new("sandrack-fuzz", len).unwrap();
+    let memory = SharedMemory::with_bells("sandrack-fuzz", len, 1).unwrap();
     let mapping = Arc::new(memory.map(Access::ReadWrite).unwrap());
     (memory, mapping)
 }
