@@ -15,20 +15,22 @@
 //! Each step needs the engine to have done the one before, so [`Live::service`] never waits for
 //! the engine: it does what can be done, and goes on at the next call.
 
+mod hear;
+mod params;
+mod swap;
+
+pub(super) use params::limit;
+
 use super::pace::{PEACE, Pace};
 use super::plan::Building;
 use super::recovery::{Recovery, Watch};
 use super::rewire::Rewiring;
 use super::{Place, Plugin, PluginAt, Running, Session, SessionEvent};
 use crate::error::Error;
-use crate::faults::{FaultKind, FaultLog, Whom};
+use crate::faults::{FaultLog, Whom};
 use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, Delays};
-use sandrack_engine::event::{EventKind, NoteAddress};
 use sandrack_engine::graph::NodeId;
-use sandrack_engine::timing::NodeOutcome;
-use sandrack_sandbox::confine::Refusal;
-use sandrack_sandbox::format::{Notice, Param, ParamEdit};
 use sandrack_sandbox::remote::Connecting;
 use sandrack_sandbox::supervisor::Node;
 use std::collections::{BTreeMap, HashMap};
@@ -212,34 +214,6 @@ impl Live {
         Ok(())
     }
 
-    /// What went wrong in blocks.
-    fn hear_faults(&mut self, session: &Session, controller: &mut Controller, now: Instant) {
-        // In this order: of this block, and those before, all is in the queue.
-        let block = controller.last_block();
-        let queue = controller.faults();
-        for _ in 0..queue.slots() {
-            let Ok(record) = queue.pop() else { break };
-            let Some(&at) = self.places.get(&record.node) else { continue };
-            self.watch.count(at, record, now);
-            let kind = match record.outcome {
-                NodeOutcome::Running | NodeOutcome::NotStarted => FaultKind::Late { blocks: 1 },
-                NodeOutcome::Failed => FaultKind::Failed { blocks: 1 },
-                NodeOutcome::NotFinite => FaultKind::NotFinite { blocks: 1 },
-                // Of others' making, or counted already.
-                _ => continue,
-            };
-            let whom = self.whom(session, at);
-            let new = self.faults.count(whom, record.block, kind, now);
-            if let (Some(number), FaultKind::NotFinite { .. }) = (new, kind)
-                && let Some(recovery) = &mut self.recovery
-                && recovery.ask_not_finite(session, at, number, record.block)
-            {
-                self.faults.expect(number);
-            }
-        }
-        self.watch.reached(block);
-    }
-
     pub(super) fn whom<'a>(&self, session: &'a Session, at: PluginAt) -> Whom<'a> {
         let node = self.nodes.get(&at).copied().unwrap_or(NodeId::from_raw(0));
         let name = session.plugins.get(&at).map_or("", |plugin| &plugin.name);
@@ -283,111 +257,6 @@ impl Live {
         self.states.entry(at).or_default()
     }
 
-    fn hear_notices(&mut self, session: &mut Session, block: u64, events: &mut Vec<SessionEvent>) {
-        let mut said: HashMap<_, Vec<Notice>> = HashMap::new();
-        for worker in session.workers() {
-            for (number, notice) in worker.take_notices() {
-                said.entry((worker.id(), number)).or_default().push(notice);
-            }
-        }
-        for at in self.all() {
-            let Some(plugin) = session.plugins.get_mut(&at) else { continue };
-            let (notices, is_gone) = match &mut plugin.place {
-                Place::Here(local, _) => (local.take_notices(), false),
-                Place::Worker(node) => {
-                    let key = (node.worker().id(), node.number());
-                    (said.remove(&key).unwrap_or_default(), node.worker().is_gone())
-                }
-            };
-            let state = self.states.entry(at).or_default();
-            if is_gone {
-                if !std::mem::replace(&mut state.is_gone, true) {
-                    tracing::warn!(plugin = plugin.name, "its process has ended");
-                    events.push(SessionEvent::Gone(at));
-                    if self.recovery.is_none()
-                        && let Place::Worker(node) = &plugin.place
-                    {
-                        let (worker, node) = (node.worker(), self.nodes[&at]);
-                        let (exit, whom) = (worker.kill(), Whom { at, node, name: &plugin.name });
-                        let (kind, cause) = match worker.excess() {
-                            Some(what) => (FaultKind::Killed, format!("it {what}")),
-                            None => (FaultKind::dead(exit), format!("its process {exit}")),
-                        };
-                        self.faults.add(whom, block, kind, cause);
-                    }
-                }
-                continue;
-            }
-            if let Place::Worker(node) = &plugin.place {
-                for remark in node.worker().take_remarks() {
-                    let node = self.nodes[&at];
-                    let whom = Whom { at, node, name: &plugin.name };
-                    self.faults.add(whom, block, FaultKind::Excess, format!("it {remark}"));
-                }
-            }
-            for notice in notices {
-                tracing::debug!(plugin = plugin.name, ?notice, "a plugin says");
-                match notice {
-                    Notice::LatencyChanged | Notice::RestartRequested => state.want(&plugin.name),
-                    Notice::ParamsChanged => {
-                        // What it can't tell now it will tell when it is asked again.
-                        if plugin.refresh_info().is_ok() {
-                            events.push(SessionEvent::ParamsChanged(at));
-                        }
-                    }
-                    // It may say anything.
-                    Notice::ParamEdited { param, .. } if !plugin.has_param(param) => {}
-                    Notice::ParamEdited { param, edit } => {
-                        events.push(SessionEvent::ParamEdited(at, param, edit));
-                    }
-                    Notice::StateDirty => events.push(SessionEvent::StateDirty(at)),
-                    Notice::ProcessRequested => events.push(SessionEvent::ProcessRequested(at)),
-                    Notice::EditorClosed => events.push(SessionEvent::EditorClosed(at)),
-                    Notice::Log(level, line) => {
-                        events.push(SessionEvent::Logged(at, level, line));
-                    }
-                    Notice::Refused { what, grant } => {
-                        let refusal = Refusal { what, grant };
-                        let whom = Whom { at, node: self.nodes[&at], name: &plugin.name };
-                        self.faults.add(whom, block, FaultKind::Violation, refusal.to_string());
-                        events.push(SessionEvent::Refused(at, refusal));
-                    }
-                }
-            }
-        }
-    }
-
-    /// What plugins told in their blocks.
-    fn hear_blocks(
-        &self,
-        session: &Session,
-        controller: &mut Controller,
-        events: &mut Vec<SessionEvent>,
-    ) {
-        let is_known = |at, param| {
-            session.plugins.get(&at).is_some_and(|plugin: &Plugin| plugin.has_param(param))
-        };
-        let queue = controller.plugin_events();
-        // No more than there are now: plugins may go on.
-        for _ in 0..queue.slots() {
-            let Ok(told) = queue.pop() else { break };
-            let Some(&at) = self.places.get(&told.node) else { continue };
-            events.push(match told.event.kind {
-                EventKind::ParamValue { param, note: NoteAddress::ALL, value }
-                    if value.is_finite() && is_known(at, param) =>
-                {
-                    SessionEvent::ParamEdited(at, param, ParamEdit::Value(value))
-                }
-                EventKind::ParamGesture { param, begin } if is_known(at, param) => {
-                    let edit = if begin { ParamEdit::Begin } else { ParamEdit::End };
-                    SessionEvent::ParamEdited(at, param, edit)
-                }
-                EventKind::NoteEnd { note } => SessionEvent::NoteEnded(at, note),
-                _ => continue,
-            });
-        }
-    }
-
     /// Activates anew a plugin that takes no part.
     fn restart(
         &mut self,
@@ -423,95 +292,6 @@ impl Live {
         }
     }
 
-    /// Builds a plan of what is there.
-    fn build(&mut self, session: &mut Session, controller: &mut Controller) -> Result<(), Error> {
-        self.is_stale = false;
-        let before = session.gone_workers();
-        let (graph, nodes) = session.wire(self.count(), self.channels)?;
-        match session.build(&graph, nodes, self.config, &self.delays) {
-            Ok(building) => self.building = Some(building),
-            Err(error) => self.build_again(error, before, session, controller)?,
-        }
-        Ok(())
-    }
-
-    /// If a worker has ended meanwhile, the next plan does without it.
-    fn build_again(
-        &mut self,
-        error: Error,
-        gone: usize,
-        session: &mut Session,
-        controller: &mut Controller,
-    ) -> Result<(), Error> {
-        // That it has may be known a moment later.
-        if comes_true(|| session.gone_workers() > gone) {
-            self.is_stale = true;
-            return Ok(());
-        }
-        self.give_up_rewiring(session, controller);
-        Err(error)
-    }
-
-    /// Whether a worker has been missing for some blocks.
-    fn is_away(&self, session: &Session, worker: u32) -> bool {
-        let here = |at: &PluginAt| {
-            let node = session.node(at.track, at.plugin);
-            node.is_some_and(|node| node.worker().id() == worker)
-        };
-        self.nodes.keys().filter(|at| here(at)).any(|at| self.watch.is_away(*at))
-    }
-
-    /// Swaps the plan in that was built, once all workers have their part.
-    fn swap(
-        &mut self,
-        session: &mut Session,
-        controller: &mut Controller,
-        events: &mut Vec<SessionEvent>,
-    ) -> Result<(), Error> {
-        let Some(mut building) = self.building.take() else { return Ok(()) };
-        match building.is_connected() {
-            Ok(true) => {}
-            // Those that are stuck in a block take no part in the next ones either. They hear of the plan
-            // when they are back, if they ever are.
-            Ok(false) if building.waits_only_for(|worker| self.is_away(session, worker)) => {}
-            Ok(false) => {
-                self.building = Some(building);
-                return Ok(());
-            }
-            Err(error) => return self.build_again(error, building.gone, session, controller),
-        }
-        self.stragglers = building.take_connecting();
-        let built = session.finish(building)?;
-        tracing::debug!("a plan is swapped in");
-        if let Err(error) = controller.swap(built.plan) {
-            return match error {
-                // The next call comes back to it.
-                sandrack_engine::SwapError::QueueFull(_) => {
-                    self.is_stale = true;
-                    Ok(())
-                }
-                error => Err(Error::Plan { reason: error.to_string() }),
-            };
-        }
-        self.delays = built.delays;
-        self.follow(built.nodes);
-        if std::mem::replace(&mut self.latency, built.latency) != built.latency {
-            events.push(SessionEvent::LatencyChanged { frames: built.latency });
-        }
-        for (at, state) in &mut self.states {
-            let node = &self.nodes[at];
-            if state.is_gone {
-                continue;
-            }
-            for (param, value) in state.pending.drain(..) {
-                if controller.set_param(*node, param, value).is_err() {
-                    tracing::warn!(%node, param, "the queue to the engine is full");
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Puts another plugin in the place of one, as when its process has ended: loaded in a worker
     /// of the same supervisor, and given its state. It is activated here; its first blocks follow
     /// some calls of [`service`](Self::service) later.
@@ -544,114 +324,9 @@ impl Live {
         Ok(())
     }
 
-    /// Sets a parameter from the next block on. Values are limited to the parameter's range.
-    ///
-    /// # Errors
-    /// No such parameter, one that is only shown, a value that is not a number; the queue to the
-    /// engine is full.
-    pub fn set_param(
-        &mut self,
-        session: &mut Session,
-        controller: &mut Controller,
-        at: PluginAt,
-        param: u32,
-        value: f64,
-    ) -> Result<(), Error> {
-        let plugin = self.plugin(session, at)?;
-        let known = plugin.info().params.iter().find(|p| p.id == param);
-        let reason = match known {
-            None => format!("{} has no parameter {param}", plugin.name),
-            Some(p) if p.read_only => format!("{}: \"{}\" is only shown", plugin.name, p.name),
-            Some(p) if value.is_nan() => {
-                format!("{}: the value of \"{}\" is not a number", plugin.name, p.name)
-            }
-            Some(p) => {
-                let value = limit(p, value);
-                return self.send_param(controller, at, param, value);
-            }
-        };
-        Err(Error::Usage(reason))
-    }
-
-    fn send_param(
-        &mut self,
-        controller: &mut Controller,
-        at: PluginAt,
-        param: u32,
-        value: f64,
-    ) -> Result<(), Error> {
-        if let Some(recovery) = &mut self.recovery {
-            recovery.set_param(at, param, value);
-        }
-        let node = self.nodes.get(&at).copied();
-        let state = self.state(at);
-        match (state.phase, node) {
-            (Phase::Running | Phase::Wanted, Some(node))
-                if !state.is_gone && state.replacement.is_none() =>
-            {
-                controller.set_param(node, param, value).map_err(full)
-            }
-            // The engine has nobody to give it to.
-            _ => {
-                state.pending.retain(|(known, _)| *known != param);
-                state.pending.push((param, value));
-                Ok(())
-            }
-        }
-    }
-
-    /// Bypasses a plugin: with its own parameter if it has one, otherwise in the engine, which lets
-    /// an effect's input be heard as late as the effect would be, an instrument not at all. The
-    /// engine fades; the plugin runs on.
-    ///
-    /// # Errors
-    /// The queue to the engine is full.
-    pub fn set_bypass(
-        &mut self,
-        session: &mut Session,
-        controller: &mut Controller,
-        at: PluginAt,
-        on: bool,
-    ) -> Result<(), Error> {
-        let plugin = self.plugin(session, at)?;
-        let own = plugin.info().params.iter().find(|p| p.bypass && !p.read_only);
-        if let Some((id, value)) = own.map(|p| (p.id, if on { p.max } else { p.min })) {
-            return self.send_param(controller, at, id, value);
-        }
-        self.state(at).bypassed = on;
-        self.tell_bypass(controller, at)
-    }
-
-    /// Lets the engine hear of what is not to be heard.
-    pub(super) fn tell_bypass(
-        &mut self,
-        controller: &mut Controller,
-        at: PluginAt,
-    ) -> Result<(), Error> {
-        let Some(&node) = self.nodes.get(&at) else { return Ok(()) };
-        let on = self.rewiring.holds(at) || self.state(at).bypassed;
-        controller.set_bypass(node, on).map_err(full)
-    }
-
-    /// Whether a plugin is bypassed in the engine.
-    pub fn is_bypassed(&self, at: PluginAt) -> bool {
-        self.states.get(&at).is_some_and(|state| state.bypassed)
-    }
-
     /// Plugins of the longest chain.
     fn count(&self) -> usize {
         self.nodes.keys().map(|at| at.plugin + 1).max().unwrap_or(0)
-    }
-
-    /// The plan that was just sent has these nodes.
-    fn follow(&mut self, nodes: BTreeMap<PluginAt, NodeId>) {
-        self.places = nodes.iter().map(|(at, node)| (*node, *at)).collect();
-        self.states.retain(|at, _| nodes.contains_key(at));
-        for at in nodes.keys() {
-            self.states.entry(*at).or_default();
-        }
-        self.nodes = nodes;
-        self.plans += 1;
     }
 
     /// Counts plans: who has which [node](Self::node) may have changed with each.
@@ -762,15 +437,6 @@ pub(super) fn comes_true(so: impl Fn() -> bool) -> bool {
             false
         }
     })
-}
-
-fn full(error: sandrack_engine::QueueFull) -> Error {
-    Error::Plan { reason: error.to_string() }
-}
-
-pub(super) fn limit(param: &Param, value: f64) -> f64 {
-    // What a plugin calls its range need not be one.
-    if param.min <= param.max { value.clamp(param.min, param.max) } else { value }
 }
 
 impl Plugin {
