@@ -42,6 +42,22 @@ pub(super) struct Difference {
     pub(super) chain: usize,
 }
 
+/// A callback that came back after its deadline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late {
+    pub(super) block: u64,
+    /// How long after it was due it began, ns.
+    pub(super) began_ns: u64,
+    /// How long it took, ns.
+    pub(super) took_ns: u64,
+}
+
+/// What a judge tells the control thread, beside its counts.
+pub(super) struct Told {
+    pub(super) differences: Consumer<Difference>,
+    pub(super) late: Consumer<Late>,
+}
+
 /// See the module. Its first outputs are those of the healthy chains.
 pub(super) struct Judge {
     engine: EngineCallback,
@@ -55,6 +71,7 @@ pub(super) struct Judge {
     reference: Reference,
     counts: Arc<Counts>,
     differences: Producer<Difference>,
+    late: Producer<Late>,
 }
 
 impl Judge {
@@ -64,10 +81,11 @@ impl Judge {
         chains: usize,
         reference: Reference,
         seed: u64,
-    ) -> (Self, Arc<Counts>, Consumer<Difference>) {
+    ) -> (Self, Arc<Counts>, Told) {
         let mut random = super::random::Random::new(seed);
         let input = (0..CHANNELS * LOOP * frames).map(|_| random.sample()).collect();
         let (differences, told) = RingBuffer::new(TOLD);
+        let (late, told_late) = RingBuffer::new(TOLD);
         let counts = Arc::<Counts>::default();
         let judge = Self {
             engine,
@@ -79,8 +97,9 @@ impl Judge {
             reference,
             counts: Arc::clone(&counts),
             differences,
+            late,
         };
-        (judge, counts, told)
+        (judge, counts, Told { differences: told, late: told_late })
     }
 
     /// Blocks of silence, before the first: plugins may want to be restarted when they begin.
@@ -123,6 +142,7 @@ impl Judge {
 
 impl Callback for Judge {
     fn process(&mut self, time: &CallbackTime, io: &mut CallbackIo<'_>) {
+        let began = clock::now_ns();
         let inputs = Self::input(&self.input, self.block, self.frames);
         {
             let count = io.outputs.len().min(MOST_OUTPUTS);
@@ -135,7 +155,13 @@ impl Callback for Judge {
         }
         let counts = &self.counts;
         counts.callbacks.fetch_add(1, Relaxed);
-        counts.late.fetch_add(u64::from(clock::now_ns() > time.next_due_ns), Relaxed);
+        let ended = clock::now_ns();
+        if ended > time.next_due_ns {
+            counts.late.fetch_add(1, Relaxed);
+            let began_ns = began.saturating_sub(time.due_ns);
+            let (block, took_ns) = (self.block as u64, ended.saturating_sub(began));
+            let _ = self.late.push(Late { block, began_ns, took_ns });
+        }
         let expected = self.reference.chunks_exact(self.chains).nth(self.block);
         if let Some(expected) = expected {
             let chains = io.outputs.chunks_exact(CHANNELS);

@@ -28,11 +28,10 @@ use crate::session::{
     realtime_setup,
 };
 use attack::{Attacked, Weapons};
-use judge::{CHANNELS, Counts, Difference, Judge, MOST_OUTPUTS, Reference};
+use judge::{CHANNELS, Counts, Difference, Judge, MOST_OUTPUTS, Reference, Told};
 use kinds::{Kind, Then};
 use loads::Loads;
 use random::Random;
-use rtrb::Consumer;
 use sandrack_engine::Controller;
 use sandrack_engine::graph::NodeId;
 use sandrack_engine::timing::Record;
@@ -354,7 +353,7 @@ impl<'a> Rig<'a> {
         );
         let mut playing = Playing { controller, live, nodes };
         let (chains, reference) = (HEALTHY.len(), Arc::clone(&self.reference));
-        let (mut judge, counts, mut differences) =
+        let (mut judge, counts, mut told) =
             Judge::new(callback, frames as usize, chains, reference, self.options.seed);
         settle(&mut judge, outputs, &mut self.session, &mut playing)?;
         judge.play_patiently(PATIENT_BLOCKS, outputs);
@@ -372,7 +371,7 @@ impl<'a> Rig<'a> {
             let now = Instant::now();
             let strikes = faults.is_some_and(|most| self.tally.faults < most) && now < begin + RUN;
             self.serve(&mut playing, now, strikes)?;
-            lateness.collect(&mut playing.controller, &mut differences);
+            lateness.collect(&mut playing.controller, &mut told);
             if let Some(loads) = &loads {
                 loads.struck().for_each(|kind| self.tally.strike(kind));
                 if !strikes {
@@ -391,7 +390,7 @@ impl<'a> Rig<'a> {
         let xruns = driver.xruns();
         // The engine is dropped here, not in the driver's thread.
         drop(driver.stop()?);
-        lateness.collect(&mut playing.controller, &mut differences);
+        lateness.collect(&mut playing.controller, &mut told);
         drop(loads);
         self.count(faults.is_some(), &counts, xruns, lateness.explained());
         Ok(counts.callbacks.load(Relaxed))
@@ -516,7 +515,7 @@ impl Lateness {
         }
     }
 
-    fn collect(&mut self, controller: &mut Controller, differences: &mut Consumer<Difference>) {
+    fn collect(&mut self, controller: &mut Controller, told: &mut Told) {
         while let Ok(record) = controller.timing().pop() {
             if let Record::Node(node) = record
                 && node.outcome.is_fault()
@@ -529,8 +528,11 @@ impl Lateness {
                 }
             }
         }
-        while let Ok(difference) = differences.pop() {
+        while let Ok(difference) = told.differences.pop() {
             self.differences.push(difference);
+        }
+        while let Ok(late) = told.late.pop() {
+            tracing::debug!(?late, "a callback was late");
         }
     }
 
