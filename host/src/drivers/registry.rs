@@ -39,11 +39,14 @@ pub struct JackOptions {
     pub connect: bool,
     /// MIDI ports, in and out.
     pub midi: (u32, u32),
+    /// More MIDI inputs, numbered after those: a word each, which is the port's name, and is in the
+    /// names of what it connects itself to, now or as soon as that is there.
+    pub midi_words: Vec<String>,
 }
 
 impl Default for JackOptions {
     fn default() -> Self {
-        Self { client: "sandrack".into(), connect: true, midi: (1, 1) }
+        Self { client: "sandrack".into(), connect: true, midi: (1, 1), midi_words: Vec::new() }
     }
 }
 

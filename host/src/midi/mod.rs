@@ -35,6 +35,6 @@ pub use buffer::{MidiBuffer, MidiMessage};
 pub use learn::Learn;
 pub use queue::{MidiReceiver, MidiSender, midi_queue};
 pub(crate) use realtime::shared;
-pub use realtime::{MidiControl, MidiCounts, MidiQueueFull, MidiRt, midi};
+pub use realtime::{Led, MidiControl, MidiCounts, MidiQueueFull, MidiRt, midi};
 pub use router::MidiNotice;
 pub use setup::MidiSetup;

@@ -15,7 +15,7 @@ use sandrack_engine::engine::Engine;
 use sandrack_engine::event::Event;
 use sandrack_engine::graph::NodeId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Ports of one direction beside the driver's own.
 const PORTS: usize = 64;
@@ -42,6 +42,30 @@ struct Counts {
     lost: AtomicU64,
     invalid: AtomicU64,
     notes: AtomicU64,
+    /// A bit for each node that a held note or pedal sounds at; see [`bit`].
+    sounding: [AtomicU64; 16],
+    /// Tempo, as bits; 0: nothing leads.
+    tempo: AtomicU64,
+    /// Position in quarter notes, as bits.
+    beats: AtomicU64,
+    plays: AtomicBool,
+}
+
+/// Where the song is, as something else than the host says: a MIDI clock, or the driver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Led {
+    /// Quarter notes per minute.
+    pub tempo: f64,
+    /// Position in quarter notes.
+    pub beats: f64,
+    /// Whether it moves.
+    pub playing: bool,
+}
+
+/// Where a node's bit is. Two nodes may share one: then each counts as sounding while one does.
+fn bit(node: NodeId) -> (usize, u64) {
+    let place = node.raw() % (16 * 64);
+    ((place / 64) as usize, 1 << (place % 64))
 }
 
 /// Messages and notices that came to nothing.
@@ -165,8 +189,23 @@ impl MidiControl {
     /// What came to nothing so far, and what is held.
     pub fn counts(&self) -> MidiCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { lost, invalid, notes } = &*self.counts;
+        let Counts { lost, invalid, notes, .. } = &*self.counts;
         MidiCounts { lost: read(lost), invalid: read(invalid), notes: read(notes) }
+    }
+
+    /// What leads the song, as of the last block; `None`: nothing does.
+    pub fn led(&self) -> Option<Led> {
+        let read = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+        let Counts { tempo, beats, plays, .. } = &*self.counts;
+        let playing = plays.load(Ordering::Relaxed);
+        Some(Led { tempo: read(tempo), beats: read(beats), playing }).filter(|led| led.tempo > 0.0)
+    }
+
+    /// Whether a node has notes that are held, or a pedal that is down, as of the last block. May be
+    /// true of one that has not.
+    pub fn sounds(&self, node: NodeId) -> bool {
+        let (word, bit) = bit(node);
+        self.counts.sounding[word].load(Ordering::Relaxed) & bit != 0
     }
 
     fn collect(&mut self) {
@@ -275,7 +314,12 @@ impl MidiRt {
         }
         let led = clock_in.block(frames, *rate, engine.transport());
         let driver = io.transport.map(|led| shared(led, engine.transport()));
-        if let Some(transport) = led.or(driver) {
+        let leader = led.or(driver);
+        let (tempo, beats) = leader.map_or((0.0, 0.0), |at| (at.tempo, at.position_beats));
+        counts.tempo.store(f64::to_bits(tempo), Ordering::Relaxed);
+        counts.beats.store(f64::to_bits(beats), Ordering::Relaxed);
+        counts.plays.store(leader.is_some_and(|at| at.playing), Ordering::Relaxed);
+        if let Some(transport) = leader {
             engine.lead(transport);
         }
 
@@ -297,6 +341,14 @@ impl MidiRt {
         counts.lost.fetch_add(router.lost() - lost, Ordering::Relaxed);
         counts.invalid.store(router.invalid, Ordering::Relaxed);
         counts.notes.store(router.notes() as u64, Ordering::Relaxed);
+        let mut sounding = [0; 16];
+        for node in router.sounding_nodes() {
+            let (word, bit) = bit(node);
+            sounding[word] |= bit;
+        }
+        for (word, bits) in counts.sounding.iter().zip(sounding) {
+            word.store(bits, Ordering::Relaxed);
+        }
 
         sink.engine.process(io.inputs, io.outputs, deadlines);
 

@@ -118,6 +118,14 @@ impl Router {
         self.sounding.notes()
     }
 
+    /// Nodes that have held notes, or a pedal that is down; each as often as it has.
+    pub(super) fn sounding_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.sounding.held_places().filter_map(|place| match place.to {
+            Destination::Node { node, .. } => Some(node),
+            Destination::Port(_) => None,
+        })
+    }
+
     /// From now on by another setup. What sounds goes on until it is let go. Gives back the one
     /// before.
     pub(super) fn swap(&mut self, mut next: Box<Prepared>) -> Box<Prepared> {

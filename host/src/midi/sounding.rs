@@ -253,6 +253,13 @@ impl Sounding {
         held.chain(self.away.iter().map(|away| away.place))
     }
 
+    /// Where notes are held, or pedals are down, as often as they are.
+    pub(super) fn held_places(&self) -> impl Iterator<Item = Place> {
+        let is_down = |away: &&Away| matches!(away.what, Lasting::Controller(n) if is_pedal(n));
+        let pedals = self.away.iter().filter(is_down).map(|away| away.place);
+        self.held.iter().map(|held| held.place).chain(pedals)
+    }
+
     /// How many notes are held, or wait for their end.
     pub(super) fn notes(&self) -> usize {
         self.held.len()

@@ -80,8 +80,9 @@ pub(super) struct Control {
     /// The mixer, or what else the rig says, is not yet what the engine was told.
     pub(super) is_stale: bool,
     /// The plan whose nodes MIDI was told of.
-    routed: u64,
+    pub(super) routed: u64,
     pub(super) transport: Transport,
+    pub(super) cables: super::cables::Cables,
     pub(super) learning: Option<(Id, u32, Learn)>,
     pub(super) current: Option<Id>,
     pub(super) spares: super::snapshots::Spares,
@@ -157,6 +158,7 @@ impl Control {
             is_stale: true,
             routed: u64::MAX,
             transport,
+            cables: super::cables::Cables::default(),
             learning: None,
             current: None,
             spares: super::snapshots::Spares::default(),
@@ -242,6 +244,7 @@ impl Control {
         }
         self.serve();
         self.write_faults(false);
+        self.see_to_cables(now);
         self.route_midi();
         self.hear_texts();
         if let Some(engine) = &mut self.engine {

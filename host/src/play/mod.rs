@@ -19,6 +19,7 @@
 //! | `player`, the control thread | everything else: it owns supervisor, session, driver and file |
 //! | the driver's | the engine |
 
+mod cables;
 mod command;
 mod control;
 mod edit;
@@ -44,7 +45,6 @@ use crate::session::RecoveryOptions;
 use control::{Control, Order};
 use sandrack_sandbox::supervisor::SupervisorOptions;
 use saver::Saver;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,8 +82,6 @@ pub struct PlayOptions {
     pub fault_log: Option<PathBuf>,
     /// Whether changes are saved to the rig's file by themselves.
     pub autosave: bool,
-    /// Names of the MIDI ports that there are, by number.
-    pub midi_ports: BTreeMap<u16, String>,
 }
 
 /// How the virtual driver keeps time. (Others keep their own.)
@@ -115,7 +113,6 @@ impl PlayOptions {
             record: None,
             fault_log: None,
             autosave: true,
-            midi_ports: BTreeMap::new(),
         })
     }
 }

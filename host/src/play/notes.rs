@@ -1,5 +1,6 @@
 //! Notes, controllers and the song position.
 
+use super::cables::{KEYBOARD, KEYBOARD_NAME};
 use super::control::Control;
 use super::view::MessageKind;
 use crate::midi::setup::{Control as Knob, Mapping, Mode, Range, Route, Source, Target};
@@ -12,16 +13,12 @@ use sandrack_sandbox::format::ParamEdit;
 use sandrack_sandbox::sys::clock::now_ns;
 use std::collections::BTreeMap;
 
-/// The port of messages that come by command.
-const KEYBOARD: u16 = 0xfff0;
-/// What it is called in rigs.
-const KEYBOARD_NAME: &str = "keyboard";
 /// A port that nobody has.
 const NOBODY: u16 = u16::MAX;
 
 impl Control {
     /// The plugin of a track that is given notes.
-    fn player_of(&self, track: &Track) -> Option<(PluginAt, NodeId)> {
+    pub(super) fn player_of(&self, track: &Track) -> Option<(PluginAt, NodeId)> {
         let live = &self.engine.as_ref()?.live;
         track.plugins.iter().find_map(|slot| {
             let at = self.at(&slot.id)?;
@@ -53,6 +50,8 @@ impl Control {
                 });
             }
         }
+        let clock = self.rig.transport.clock.as_ref();
+        all.clock_in = clock.and_then(|word| self.cables.find(word));
         self.map_controllers(&mut all);
         for (number, snapshot) in self.rig.snapshots.iter().enumerate() {
             let from = self.source(None, snapshot.channel);
@@ -105,16 +104,9 @@ impl Control {
         });
         let port = port.map(|name| match name.eq_ignore_ascii_case(KEYBOARD_NAME) {
             true => KEYBOARD,
-            false => self.midi_port(name).unwrap_or(NOBODY),
+            false => self.cables.find(name).unwrap_or(NOBODY),
         });
         Source { port, channels }
-    }
-
-    /// The number of the port whose name contains this.
-    fn midi_port(&self, name: &str) -> Option<u16> {
-        let name = name.to_lowercase();
-        let ports = self.options.midi_ports.iter();
-        ports.clone().find(|(_, port)| port.to_lowercase().contains(&name)).map(|(n, _)| *n)
     }
 
     /// Hears what controllers and programs tell.
@@ -191,7 +183,7 @@ impl Control {
         let channel = (0..16u8).find(|channel| source.channels == setup::Channels::only(*channel));
         let port = source.port.and_then(|port| match port {
             KEYBOARD => Some(KEYBOARD_NAME.to_owned()),
-            port => self.options.midi_ports.get(&port).cloned(),
+            port => self.cables.names.get(&port).cloned(),
         });
         let word = param.to_string();
         self.change_mappings("controller", |rig| {
@@ -264,7 +256,7 @@ impl Control {
     pub(super) fn midi_message(&mut self, port: &str, data: [u8; 3]) {
         let number = match port.eq_ignore_ascii_case(KEYBOARD_NAME) || port.is_empty() {
             true => KEYBOARD,
-            false => self.midi_port(port).unwrap_or(KEYBOARD),
+            false => self.cables.find(port).unwrap_or(KEYBOARD),
         };
         let len = match data[0] {
             0xc0..=0xdf => 2,

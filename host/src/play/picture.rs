@@ -6,6 +6,7 @@ use super::view::{
     SnapshotView, TrackView, TransportView, View, WorkerState,
 };
 use crate::faults::FaultRecord;
+use crate::midi::Led;
 use crate::rig::{Id, PluginSlot, Track};
 use crate::session::{Health, PluginAt};
 use sandrack_sandbox::format::{Param, ParamEdit, PluginInfo, Preset};
@@ -208,11 +209,21 @@ impl Control {
             messages: Arc::clone(&self.picture.messages),
             undo: self.history.undo_labels(),
             redo: self.history.redo_labels(),
-            transport: TransportView {
-                is_playing: self.transport.playing,
-                tempo: self.transport.tempo,
-                beats: self.beats(),
-                signature: self.rig.transport.signature,
+            transport: match self.engine.as_ref().and_then(|engine| engine.midi.led()) {
+                Some(Led { tempo, beats, playing }) => TransportView {
+                    is_playing: playing,
+                    tempo,
+                    beats,
+                    signature: self.rig.transport.signature,
+                    is_led: true,
+                },
+                None => TransportView {
+                    is_playing: self.transport.playing,
+                    tempo: self.transport.tempo,
+                    beats: self.beats(),
+                    signature: self.rig.transport.signature,
+                    is_led: false,
+                },
             },
             learning: self.learning.as_ref().map(|(id, param, _)| (id.clone(), *param)),
             progress,

@@ -276,14 +276,22 @@ impl Control {
         if self.relieved.is_empty() {
             return;
         }
-        let held_by_midi = self.engine.as_ref().is_some_and(|e| e.midi.counts().notes > 0);
         let mut over = Vec::new();
+        let players: BTreeSet<PluginAt> =
+            self.rig.tracks.iter().filter_map(|track| Some(self.player_of(track)?.0)).collect();
         for (at, relieved) in &mut self.relieved {
             let Some(node) = self.session.node(at.track, at.plugin) else {
                 over.push(*at);
                 continue;
             };
-            if held_by_midi || self.held.values().any(|holder| holder == at) {
+            // One that other plugins play sounds as long as anything does.
+            let holds = |engine: &super::control::EngineParts| match players.contains(&relieved.by)
+            {
+                true => engine.live.node(*at).is_some_and(|node| engine.midi.sounds(node)),
+                false => engine.midi.counts().notes > 0,
+            };
+            let is_held_by_midi = self.engine.as_ref().is_some_and(holds);
+            if is_held_by_midi || self.held.values().any(|holder| holder == at) {
                 relieved.released = None;
                 continue;
             }

@@ -4,7 +4,9 @@ use super::Pace;
 use super::control::{Control, EngineParts};
 use super::view::{DriverView, MessageKind};
 use crate::drivers::virtual_driver::VirtualDriver;
-use crate::drivers::{self, Callback, Driver, DriverConfig, DriverEvent, DriverOptions, Settings};
+use crate::drivers::{
+    self, Callback, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions, Settings,
+};
 use crate::error::Error;
 use crate::midi::{MidiRt, midi, midi_queue};
 use crate::rig::DriverSettings;
@@ -106,7 +108,10 @@ impl Control {
         if settings.name != "virtual" {
             let config = DriverConfig { rate, frames, inputs, outputs };
             let before = self.sound.before;
-            let how = DriverOptions { setup: Some(setup), before, ..DriverOptions::default() };
+            let jack =
+                JackOptions { midi_words: self.words_for_driver(), ..JackOptions::default() };
+            let how =
+                DriverOptions { setup: Some(setup), before, jack, ..DriverOptions::default() };
             return Ok(Opened::Other(drivers::open(&settings.name, &config, &how)?));
         }
         let (rate, frames) = (or(rate, USUAL.0), or(frames, USUAL.1));
@@ -194,6 +199,8 @@ impl Control {
         self.engine = Some(EngineParts { live, controller, midi, keyboard });
         self.is_stale = true;
         self.tell_transport();
+        let ports = self.sound.driver.as_ref().map(|driver| driver.get().midi_ports().0);
+        self.begin_cables(ports.unwrap_or_default());
     }
 
     fn start_sound(&mut self) {
@@ -267,9 +274,11 @@ impl Control {
 
     /// Hears what the driver tells, and opens one again that is gone.
     pub(super) fn see_to_sound(&mut self, now: Instant) {
+        let latency = self.engine.as_ref().map_or(0, |engine| engine.live.latency());
         let (mut is_gone, mut blocks) = (None, None);
         let mut change = false;
         if let Some(driver) = &mut self.sound.driver {
+            driver.get_mut().set_graph_latency(latency);
             for event in driver.get_mut().take_events() {
                 match event {
                     DriverEvent::ResetRequested => change = true,

@@ -415,6 +415,8 @@ pub struct TransportView {
     pub beats: f64,
     /// Time signature: upper and lower number.
     pub signature: [u16; 2],
+    /// Whether a MIDI clock or the driver says all that: then commands change nothing.
+    pub is_led: bool,
 }
 
 impl View {

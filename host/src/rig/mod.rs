@@ -168,11 +168,13 @@ pub struct TransportSettings {
     pub tempo: f64,
     /// Time signature: upper and lower number.
     pub signature: [u16; 2],
+    /// Part of the name of a MIDI port, in any case: its MIDI clock leads tempo and position.
+    pub clock: Option<String>,
 }
 
 impl Default for TransportSettings {
     fn default() -> Self {
-        Self { tempo: 120.0, signature: [4, 4] }
+        Self { tempo: 120.0, signature: [4, 4], clock: None }
     }
 }
 

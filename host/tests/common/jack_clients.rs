@@ -74,7 +74,7 @@ impl Callback for Ear {
 /// A client that connects nothing by itself.
 pub(crate) fn client(server: &Jackd, name: &str, channels: (u32, u32)) -> JackDriver {
     let wanted = DriverConfig { rate: 0, frames: 0, inputs: channels.0, outputs: channels.1 };
-    let jack = JackOptions { client: name.into(), connect: false, midi: (1, 1) };
+    let jack = JackOptions { client: name.into(), connect: false, ..JackOptions::default() };
     let options = DriverOptions { jack, ..DriverOptions::default() };
     JackDriver::open(Some(&server.name), &wanted, &options).expect("the server runs")
 }

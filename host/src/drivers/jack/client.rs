@@ -210,6 +210,31 @@ impl Client {
         unsafe { !(self.library.jack_port_by_name)(raw, name.as_ptr()).is_null() }
     }
 
+    /// Other names of a port of any client: what a device is called, for one.
+    pub(super) fn aliases(&self, name: &str) -> Vec<String> {
+        let Some(raw) = self.raw() else { return Vec::new() };
+        let Ok(name) = c_string(name) else { return Vec::new() };
+        // SAFETY: the string outlives the call.
+        let port = unsafe { (self.library.jack_port_by_name)(raw, name.as_ptr()) };
+        // SAFETY: it asks for nothing.
+        let size = unsafe { (self.library.jack_port_name_size)() };
+        let Ok(size) = usize::try_from(size) else { return Vec::new() };
+        if port.is_null() || size == 0 {
+            return Vec::new();
+        }
+        let mut names = [vec![0u8; size], vec![0u8; size]];
+        let places = names.each_mut().map(|name| name.as_mut_ptr().cast::<c_char>());
+        // SAFETY: the port is there (a port that goes away leaves its entry), and each of the two
+        // places has as many bytes as the library says that names have.
+        let count = unsafe { (self.library.jack_port_get_aliases)(port, places.as_ptr()) };
+        let whole = |name: &Vec<u8>| {
+            let end = name.iter().position(|byte| *byte == 0)?;
+            Some(String::from_utf8_lossy(&name[..end]).into_owned())
+        };
+        let count = usize::try_from(count).unwrap_or(0);
+        names.iter().take(count).filter_map(whole).collect()
+    }
+
     /// Connects an output to an input; true also when they were.
     pub(super) fn connect(&self, from: &str, to: &str) -> bool {
         let Some(raw) = self.raw() else { return false };

@@ -197,6 +197,8 @@ functions! {
     jack_port_get_buffer: unsafe extern "C" fn(Port, u32) -> *mut c_void;
     jack_port_name: unsafe extern "C" fn(Port) -> *const c_char;
     jack_port_by_name: unsafe extern "C" fn(Client, *const c_char) -> Port;
+    jack_port_name_size: unsafe extern "C" fn() -> c_int;
+    jack_port_get_aliases: unsafe extern "C" fn(Port, *const *mut c_char) -> c_int;
     jack_port_get_all_connections: unsafe extern "C" fn(Client, Port) -> *mut *const c_char;
     jack_port_get_latency_range:
         unsafe extern "C" fn(Port, c_int, *mut jack_latency_range_t);

@@ -162,7 +162,7 @@ impl JackDriver {
             inputs: wanted.inputs,
             outputs: wanted.outputs,
         };
-        let ports = register(&client, &config, options.midi).map_err(fail)?;
+        let ports = register(&client, &config, options).map_err(fail)?;
         let (to_rt, incoming) = RingBuffer::new(1);
         let (outgoing, from_rt) = RingBuffer::new(1);
         let rt = Rt {
@@ -237,7 +237,9 @@ impl JackDriver {
         self.is_active = true;
         if self.options.connect {
             let Context { client, ports, .. } = &*self.context;
-            self.wires = Wires::remembered(&self.name, client, ports);
+            let words = (self.options.midi.0 as usize, self.options.midi_words.as_slice());
+            self.wires = Wires::remembered(&self.name, client, ports, words);
+            self.wires.follow(client, ports, words);
             self.wires.connect(client);
         }
         Ok(())
@@ -259,14 +261,25 @@ impl JackDriver {
     }
 }
 
-fn register(client: &Client, config: &DriverConfig, midi: (u32, u32)) -> Result<Ports, String> {
+fn register(
+    client: &Client,
+    config: &DriverConfig,
+    options: &JackOptions,
+) -> Result<Ports, String> {
+    let midi = options.midi;
     let many = |count: u32, name: &str, kind, flag| -> Result<Vec<client::Port>, String> {
         (1..=count).map(|n| client.register(&format!("{name}_{n}"), kind, flag)).collect()
     };
+    let mut midi_inputs = many(midi.0, "midi_in", Kind::Midi, port_flag::INPUT)?;
+    for word in &options.midi_words {
+        // What is before a colon is the client's name.
+        let name = word.replace(|c: char| c == ':' || c.is_control(), "_");
+        midi_inputs.push(client.register(&name, Kind::Midi, port_flag::INPUT)?);
+    }
     Ok(Ports {
         inputs: many(config.inputs, "in", Kind::Audio, port_flag::INPUT)?,
         outputs: many(config.outputs, "out", Kind::Audio, port_flag::OUTPUT)?,
-        midi_inputs: many(midi.0, "midi_in", Kind::Midi, port_flag::INPUT)?,
+        midi_inputs,
         midi_outputs: many(midi.1, "midi_out", Kind::Midi, port_flag::OUTPUT)?,
     })
 }
@@ -407,6 +420,10 @@ impl Driver for JackDriver {
         if self.is_active && self.looked_at_wires.elapsed() > GLANCE {
             self.looked_at_wires = Instant::now();
             let Context { client, ports, .. } = &*self.context;
+            if self.options.connect {
+                let words = (self.options.midi.0 as usize, self.options.midi_words.as_slice());
+                self.wires.follow(client, ports, words);
+            }
             self.wires.look(client, ports, &self.name);
             self.wires.connect(client);
             let latency = self.latency();
