@@ -1,6 +1,6 @@
 //! What a worker may do to the rest of the system: levels and grants, as data.
 //!
-//! How a level is enforced is the system's affair ([`sys::confine`](crate::sys::confine));
+//! How a level is enforced is the system's affair ([`sys::confine`]);
 //! docs/confinement.md says what each allows.
 
 use crate::limits::Limits;

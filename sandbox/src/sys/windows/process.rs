@@ -20,7 +20,7 @@ use std::ptr::{null, null_mut};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use windows_sys::Win32::Foundation::{
-    HANDLE, HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0,
+    ERROR_INTERNAL_ERROR, HANDLE, HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
 use windows_sys::Win32::System::Diagnostics::Debug::CheckRemoteDebuggerPresent;
@@ -48,6 +48,9 @@ pub enum Exit {
     /// An exception ended it, or another process: an NTSTATUS.
     Signal(i32),
 }
+
+/// How often a process is begun that does not come up for no reason of its own.
+const TRIES: u32 = 3;
 
 /// The code of a process that was killed from here; of those that no system uses.
 const KILLED: u32 = 0xE05A_4B4C;
@@ -186,7 +189,8 @@ impl Process {
         // SAFETY: all buffers outlive the call; both handles are new.
         let (process, thread) = unsafe {
             let (no_security, inherits) = (null(), 1);
-            let done = CreateProcessW(
+            let mut tries = 0;
+            while CreateProcessW(
                 name.as_ptr(),
                 line.as_mut_ptr(),
                 no_security,
@@ -197,9 +201,14 @@ impl Process {
                 null(),
                 &raw const startup.StartupInfo,
                 &mut started,
-            );
-            if done == 0 {
-                return Err(io::Error::last_os_error());
+            ) == 0
+            {
+                let error = io::Error::last_os_error();
+                tries += 1;
+                // Wine says so now and then of a process that did not come up; the next one does.
+                if error.raw_os_error() != Some(ERROR_INTERNAL_ERROR as i32) || tries == TRIES {
+                    return Err(error);
+                }
             }
             (owned(started.hProcess)?, owned(started.hThread)?)
         };
