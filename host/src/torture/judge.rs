@@ -43,7 +43,6 @@ pub(super) struct Difference {
 }
 
 /// A callback that came back after its deadline.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Late {
     pub(super) block: u64,
     /// How long after it was due it began, ns.

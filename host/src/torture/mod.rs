@@ -28,7 +28,7 @@ use crate::session::{
     realtime_setup,
 };
 use attack::{Attacked, Weapons};
-use judge::{CHANNELS, Counts, Difference, Judge, MOST_OUTPUTS, Reference, Told};
+use judge::{CHANNELS, Counts, Difference, Judge, Late, MOST_OUTPUTS, Reference, Told};
 use kinds::{Kind, Then};
 use loads::Loads;
 use random::Random;
@@ -532,7 +532,8 @@ impl Lateness {
             self.differences.push(difference);
         }
         while let Ok(late) = told.late.pop() {
-            tracing::debug!(?late, "a callback was late");
+            let Late { block, began_ns, took_ns } = late;
+            tracing::debug!(block, began_ns, took_ns, "a callback was late");
         }
     }
 
