@@ -26,8 +26,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Begins to wire the workers as the compiler says: they must have their part before the first
-    /// block. `node` finds each node's plugin, which is active.
+    /// Begins to wire the workers as the compiler says; see [`Connecting`] for what has to come before
+    /// the first block. `node` finds each node's plugin, which is active.
     pub fn begin_connecting<'a>(
         supervisor: &Supervisor,
         topology: &[RemoteNodeTopology],

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 pub const WORKER_ARGUMENT: &str = "--sandrack-worker";
 
 /// Build that both sides must share: the protocol is not spoken between versions.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", "1");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", "2");
 
 /// A worker's first words.
 #[derive(Serialize, Deserialize)]

@@ -127,8 +127,8 @@ impl RemoteSet {
         Ok(set)
     }
 
-    /// The same, without waiting for the workers: they have to have their connections before the
-    /// set begins its first block.
+    /// The same, without waiting for the workers; see [`Connecting`] for what has to come before the set
+    /// begins its first block.
     ///
     /// # Errors
     /// A worker has ended.

@@ -31,7 +31,7 @@ pub(super) struct Building {
 }
 
 impl Building {
-    /// Whether the workers have their part. Never waits.
+    /// Whether the workers have their part. Waits for no answer.
     ///
     /// # Errors
     /// One of them can't take it: another plan is needed.

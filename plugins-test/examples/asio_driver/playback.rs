@@ -273,12 +273,13 @@ impl Session {
     fn switch(&self, half: i32, position: u64) {
         let settings = &self.settings;
         let half = if settings.is_bad("index") { half + 2 } else { half };
-        // SAFETY, of both calls: see the top of the file.
         if settings.is_bad("no-time-info") || !self.host_takes_time {
+            // SAFETY: see the top of the file.
             unsafe { (self.callbacks.buffer_switch)(half, 1) };
             return;
         }
         if settings.is_bad("null-time") {
+            // SAFETY: see the top of the file; that the time is null is the misbehaviour asked for.
             unsafe { (self.callbacks.buffer_switch_time_info)(null_mut(), half, 1) };
             return;
         }

@@ -169,7 +169,8 @@ impl<'a> Layout<'a> {
 }
 
 /// Workers that have been told their part of a plan, and have not all said whether they can take it.
-/// The plan must not run before.
+/// The plan must not run before; but for those that are stuck in an earlier block, which take no part in
+/// its blocks until they are back.
 pub struct Connecting {
     generation: u32,
     limit: Duration,
@@ -180,7 +181,8 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    /// Whether all have their part. Never waits; to be called again if not.
+    /// Whether all have their part; to be called again if not. Waits for no answer, though a moment for a
+    /// process that is about to end.
     ///
     /// # Errors
     /// A worker has ended, or was ended because it can't take its part, or says nothing: without it

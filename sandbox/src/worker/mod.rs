@@ -3,7 +3,7 @@
 //! | thread | file | does |
 //! |---|---|---|
 //! | main | `main_thread`, `editors` | plugins' main-thread calls, requests, timers, editors |
-//! | control | `control_thread` | receives requests; ends the process when the host is gone |
+//! | control | `control_thread` | receives requests; answers those about connections; ends the process when the host is gone |
 //! | audio | `audio_thread` | waits at the doorbell, runs nodes, rings the next |
 //!
 //! A program that hosts plugins calls [`run_if_worker`] first thing in `main`: workers are that
