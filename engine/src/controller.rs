@@ -208,6 +208,11 @@ impl Controller {
         self.recorded.blocks.load(Ordering::Relaxed)
     }
 
+    /// Frames that were done since the engine was made, whatever the sizes of the blocks.
+    pub fn frames_done(&self) -> u64 {
+        self.recorded.frames.load(Ordering::Relaxed)
+    }
+
     /// How many timing records were lost because the queue was full.
     pub fn lost_records(&self) -> u64 {
         self.recorded.lost.load(Ordering::Relaxed)

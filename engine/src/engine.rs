@@ -144,6 +144,7 @@ impl Engine {
         let written = outputs.iter().map(|c| c.len());
         let frames = written.chain(inputs.iter().map(|c| c.len())).max().unwrap_or(0);
         self.rt.process(inputs, outputs, frames, deadlines);
+        self.rt.context.recorder.reached(self.rt.steady_time);
     }
 
     fn take_commands(&mut self) {

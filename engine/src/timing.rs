@@ -127,6 +127,7 @@ pub(crate) struct Recorder {
     /// What went wrong goes here as well, for somebody else to read.
     faults: Producer<NodeRecord>,
     blocks: Arc<AtomicU64>,
+    frames: Arc<AtomicU64>,
 }
 
 /// The other end.
@@ -136,6 +137,7 @@ pub(crate) struct Recorded {
     pub(crate) lost: Arc<AtomicU64>,
     pub(crate) faults: Consumer<NodeRecord>,
     pub(crate) blocks: Arc<AtomicU64>,
+    pub(crate) frames: Arc<AtomicU64>,
 }
 
 /// Records of faults that nobody has fetched; more are forgotten.
@@ -147,7 +149,7 @@ impl Recorder {
         // Filled and emptied once: otherwise its pages would come in one by one, in the callback.
         while queue.push(Record::Block(BlockRecord::default())).is_ok() {}
         while consumer.pop().is_ok() {}
-        let (lost, blocks) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let [lost, blocks, frames] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
         let (mut faults, mut faults_consumer) = RingBuffer::new(FAULTS);
         let nothing = NodeRecord {
             block: 0,
@@ -164,12 +166,19 @@ impl Recorder {
             lost: lost.clone(),
             faults: faults_consumer,
             blocks: blocks.clone(),
+            frames: frames.clone(),
         };
-        (Self { queue, lost, lost_so_far: 0, faults, blocks }, recorded)
+        (Self { queue, lost, lost_so_far: 0, faults, blocks, frames }, recorded)
     }
 
     pub(crate) fn lost(&self) -> u64 {
         self.lost_so_far
+    }
+
+    /// How many frames are done, all in all.
+    pub(crate) fn reached(&self, frames: u64) {
+        // A plain count; it orders nothing.
+        self.frames.store(frames, Ordering::Relaxed);
     }
 
     #[inline]

@@ -205,6 +205,10 @@ fn the_transport_moves_by_itself_and_blocks_are_counted() {
         assert!((block.transport.position_beats - moved).abs() < 1e-9);
     }
     assert_eq!(blocks.len(), 6);
+    // The controller can follow, whatever the driver's blocks are.
+    assert_eq!(player.controller.frames_done(), 6 * 64);
+    player.play(7, &[vec![0.0; 100]], &Vec::new(), |_| 10);
+    assert_eq!(player.controller.frames_done(), 6 * 64 + 100);
 }
 
 #[test]

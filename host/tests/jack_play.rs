@@ -6,9 +6,11 @@ mod common;
 use common::jack_clients::{Expected, Others, RATE};
 use common::jackd::Jackd;
 use common::program::{Program, Started};
-use common::{LONG, becomes_true, plugin};
+use common::{LONG, PROGRAM, becomes_true, plugin};
 use rustix::process::Signal;
-use std::time::Duration;
+use sandrack_host::play::{Command, PlayOptions, Player, Source};
+use sandrack_host::rig::Rig;
+use std::time::{Duration, Instant};
 
 /// Numbers pass three plugins on one track; notes are played by a synth on another. Each plugin has a
 /// process of its own.
@@ -135,4 +137,29 @@ fn a_rig_that_names_no_size_and_rate_takes_the_servers() {
     assert!(finished.stdout.contains("\"frames\":512"), "{}", finished.stdout);
     let now = sandrack_host::drivers::jack::look(Some(&server.name)).expect("it runs");
     assert_eq!(now.frames, 512, "nobody was to change it");
+}
+
+#[test]
+fn the_song_goes_on_at_its_tempo_when_the_server_changes_its_buffer_size() {
+    let Some(mut server) = Jackd::start(2048) else { return };
+    let mut options = PlayOptions::new().expect("this program has a file");
+    options.supervisor.program = PROGRAM.into();
+    options.supervisor.realtime = false;
+    options.driver = Some(server.driver());
+    let player = Player::open(Source::Rig(Rig::default()), options).expect("it plays");
+    let frames = |player: &Player| player.view().driver.settings.frames;
+    let beats = |player: &Player| player.view().transport.beats;
+    player.send(Command::Tempo(240.0));
+    player.send(Command::Transport(true));
+    assert!(becomes_true(LONG, || beats(&player) > 1.0), "{:?}", player.view().messages);
+    server.set_frames(256);
+    assert!(becomes_true(LONG, || frames(&player) == 256), "{:?}", player.view().messages);
+    let (begun, before) = (Instant::now(), beats(&player));
+    std::thread::sleep(Duration::from_secs(2));
+    let after = beats(&player);
+    // Of a server that is late less may have been played, but not more: each of the blocks is an eighth
+    // of those that it was opened with.
+    let most = (begun.elapsed().as_secs_f64() + 0.5) * 4.0;
+    assert!(after > before + 0.5 && after - before < most, "{before}, then {after}");
+    player.close().expect("it ends");
 }

@@ -294,10 +294,9 @@ impl Control {
     pub(super) fn position(&self) -> (f64, f64) {
         let transport = &self.transport;
         let (beats, seconds) = (transport.position_beats, transport.position_seconds);
-        let Some(block) = self.began.filter(|_| transport.playing) else { return (beats, seconds) };
-        let now = self.engine.as_ref().map_or(block, |engine| engine.controller.last_block());
-        let frames = now.saturating_sub(block) as f64 * f64::from(self.blocks.1);
-        let passed = frames / f64::from(self.blocks.0);
+        let Some(began) = self.began.filter(|_| transport.playing) else { return (beats, seconds) };
+        let now = self.engine.as_ref().map_or(began, |engine| engine.controller.frames_done());
+        let passed = now.saturating_sub(began) as f64 / f64::from(self.blocks.0);
         (beats + passed * transport.tempo / 60.0, seconds + passed)
     }
 
@@ -307,7 +306,7 @@ impl Control {
 
     /// The song position, tempo or whether it moves was changed.
     pub(super) fn transport_moved(&mut self) {
-        self.began = self.engine.as_ref().map(|engine| engine.controller.last_block());
+        self.began = self.engine.as_ref().map(|engine| engine.controller.frames_done());
         self.tell_transport();
     }
 }

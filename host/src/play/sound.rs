@@ -163,6 +163,8 @@ impl Control {
             && matches!(self.sound.driver, Some(Opened::Virtual(_)));
         let held = self.callback.take().and_then(|mut callback| callback.take_midi());
         let channels = (inputs, outputs);
+        // The next engine counts from 0.
+        (self.transport.position_beats, self.transport.position_seconds) = self.position();
         let is_other = self.blocks != (rate, frames);
         self.blocks = (rate, frames);
         let running = match self.engine.take() {
@@ -198,7 +200,7 @@ impl Control {
         self.statistics.begin(self.blocks);
         self.engine = Some(EngineParts { live, controller, midi, keyboard });
         self.is_stale = true;
-        self.tell_transport();
+        self.transport_moved();
         let ports = self.sound.driver.as_ref().map(|driver| driver.get().midi_ports().0);
         self.begin_cables(ports.unwrap_or_default());
     }
