@@ -18,7 +18,7 @@ use crate::graph::{BusSpec, Graph, MAX_CHANNELS, NodeId, NodeKind, NodeSpec};
 use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::remote::{Remote, RemoteNodeTopology};
-use layout::{Layout, LineKey};
+use layout::{Known, Layout, LineKey};
 use std::collections::HashMap;
 
 /// The longest block, in frames.
@@ -110,7 +110,7 @@ pub struct Compiled {
 
 /// How much a plan delays what, for the plan that is to follow it.
 #[derive(Clone, Debug, Default)]
-pub struct Delays(HashMap<LineKey, u32>);
+pub struct Delays(HashMap<LineKey, Known>);
 
 /// Compiles a graph.
 pub fn compile(graph: &Graph, config: CompileConfig) -> Result<Compiled, CompileError> {

@@ -71,7 +71,7 @@ impl Ring {
 ///
 /// When a plan is swapped in whose line is longer or shorter, the old delay is heard until the new
 /// line is full, then one turns into the other: no gap, no jump, and nothing to be copied on the
-/// realtime thread.
+/// realtime thread. Another such plan may come before that is over: what is heard then goes on.
 #[derive(Debug, Default)]
 pub(crate) struct DelayLine {
     ring: Ring,
@@ -80,12 +80,28 @@ pub(crate) struct DelayLine {
     before: Ring,
     /// Frames until only the present line is heard.
     left: usize,
+    /// The line before that, which was turning into it.
+    older: Ring,
+    /// Frames until it is not heard any more. Before then `before` does not turn into `ring`.
+    older_left: usize,
+}
+
+/// From one signal to another, `left` frames before the end of it.
+fn crossed(old: f32, new: f32, left: usize) -> f32 {
+    match left {
+        0 => new,
+        left if left > CROSSING => old,
+        left => {
+            let weight = left as f32 / CROSSING as f32;
+            old * weight + new * (1.0 - weight)
+        }
+    }
 }
 
 impl DelayLine {
     pub(crate) fn new(channels: usize, frames: usize) -> Self {
         let ring = Ring { samples: vec![0.0; channels * frames].into(), frames, at: 0 };
-        Self { ring, channels, before: Ring::default(), left: 0 }
+        Self { ring, channels, ..Self::default() }
     }
 
     /// Begins as a line that took the place of one without delay.
@@ -101,15 +117,12 @@ impl DelayLine {
         }
         for (offset, (input, output)) in input.iter().zip(output).enumerate() {
             let new = self.ring.step(channel, offset, *input);
-            let old = self.before.step(channel, offset, *input);
-            *output = match self.left.saturating_sub(offset) {
-                0 => new,
-                left if left > CROSSING => old,
-                left => {
-                    let weight = left as f32 / CROSSING as f32;
-                    old * weight + new * (1.0 - weight)
-                }
-            };
+            let mut old = self.before.step(channel, offset, *input);
+            if self.older_left > 0 {
+                let older = self.older.step(channel, offset, *input);
+                old = crossed(older, old, self.older_left.saturating_sub(offset));
+            }
+            *output = crossed(old, new, self.left.saturating_sub(offset));
         }
     }
 
@@ -117,14 +130,16 @@ impl DelayLine {
         self.ring.advance(frames);
         if self.left > 0 {
             self.before.advance(frames);
+            self.older.advance(frames);
             self.left = self.left.saturating_sub(frames);
+            self.older_left = self.older_left.saturating_sub(frames);
         }
     }
 
     /// Empty, and nothing of an earlier line is heard.
     pub(crate) fn reset(&mut self) {
         self.ring.samples.fill(0.0);
-        self.left = 0;
+        (self.left, self.older_left) = (0, 0);
     }
 
     /// Goes on where `old` was.
@@ -136,8 +151,17 @@ impl DelayLine {
             std::mem::swap(self, old);
             return;
         }
-        std::mem::swap(&mut self.before, &mut old.ring);
-        self.left = self.ring.frames + CROSSING;
+        if old.left > CROSSING {
+            // Its own ring has not been heard yet.
+            std::mem::swap(&mut self.before, &mut old.before);
+            std::mem::swap(&mut self.older, &mut old.older);
+            self.older_left = old.older_left;
+        } else {
+            std::mem::swap(&mut self.before, &mut old.ring);
+            std::mem::swap(&mut self.older, &mut old.before);
+            self.older_left = old.left;
+        }
+        self.left = self.ring.frames.max(self.older_left) + CROSSING;
     }
 }
 
@@ -220,6 +244,35 @@ mod tests {
             assert!(jump <= most, "{before} to {after}: a step of {jump}");
             let exact = 1500 + after + CROSSING;
             assert_eq!(output[exact..], input[exact - after..4000 - after], "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn another_delay_before_the_last_change_is_over_does_not_jump_either() {
+        for delays in [[480usize, 0, 480, 100], [0, 960, 480, 0], [64, 300, 301, 302]] {
+            for wait in [1usize, 2, 4, 7, 20] {
+                let mut line = DelayLine::new(1, delays[0]);
+                let input: Vec<f32> = (0..200 * 64).map(|i| (i as f32 * 0.01).sin()).collect();
+                let mut output = vec![0.0; input.len()];
+                let mut changes = delays[1..].iter();
+                for (block, at) in (0..input.len()).step_by(64).enumerate() {
+                    if block >= 40
+                        && (block - 40) % wait == 0
+                        && let Some(frames) = changes.next()
+                    {
+                        let mut new = DelayLine::new(1, *frames);
+                        new.take_over(&mut line);
+                        line = new;
+                    }
+                    line.run(0, &input[at..at + 64], &mut output[at..at + 64]);
+                    line.advance(64);
+                }
+                let steps = output[1000..].windows(2).map(|w| (w[1] - w[0]).abs());
+                let jump = steps.fold(0.0, f32::max);
+                assert!(jump < 0.01 + 2.0 / CROSSING as f32 + 1e-3, "{delays:?} {wait}: {jump}");
+                let last = input.len() - 1000;
+                assert_eq!(output[last..], input[last - delays[3]..input.len() - delays[3]]);
+            }
         }
     }
 

@@ -2,94 +2,17 @@
 
 mod common;
 
+use common::players::{
+    FRAMES, find, options, played, rig, runs, saved_rig, settle, track, until, value,
+};
 use common::program::Program;
 use common::system::{Signal, send};
-use common::{LONG, Noise, PROGRAM, becomes_true, plugin, same};
-use sandrack_host::play::{
-    Command, Pace, PlayOptions, Player, PluginView, Source, View, WorkerState,
-};
-use sandrack_host::rig::{Id, Output, PluginSlot, Rig, Send, Track, TrackKind};
+use common::{LONG, becomes_true, plugin, same};
+use sandrack_host::play::{Command, Pace, PlayOptions, Player, Source, View, WorkerState};
+use sandrack_host::rig::{Id, Output, Rig, Send, Track, TrackKind};
 use sandrack_plugins_test::param_id;
-use sandrack_sandbox::format::{Format, PluginRef};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-const FRAMES: u32 = 64;
-
-fn options(pace: Pace) -> PlayOptions {
-    let mut options = PlayOptions::new().expect("this program has a file");
-    options.supervisor.program = PROGRAM.into();
-    options.supervisor.realtime = false;
-    options.supervisor.timeout = Duration::from_secs(30);
-    options.pace = pace;
-    // Other tests run beside this one.
-    options.frames = (pace == Pace::OnTime).then_some(1024);
-    options
-}
-
-fn slot(id: &str, what: &PluginRef) -> PluginSlot {
-    let text = format!(
-        "sandrack_rig = 1\n[[track]]\nid = \"t\"\n[[track.plugin]]\nid = \"{id}\"\nplugin = \"{}\"\n",
-        what.id.clone().unwrap_or_default()
-    );
-    let rig = Rig::parse(Path::new("slot"), &text).expect("it is a rig");
-    PluginSlot { path: what.path.clone(), format: Format::Clap, ..rig.tracks[0].plugins[0].clone() }
-}
-
-fn track(id: &str, plugins: &[(&str, &str)]) -> Track {
-    let mut track = Track::new(id.into(), id, TrackKind::Track);
-    track.plugins = plugins.iter().map(|(id, kind)| slot(id, &plugin(kind))).collect();
-    track
-}
-
-fn rig(tracks: Vec<Track>) -> Rig {
-    let mut rig = Rig { name: "Test".into(), tracks, ..Rig::default() };
-    rig.driver.frames = FRAMES;
-    rig
-}
-
-fn find<'a>(view: &'a View, id: &str) -> &'a PluginView {
-    view.plugin(&id.into()).unwrap_or_else(|| panic!("no plugin {id}: {:?}", view.messages)).1
-}
-
-fn runs(view: &View, id: &str) -> bool {
-    matches!(find(view, id).state, WorkerState::Running | WorkerState::Late)
-}
-
-fn value(view: &View, id: &str, param: u32) -> f64 {
-    let plugin = find(view, id);
-    let place = plugin.params.iter().position(|known| known.id == param).expect("it has it");
-    plugin.values[place].value
-}
-
-#[track_caller]
-fn until(player: &Player, what: &str, so: impl Fn(&View) -> bool) -> Arc<View> {
-    let end = Instant::now() + LONG;
-    loop {
-        let view = player.view();
-        if so(&view) {
-            return view;
-        }
-        assert!(Instant::now() < end, "not {what}: {:?}", view.messages);
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Lets blocks pass until nothing is under way.
-#[track_caller]
-fn settle(player: &Player) {
-    let end = Instant::now() + LONG;
-    loop {
-        player.run_blocks(2).expect("it is driven by hand");
-        let view = player.view();
-        if !view.is_changing && view.progress.is_none() {
-            return;
-        }
-        assert!(Instant::now() < end, "not settled: {:?}", view.messages);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 #[test]
 fn notes_sound_and_a_worker_that_is_killed_comes_back() {
@@ -119,22 +42,11 @@ fn notes_sound_and_a_worker_that_is_killed_comes_back() {
 /// Two tracks that play a file, each to channels of its own, recorded while something is done.
 fn recorded(edit: impl Fn(&Player)) -> Vec<Vec<f32>> {
     const BLOCKS: u32 = 3000;
-    let folder = tempfile::tempdir().unwrap();
-    let (input, output) = (folder.path().join("in.wav"), folder.path().join("out.wav"));
-    let format = hound::WavSpec {
-        channels: 2,
-        sample_rate: 48_000,
-        bits_per_sample: 32,
-        sample_format: hound::SampleFormat::Float,
-    };
-    let mut writer = hound::WavWriter::create(&input, format).unwrap();
     // Slow enough for a jump to be seen.
-    for frame in 0..BLOCKS * FRAMES {
-        let wave = (f64::from(frame) * 0.01).sin() * 0.5;
-        writer.write_sample(wave as f32).unwrap();
-        writer.write_sample((wave * 0.5) as f32).unwrap();
-    }
-    writer.finalize().unwrap();
+    let wave = |frame: u32| (f64::from(frame) * 0.01).sin() as f32 * 0.5;
+    let left: Vec<f32> = (0..BLOCKS * FRAMES).map(wave).collect();
+    let right = left.iter().map(|sample| sample * 0.5).collect();
+    let input = [left, right];
     let mut left = track("left", &[("a", "gain"), ("b", "delay"), ("c", "gain")]);
     left.input = vec![1, 2];
     // Later than the other will ever be: what that does changes nothing for this one.
@@ -145,21 +57,12 @@ fn recorded(edit: impl Fn(&Player)) -> Vec<Vec<f32>> {
     let bus = Track::new("bus".into(), "bus", TrackKind::Bus);
     let mut rig = rig(vec![left, right, bus]);
     rig.driver.outputs = 4;
-    let options =
-        PlayOptions { input: Some(input), record: Some(output.clone()), ..options(Pace::ByHand) };
-    let player = Player::open(Source::Rig(rig), options).expect("it plays");
-    settle(&player);
-    player.run_blocks(100).unwrap();
-    edit(&player);
-    settle(&player);
-    let done = player.view().engine.block;
-    assert!(done < u64::from(BLOCKS) - 100, "{done} blocks are too many");
-    player.run_blocks(u64::from(BLOCKS) - done).unwrap();
-    assert!(player.view().tracks.len() >= 2, "{:?}", player.view().messages);
-    player.close().expect("it ends");
-    let mut reader = hound::WavReader::open(&output).unwrap();
-    let samples: Vec<f32> = reader.samples::<f32>().map(Result::unwrap).collect();
-    (0..4).map(|channel| samples.iter().skip(channel).step_by(4).copied().collect()).collect()
+    played(rig, &input, |player| {
+        player.run_blocks(100).unwrap();
+        edit(player);
+        settle(player);
+        assert!(player.view().tracks.len() >= 2, "{:?}", player.view().messages);
+    })
 }
 
 /// Beyond the start, where everything fades in.
@@ -188,8 +91,7 @@ fn leaves_others_alone(what: &str, smooth: bool, edit: impl Fn(&Player)) {
 #[test]
 fn a_plugin_comes_moves_and_goes_and_nobody_else_hears_of_it() {
     let track: Id = "left".into();
-    // Known fault: a step is heard in the chain that is edited, at one of these.
-    leaves_others_alone("edits of a chain", false, |player| {
+    leaves_others_alone("edits of a chain", true, |player| {
         let add = |place, kind: &str| Command::AddPlugin {
             track: track.clone(),
             place: Some(place),
@@ -243,12 +145,6 @@ fn routes_faders_and_tracks_change_and_nobody_else_hears_of_it() {
         }
         assert_eq!(player.view().tracks[0].output, Output::Bus("bus".into()));
     });
-}
-
-fn saved_rig(folder: &Path, rig: &Rig) -> PathBuf {
-    let path = folder.join("rig.toml");
-    std::fs::write(&path, rig.to_text("").unwrap()).unwrap();
-    path
 }
 
 #[test]
@@ -479,124 +375,4 @@ fn a_host_that_is_killed_loses_nothing_older_than_two_seconds() {
     let kept = value(&view, "synth", param_id("volume"));
     assert!(kept >= least, "{kept} is older than two seconds: {least} at least");
     player.close().expect("it ends");
-}
-
-/// Memory (kB) and descriptors of this process and its workers.
-fn used() -> (usize, usize) {
-    let read = |id: &str, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
-    let rss = read("self", "status").unwrap_or_default();
-    let kb = rss
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
-    let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count());
-    (kb.unwrap_or(0), descriptors)
-}
-
-/// Random edits, snapshots, restarts and faults, as long as `rounds`; the last track is untouched.
-fn soak(rounds: u32) {
-    let mut noise = Noise(7);
-    let untouched =
-        Track { output: Output::Channels(vec![3, 4]), ..track("calm", &[("calm", "synth")]) };
-    let mut all = rig(vec![
-        track("one", &[("s1", "synth"), ("g1", "gain")]),
-        track("two", &[("s2", "synth"), ("d2", "delay")]),
-        Track::new("bus".into(), "bus", TrackKind::Bus),
-        untouched,
-    ]);
-    all.driver.outputs = 4;
-    let folder = tempfile::tempdir().unwrap();
-    let path = saved_rig(folder.path(), &all);
-    let player = Player::open(Source::File(path), options(Pace::ByHand)).expect("it plays");
-    settle(&player);
-    player.send(Command::StoreSnapshot("a".into()));
-    player.send(Command::SetParam("s1".into(), param_id("volume"), 0.5));
-    settle(&player);
-    player.send(Command::StoreSnapshot("b".into()));
-    player.send(Command::NoteOn { track: "calm".into(), key: 60, velocity: 1.0 });
-    player.run_blocks(50).unwrap();
-    let process = find(&player.view(), "calm").process;
-    let mut begun = (0, 0);
-    let tracks = ["one", "two", "bus"];
-    for round in 0..rounds {
-        let view = player.view();
-        let plugins: Vec<Id> = view.tracks[..3]
-            .iter()
-            .flat_map(|track| track.plugins.iter().map(|plugin| plugin.id.clone()))
-            .collect();
-        let track: Id = tracks[noise.below(3) as usize].into();
-        let any =
-            |noise: &mut Noise| plugins.get(noise.below(plugins.len() as u32) as usize).cloned();
-        let command = match noise.below(14) {
-            0 if plugins.len() < 8 => {
-                let kind = ["gain", "delay", "compressor"][noise.below(3) as usize];
-                let place = Some(noise.below(4) as usize);
-                Some(Command::AddPlugin { track, place, plugin: plugin(kind), group: None })
-            }
-            1 if plugins.len() > 3 => any(&mut noise).map(Command::RemovePlugin),
-            2 | 3 => any(&mut noise).map(|plugin| Command::MovePlugin {
-                plugin,
-                track,
-                place: noise.below(4) as usize,
-            }),
-            4 => any(&mut noise).map(|id| Command::Bypass(id, noise.below(2) == 0)),
-            5 => Some(Command::SetGain(track, -f64::from(noise.below(40)))),
-            6 => Some(Command::Mute(track, noise.below(2) == 0)),
-            7 => Some(Command::RecallSnapshot(["a", "b"][noise.below(2) as usize].into())),
-            8 => Some(Command::Undo),
-            9 => Some(Command::Redo),
-            10 => any(&mut noise).map(Command::Restart),
-            11 => {
-                let id = any(&mut noise);
-                if let Some(id) = id.and_then(|id| find(&view, id.as_str()).process) {
-                    send(id, Signal::KILL);
-                }
-                None
-            }
-            12 => Some(Command::SetSend(
-                "one".into(),
-                Send {
-                    to: "bus".into(),
-                    gain_db: -f64::from(noise.below(30)),
-                    pre: noise.below(2) == 0,
-                },
-            )),
-            _ => Some(Command::NoteOn { track, key: 40 + noise.below(40) as u8, velocity: 0.7 }),
-        };
-        if let Some(command) = command {
-            assert!(player.send(command));
-        }
-        player.run_blocks(u64::from(1 + noise.below(200))).unwrap();
-        if round % 10 == 9 {
-            settle(&player);
-            player.send(Command::Panic);
-            player.send(Command::NoteOn { track: "calm".into(), key: 60, velocity: 1.0 });
-        }
-        if round == rounds / 3 {
-            settle(&player);
-            begun = used();
-        }
-    }
-    settle(&player);
-    let ended = used();
-    println!("memory and descriptors: {begun:?}, then {ended:?}");
-    let view = player.view();
-    assert_eq!(find(&view, "calm").process, process, "the untouched track's plugin was restarted");
-    assert_eq!(view.tracks.last().unwrap().id.as_str(), "calm");
-    // What differs is how many plugins there are, and what can be undone.
-    assert!(ended.0 < begun.0 + begun.0 / 2 + 30_000, "memory: {begun:?}, then {ended:?}");
-    assert!(ended.1 < begun.1 + 200, "descriptors: {begun:?}, then {ended:?}");
-    player.close().expect("it ends");
-}
-
-#[test]
-fn it_survives_random_edits_snapshots_and_faults() {
-    soak(60);
-}
-
-/// The 60 minutes' worth of it.
-#[test]
-#[ignore = "takes long"]
-fn it_survives_an_hour_of_random_edits_snapshots_and_faults() {
-    soak(4000);
 }

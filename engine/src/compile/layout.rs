@@ -170,6 +170,20 @@ pub(crate) enum LineKey {
     Latency(NodeId),
 }
 
+/// What the next plan has to know of a delay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) frames: u32,
+    /// So many plans one after the other have had none here. The first ones still have a line: more than
+    /// one may come before the end of what was heard is over.
+    pub(crate) plans_without: u8,
+}
+
+impl Known {
+    /// Nothing is heard any more of a delay that there was.
+    pub(crate) const OVER: u8 = 8;
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinePlan {
     pub(crate) key: LineKey,
@@ -215,7 +229,7 @@ pub(crate) struct Layout {
     /// Sorted by key.
     pub(crate) lines: Vec<LinePlan>,
     /// Every delay, those of 0 frames too.
-    pub(crate) delays: HashMap<LineKey, u32>,
+    pub(crate) delays: HashMap<LineKey, Known>,
     /// Sorted by key.
     pub(crate) event_lines: Vec<EventLinePlan>,
     /// First those that lead to a remote node, then the rest, each in compiled order.
@@ -252,7 +266,7 @@ pub(super) fn lay_out(
     order: &[NodeId],
     timed: &Timed,
     routes: Vec<NodeRoutes>,
-    before: &HashMap<LineKey, u32>,
+    before: &HashMap<LineKey, Known>,
 ) -> Layout {
     let mut layout = Layout {
         rate: config.rate,

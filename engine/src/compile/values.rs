@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::layout::{
-    Direct, EngineSource, EventLinePlan, EventSource, Gather, InputPlan, Layout, LineKey, LinePlan,
-    Link, Lists, Step, ValuePlan,
+    Direct, EngineSource, EventLinePlan, EventSource, Gather, InputPlan, Known, Layout, LineKey,
+    LinePlan, Link, Lists, Step, ValuePlan,
 };
 use super::routes::{AudioRoute, BusRoutes, NodeRoutes};
 use crate::bits::Bits;
@@ -26,7 +26,7 @@ pub(super) struct Builder<'a> {
     before: Vec<Vec<u32>>,
     links: BTreeMap<(u32, u32), u64>,
     /// Delays of the plan before.
-    delays_before: &'a HashMap<LineKey, u32>,
+    delays_before: &'a HashMap<LineKey, Known>,
 }
 
 impl<'a> Builder<'a> {
@@ -34,7 +34,7 @@ impl<'a> Builder<'a> {
         layout: Layout,
         specs: Vec<(NodeId, &'a NodeSpec)>,
         routes: Vec<NodeRoutes>,
-        delays_before: &'a HashMap<LineKey, u32>,
+        delays_before: &'a HashMap<LineKey, Known>,
     ) -> Self {
         let (enters, leaves, before) = (Vec::new(), Vec::new(), Vec::new());
         let links = BTreeMap::new();
@@ -219,15 +219,21 @@ impl<'a> Builder<'a> {
     }
 
     fn line_of(&mut self, key: LineKey, channels: usize, frames: u32) -> Option<u32> {
-        self.layout.delays.insert(key, frames);
         let before = self.delays_before.get(&key).copied();
+        let plans_without = match before {
+            _ if frames > 0 => 0,
+            Some(known) => known.plans_without.saturating_add(1),
+            None => Known::OVER,
+        };
+        self.layout.delays.insert(key, Known { frames, plans_without });
         // A line of no frames lets the end of a longer one be heard.
-        if frames == 0 && before.unwrap_or(0) == 0 {
+        if plans_without >= Known::OVER {
             return None;
         }
+        let had_none = before.is_some_and(|known| known.frames == 0);
         // Where a node is new, there was none before it.
         let is_new = matches!(key, LineKey::Latency(_)) && before.is_none();
-        let was_none = before == Some(0) || (is_new && !self.delays_before.is_empty());
+        let was_none = frames > 0 && (had_none || (is_new && !self.delays_before.is_empty()));
         self.layout.lines.push(LinePlan { key, channels, frames, was_none });
         Some(self.layout.lines.len() as u32 - 1)
     }

@@ -15,6 +15,7 @@ pub(crate) mod jack_clients;
 #[cfg(unix)]
 pub(crate) mod jackd;
 pub(crate) mod offline;
+pub(crate) mod players;
 pub(crate) mod program;
 pub(crate) mod render;
 pub(crate) mod score;

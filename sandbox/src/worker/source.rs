@@ -21,8 +21,9 @@ struct Direct {
     first: u32,
     channels: u32,
     key: u64,
-    /// Whether the last block came from the inbox.
-    was_replaced: bool,
+    /// Whether the last block came from the inbox. `None`: there was none yet. Then the host sees to it
+    /// that what comes goes on from what was there before: it begins in the inbox, with the fallback.
+    was_replaced: Option<bool>,
     /// By input channel. Stereo needs no memory elsewhere.
     memory: SmallVec<[Memory; 2]>,
 }
@@ -62,7 +63,7 @@ impl Source {
                     outbox,
                     channels,
                     key: direct.key,
-                    was_replaced: false,
+                    was_replaced: None,
                     memory: (0..from.channels).map(|_| memory()).collect(),
                 })
             }
@@ -95,8 +96,8 @@ impl Source {
             None => input.add(|channel, out| inbox.read_channel(index, channel as u32, out)),
             Some(direct) => {
                 let is_replaced = replaced & (1 << index) != 0;
-                let ramp = is_replaced != direct.was_replaced;
-                direct.was_replaced = is_replaced;
+                let was_replaced = direct.was_replaced.replace(is_replaced);
+                let ramp = was_replaced.is_some_and(|was| was != is_replaced);
                 let channels = input.channels;
                 input.add(|channel, out| {
                     if is_replaced {
