@@ -140,7 +140,7 @@ fn a_rig_that_names_no_size_and_rate_takes_the_servers() {
 }
 
 #[test]
-fn the_song_goes_on_at_its_tempo_when_the_server_changes_its_buffer_size() {
+fn the_song_goes_on_when_the_server_changes_its_buffer_size_and_when_it_comes_back() {
     let Some(mut server) = Jackd::start(2048) else { return };
     let mut options = PlayOptions::new().expect("this program has a file");
     options.supervisor.program = PROGRAM.into();
@@ -161,5 +161,17 @@ fn the_song_goes_on_at_its_tempo_when_the_server_changes_its_buffer_size() {
     // of those that it was opened with.
     let most = (begun.elapsed().as_secs_f64() + 0.5) * 4.0;
     assert!(after > before + 0.5 && after - before < most, "{before}, then {after}");
+
+    server.kill();
+    let runs = |player: &Player| player.view().driver.is_running;
+    assert!(becomes_true(LONG, || !runs(&player)), "{:?}", player.view().messages);
+    std::thread::sleep(Duration::from_millis(500));
+    let (block, stopped) = (player.view().engine.block, beats(&player));
+    // Nothing is made anew as long as there is nobody to play to.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((player.view().engine.block, beats(&player)), (block, stopped));
+    server.start_again();
+    assert!(becomes_true(LONG, || runs(&player)), "{:?}", player.view().messages);
+    assert!(becomes_true(LONG, || beats(&player) > stopped + 0.5), "{:?}", player.view().messages);
     player.close().expect("it ends");
 }

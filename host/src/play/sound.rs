@@ -136,9 +136,15 @@ impl Control {
     /// # Errors
     /// No engine could be made.
     pub(super) fn open_sound(&mut self) -> Result<(), Error> {
+        let opened = self.open_driver(&self.settings.clone());
+        self.play_through(opened)
+    }
+
+    /// Makes an engine for what was opened, and starts both.
+    fn play_through(&mut self, opened: Result<Opened, Error>) -> Result<(), Error> {
         self.sound.error.clear();
         self.sound.again = None;
-        match self.open_driver(&self.settings.clone()) {
+        match opened {
             Ok(driver) => self.sound.driver = Some(driver),
             Err(error) => self.sound_failed(&error.to_string()),
         }
@@ -268,6 +274,18 @@ impl Control {
         }
     }
 
+    /// Looks whether a driver that is gone is back. As long as it is not, the engine stays as it is.
+    fn open_again(&mut self) {
+        let driver = match self.open_driver(&self.settings.clone()) {
+            Ok(driver) => driver,
+            Err(error) => return self.sound_failed(&error.to_string()),
+        };
+        self.callback = None;
+        if let Err(error) = self.play_through(Ok(driver)) {
+            self.sound_failed(&error.to_string());
+        }
+    }
+
     /// Opens the driver's own settings.
     pub(super) fn driver_panel(&mut self) {
         let text = format!("driver {} has no settings of its own to be shown", self.settings.name);
@@ -322,7 +340,7 @@ impl Control {
         } else if change {
             self.change_driver();
         } else if self.sound.again.is_some_and(|again| now >= again) {
-            self.change_driver();
+            self.open_again();
             if let Some(driver) = &self.sound.driver {
                 let DriverConfig { rate, frames, .. } = driver.get().config();
                 let text = format!("the driver is back: {rate} Hz, blocks of {frames} frames");
