@@ -27,6 +27,7 @@ mod rewire;
 pub use callback::{EngineCallback, realtime_setup};
 pub use editors::PluginIndex;
 pub use event::{PluginAt, SessionEvent};
+pub(crate) use graph::side_inputs;
 pub use live::Live;
 pub use loader::{LoadOrder, Loaded, Loading};
 pub use mixer::{Channels, Mixer, Route, RouteFrom, RouteTo, Strip, StripKey};
@@ -125,6 +126,8 @@ struct Plugin {
     activation: Option<Activation>,
     latency: u32,
     tail: u32,
+    /// Inputs beside the main one that something comes to, where plugins come and go: a bit each.
+    side_inputs: u64,
     /// It is being moved: its fallback is heard, without delay.
     is_wire: bool,
 }

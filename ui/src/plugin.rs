@@ -5,6 +5,7 @@ use crate::look;
 use crate::params::{self, Params};
 use eframe::egui::{CollapsingHeader, ComboBox, Grid, RichText, ScrollArea, TextEdit, Ui};
 use sandrack_host::play::{Command, Level, PluginView, Times, View, WorkerState};
+use sandrack_host::rig::SideChain;
 
 pub(crate) fn show(
     ui: &mut Ui,
@@ -28,6 +29,7 @@ pub(crate) fn show(
     CollapsingHeader::new(format!("Confinement: {}", plugin.confinement.level))
         .id_salt("confinement")
         .show(ui, |ui| confinement(ui, plugin, wishes));
+    side_chains(ui, view, plugin, wishes);
     ui.separator();
     params::show(ui, view, plugin, params, wishes);
 }
@@ -124,6 +126,43 @@ fn times(ui: &mut Ui, view: &View, plugin: &PluginView) {
         (None, Some(process)) => ui.weak(format!("process {process}")),
         (_, None) => ui.weak("no process"),
     };
+}
+
+/// What its inputs beside the main one listen to: one track or bus each. Rigs may say more.
+fn side_chains(ui: &mut Ui, view: &View, plugin: &PluginView, wishes: &mut Wishes) {
+    let own = view.tracks.iter().find(|t| t.plugins.iter().any(|p| p.id == plugin.id));
+    for (bus, name) in (1..).zip(plugin.side_inputs.iter()) {
+        let mut mine = plugin.side_chains.iter().filter(|chain| chain.bus == bus);
+        let (chain, more) = (mine.next(), mine.count());
+        let track = |chain: &SideChain| {
+            let from = chain.from.as_ref();
+            view.tracks.iter().find(|track| Some(&track.id) == from).map(|track| &*track.name)
+        };
+        let chosen = match chain {
+            None => "nothing".to_owned(),
+            Some(chain) => track(chain).unwrap_or("the driver").to_owned(),
+        };
+        let chosen = if more > 0 { format!("{chosen}, and more") } else { chosen };
+        let name = if name.is_empty() { "Side chain" } else { name };
+        ComboBox::from_label(name).selected_text(chosen).show_ui(ui, |ui| {
+            let mut wish = |new: Option<SideChain>| {
+                let others = plugin.side_chains.iter().filter(|chain| chain.bus != bus);
+                let all = others.cloned().chain(new).collect();
+                wishes.send(Command::SetSideChains(plugin.id.clone(), all));
+            };
+            if ui.selectable_label(chain.is_none(), "nothing").clicked() && chain.is_some() {
+                wish(None);
+            }
+            let others =
+                view.tracks.iter().filter(|track| own.is_none_or(|own| own.id != track.id));
+            for other in others {
+                let is_it = chain.is_some_and(|chain| chain.from.as_ref() == Some(&other.id));
+                if ui.selectable_label(is_it, &*other.name).clicked() && !is_it {
+                    wish(Some(SideChain { bus, ..SideChain::from_track(other.id.clone()) }));
+                }
+            }
+        });
+    }
 }
 
 fn confinement(ui: &mut Ui, plugin: &PluginView, wishes: &mut Wishes) {

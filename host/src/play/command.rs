@@ -46,6 +46,8 @@ pub enum Command {
     Bypass(Id, bool),
     /// Sets what a plugin may do; it is started anew for that, and keeps its state.
     Grant(Id, crate::rig::Grants),
+    /// Sets what goes to a plugin's inputs beside its main one.
+    SetSideChains(Id, Vec<crate::rig::SideChain>),
     /// Sets a parameter, in the plugin's own range. Takes hold at the start of the next block.
     SetParam(Id, u32, f64),
     /// Gives a plugin a preset.

@@ -3,7 +3,7 @@
 
 use super::PlayOptions;
 use super::command::Command;
-use super::edit::History;
+use super::history::History;
 use super::saver::Saver;
 use super::slots::{Job, Slot};
 use super::snapshots::Relieved;
@@ -14,15 +14,12 @@ use crate::error::Error;
 use crate::faults::FaultWriter;
 use crate::midi::{Learn, MidiControl, MidiSender};
 use crate::rig::{DriverSettings, Id, Rig, States};
-use crate::session::{
-    Channels, EngineCallback, Live, LoadOrder, Mixer, PluginAt, Route, RouteFrom, RouteTo, Session,
-    SessionEvent, Strip, StripKey,
-};
+use crate::session::{EngineCallback, Live, LoadOrder, PluginAt, Session, SessionEvent, StripKey};
 use sandrack_engine::Controller;
 use sandrack_engine::block::Transport;
 use sandrack_sandbox::supervisor::Supervisor;
 use sandrack_sandbox::sys::clock::now_ns;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -75,7 +72,7 @@ pub(super) struct Control {
     pub(super) relieved: BTreeMap<PluginAt, Relieved>,
     /// Notes that were begun by command, and who plays them.
     pub(super) held: BTreeMap<(Id, u8), PluginAt>,
-    /// The block since which the transport is as it is.
+    /// Frames that the engine had done when the transport became as it is.
     pub(super) began: Option<u64>,
     /// The mixer, or what else the rig says, is not yet what the engine was told.
     pub(super) is_stale: bool,
@@ -416,130 +413,6 @@ impl Control {
         self.picture.messages = self.messages.iter().cloned().collect();
     }
 
-    /// The key of a track's strip.
-    fn strip(&mut self, id: &Id) -> StripKey {
-        if let Some(key) = self.strips.get(id) {
-            return *key;
-        }
-        self.last_strip += 1;
-        let key = StripKey(self.last_strip);
-        self.strips.insert(id.clone(), key);
-        key
-    }
-
-    /// Tracks that are silent because others are solo.
-    pub(super) fn silenced(&self) -> BTreeSet<Id> {
-        if !self.rig.tracks.iter().any(|track| track.solo) {
-            return BTreeSet::new();
-        }
-        let next = |track: &crate::rig::Track| -> Vec<Id> {
-            let main = match &track.output {
-                crate::rig::Output::Bus(bus) => Some(bus.clone()),
-                crate::rig::Output::Channels(_) => None,
-            };
-            main.into_iter().chain(track.sends.iter().map(|send| send.to.clone())).collect()
-        };
-        let solo = self.rig.tracks.iter().filter(|track| track.solo).map(|t| t.id.clone());
-        // Whatever they go through, and whatever goes through them.
-        let mut down: BTreeSet<Id> = solo.collect();
-        let mut up = down.clone();
-        loop {
-            let (was_down, was_up) = (down.len(), up.len());
-            for track in &self.rig.tracks {
-                if down.contains(&track.id) {
-                    down.extend(next(track));
-                }
-                if next(track).iter().any(|id| up.contains(id)) {
-                    up.insert(track.id.clone());
-                }
-            }
-            if (down.len(), up.len()) == (was_down, was_up) {
-                break;
-            }
-        }
-        let ids = self.rig.tracks.iter().map(|track| track.id.clone());
-        ids.filter(|id| !down.contains(id) && !up.contains(id)).collect()
-    }
-
-    /// The mixer that the rig means, of the plugins that are there.
-    fn mixer(&mut self) -> Mixer {
-        let silenced = self.silenced();
-        let tracks = self.rig.tracks.clone();
-        self.strips.retain(|id, _| tracks.iter().any(|track| track.id == *id));
-        let mut mixer = Mixer::default();
-        for track in &tracks {
-            let key = self.strip(&track.id);
-            let is_silent = track.mute || silenced.contains(&track.id);
-            let plugins: Vec<PluginAt> =
-                track.plugins.iter().filter_map(|slot| self.at(&slot.id)).collect();
-            let mut relieved: BTreeMap<PluginAt, Vec<PluginAt>> = BTreeMap::new();
-            for (old, Relieved { by, .. }) in &self.relieved {
-                if plugins.contains(by) {
-                    relieved.entry(*by).or_default().push(*old);
-                }
-            }
-            let strip = Strip {
-                name: track.name.clone(),
-                plugins,
-                relieved,
-                gain: if is_silent { 0.0 } else { crate::rig::linear(track.gain_db) },
-                pan: track.pan as f32,
-            };
-            mixer.strips.insert(key, strip);
-            if let Some(channels) = channels(&track.input) {
-                let (from, to) = (RouteFrom::Driver(channels), RouteTo::Strip(key));
-                mixer.routes.insert(Route { from, to }, 1.0);
-            }
-            let to = match &track.output {
-                crate::rig::Output::Channels(list) => channels(list).map(RouteTo::Driver),
-                crate::rig::Output::Bus(bus) => Some(RouteTo::Strip(self.strip(&bus.clone()))),
-            };
-            if let Some(to) = to {
-                mixer.routes.insert(Route { from: RouteFrom::Post(key), to }, 1.0);
-            }
-            for send in &track.sends {
-                let from = if send.pre { RouteFrom::Pre(key) } else { RouteFrom::Post(key) };
-                let gain = match is_silent {
-                    true => 0.0,
-                    false => crate::rig::linear(send.gain_db),
-                };
-                let to = RouteTo::Strip(self.strip(&send.to));
-                // Where it goes already its gain is that of both.
-                *mixer.routes.entry(Route { from, to }).or_insert(0.0) += gain;
-            }
-        }
-        mixer
-    }
-
-    /// Tells the engine what the rig says.
-    fn tell_engine(&mut self) {
-        let mixer = self.mixer();
-        self.routed = u64::MAX;
-        let bypasses: Vec<(Id, PluginAt, bool)> = self
-            .slots
-            .iter()
-            .filter_map(|(id, slot)| {
-                let wanted = self.rig.plugin(id)?.bypass;
-                Some((id.clone(), slot.at?, wanted)).filter(|_| slot.is_bypassed != wanted)
-            })
-            .collect();
-        let Some(engine) = &mut self.engine else { return };
-        engine.live.rewire(mixer);
-        for (id, at, on) in bypasses {
-            let Some(engine) = &mut self.engine else { return };
-            let (live, controller) = (&mut engine.live, &mut engine.controller);
-            match live.set_bypass(&mut self.session, controller, at, on) {
-                Ok(()) => {
-                    if let Some(slot) = self.slots.get_mut(&id) {
-                        slot.is_bypassed = on;
-                    }
-                }
-                // It is not in the plan yet.
-                Err(_) => self.is_stale = true,
-            }
-        }
-    }
-
     /// Sets the song position.
     pub(super) fn tell_transport(&mut self) {
         let Some(engine) = &mut self.engine else { return };
@@ -600,10 +473,4 @@ impl Control {
         self.serve();
         std::thread::sleep((3 * period).max(Duration::from_millis(10)));
     }
-}
-
-/// Channels of the driver, as the rig counts them: from 1.
-fn channels(list: &[u32]) -> Option<Channels> {
-    let first = list.first()?.checked_sub(1)?;
-    Some(Channels { first, count: list.len() as u32 })
 }

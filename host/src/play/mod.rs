@@ -23,6 +23,8 @@ mod cables;
 mod command;
 mod control;
 mod edit;
+mod history;
+mod mixing;
 mod notes;
 mod picture;
 mod saver;

@@ -8,7 +8,7 @@ use super::view::{
 use crate::faults::FaultRecord;
 use crate::midi::Led;
 use crate::rig::{Id, PluginSlot, Track};
-use crate::session::{Health, PluginAt};
+use crate::session::{Health, PluginAt, side_inputs};
 use sandrack_sandbox::format::{Param, ParamEdit, PluginInfo, Preset};
 use sandrack_sandbox::sys::clock::now_ns;
 use sandrack_sandbox::sys::thread::realtime_advice;
@@ -46,6 +46,7 @@ pub(super) struct Shown {
     is_shared: bool,
     presets: Arc<[Preset]>,
     takes_notes: bool,
+    side_inputs: Arc<[Arc<str>]>,
     has_editor: bool,
 }
 
@@ -82,6 +83,7 @@ impl Shown {
             self.presets = info.presets.clone().into();
         }
         self.takes_notes = !info.note_inputs.is_empty();
+        self.side_inputs = side_inputs(info).map(|port| port.name.as_str().into()).collect();
         self.has_editor = info.has_editor;
         self.is_known = true;
     }
@@ -338,6 +340,8 @@ impl Control {
             takes_notes: shown.takes_notes,
             load,
             latency: there.and_then(|node| node.latency()).unwrap_or(0),
+            side_inputs: Arc::clone(&shown.side_inputs),
+            side_chains: wanted.side_chains.clone(),
             confinement: ConfinementView {
                 level: enforced.as_ref().map(|e| e.level).unwrap_or_default(),
                 text: enforced.map(|e| e.to_string()).unwrap_or_default().into(),

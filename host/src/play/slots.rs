@@ -7,7 +7,7 @@ use crate::rig::{self, Id, PluginSlot, StateKey};
 use crate::session::{Kept, LoadOrder, Loaded, Loading, PluginAt};
 use sandrack_sandbox::confine::{Grants, Reach};
 use sandrack_sandbox::format::PluginRef;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,22 +46,29 @@ pub(super) struct Want {
     path: PathBuf,
     group: Option<String>,
     grants: rig::Grants,
+    side_chains: BTreeSet<u32>,
 }
 
 impl Want {
-    fn of(slot: &PluginSlot) -> Self {
+    pub(super) fn of(slot: &PluginSlot) -> Self {
         Self {
             format: slot.format,
             plugin: slot.plugin.clone(),
             path: slot.path.clone(),
             group: slot.group.clone(),
             grants: slot.grants.clone(),
+            side_chains: side_chains(slot),
         }
     }
 
     fn is_same_plugin(&self, other: &Self) -> bool {
         (self.format, &self.plugin, &self.path) == (other.format, &other.plugin, &other.path)
     }
+}
+
+/// Which of its inputs beside the main one something comes to.
+fn side_chains(slot: &PluginSlot) -> BTreeSet<u32> {
+    slot.side_chains.iter().map(|chain| chain.bus).collect()
 }
 
 /// Plugins on their way into one process.
@@ -218,7 +225,8 @@ impl Control {
         self.last_plugin += 1;
         let at = PluginAt { track, plugin: self.last_plugin };
         let (grants, blocks) = (grants(&slot.grants), self.blocks);
-        Some((at, LoadOrder { plugin, grants, state, params, blocks }))
+        let side_chains = side_chains(&slot);
+        Some((at, LoadOrder { plugin, grants, state, params, side_chains, blocks }))
     }
 
     /// An instance is on its way.
@@ -333,7 +341,9 @@ impl Control {
         }
         if order.blocks != self.blocks {
             // The driver was changed meanwhile.
-            activation = self.session.activation_of(node.info(), self.blocks.0, self.blocks.1);
+            let (rate, frames) = self.blocks;
+            let inputs = activation.connected_inputs;
+            activation = self.session.activation_of(node.info(), inputs, rate, frames);
             if let Err(error) = node.activate(activation) {
                 return self.refused(id, &error.to_string());
             }

@@ -6,6 +6,7 @@
 //! released. What the next snapshot needs is loaded beforehand.
 
 use super::control::Control;
+use super::slots::Want;
 use super::view::MessageKind;
 use crate::rig::{Id, PluginSettings, Snapshot, StateKey, TrackSettings};
 use crate::session::{LoadOrder, Loaded, Loading, PluginAt};
@@ -29,9 +30,10 @@ struct Spare {
     loaded: Option<Loaded>,
 }
 
-/// A state, and parameters set after it.
+/// How a plugin was loaded, its state, and parameters set after it.
 #[derive(Clone, Debug, PartialEq)]
 struct Wanted {
+    want: Want,
     state: Option<StateKey>,
     params: BTreeMap<String, f64>,
 }
@@ -166,7 +168,8 @@ impl Control {
     /// Lets a plugin be as the rig says: another instance, that is so, takes its place.
     pub(super) fn bring_to(&mut self, id: &Id) {
         let Some(slot) = self.rig.plugin(id) else { return };
-        let key = Wanted { state: slot.state, params: slot.params.clone() };
+        let (want, params) = (Want::of(slot), slot.params.clone());
+        let key = Wanted { want, state: slot.state, params };
         if let Some(known) = self.slots.get_mut(id) {
             // It is in the rig already, in these words.
             (known.baseline, known.captured, known.has_changed) = (slot.state, None, true);
@@ -237,7 +240,8 @@ impl Control {
             // One that shares its process is loaded when it is needed.
             if settings.state.is_some() && !is_same && slot.group.is_none() {
                 let (state, params) = (settings.state, settings.params.clone());
-                wanted.insert(settings.id.clone(), Wanted { state, params });
+                let want = Want::of(slot);
+                wanted.insert(settings.id.clone(), Wanted { want, state, params });
             }
         }
         self.spares.plugins.retain(|id, spare| wanted.get(id) == Some(&spare.key));

@@ -5,7 +5,7 @@
 //! descriptions) is shared from one picture to the next.
 
 use crate::faults::FaultRecord;
-use crate::rig::{DriverSettings, Grants, Id, MidiInput, Output, Send, TrackKind};
+use crate::rig::{DriverSettings, Grants, Id, MidiInput, Output, Send, SideChain, TrackKind};
 use sandrack_engine::graph::NodeId;
 use sandrack_sandbox::confine::Level;
 use sandrack_sandbox::format::{Format, Preset};
@@ -222,6 +222,10 @@ pub struct PluginView {
     pub load: PluginLoad,
     /// Its delay, frames.
     pub latency: u32,
+    /// Names of its inputs beside the main one.
+    pub side_inputs: Arc<[Arc<str>]>,
+    /// What comes to these.
+    pub side_chains: Vec<SideChain>,
     /// How it is confined.
     pub confinement: ConfinementView,
     /// Whether it may have an editor.

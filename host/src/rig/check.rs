@@ -1,7 +1,7 @@
 //! What must be true of a rig before anything is loaded for it.
 
 use super::read::offer;
-use super::{Id, MidiInput, Output, Rig, Track, TrackKind};
+use super::{Id, MidiInput, Output, PluginSlot, Rig, SideChain, Track, TrackKind};
 use std::collections::BTreeSet;
 
 /// One step on the way to something in a rig's file.
@@ -26,6 +26,9 @@ fn refuse<T>(at: &[Step], reason: impl Into<String>) -> Result<T, Problem> {
 
 /// Most channels of a driver, each way.
 const CHANNELS: u32 = 512;
+
+/// Inputs of a plugin beside its main one.
+const MOST_SIDE_CHAINS: u32 = 62;
 
 /// Loudest fader, dB.
 pub(crate) const LOUDEST_DB: f64 = 24.0;
@@ -61,6 +64,7 @@ impl Rig {
                 }
             }
         }
+        self.check_side_chains()?;
         self.check_routes()?;
         self.check_mappings()?;
         self.check_snapshots()
@@ -145,13 +149,71 @@ impl Rig {
         }
     }
 
+    /// What comes to a plugin's further inputs, and from where.
+    fn check_side_chains(&self) -> Result<(), Problem> {
+        for (number, track) in self.tracks.iter().enumerate() {
+            for (place, slot) in track.plugins.iter().enumerate() {
+                for (side, chain) in slot.side_chains.iter().enumerate() {
+                    let at = |key| {
+                        let (track, plugin) =
+                            ([Key("track"), At(number)], [Key("plugin"), At(place)]);
+                        [&track[..], &plugin, &[Key("side_chain"), At(side), Key(key)]].concat()
+                    };
+                    self.check_side_chain(track, slot, side, chain, &at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_side_chain(
+        &self,
+        track: &Track,
+        slot: &PluginSlot,
+        number: usize,
+        chain: &SideChain,
+        at: &dyn Fn(&'static str) -> Vec<Step>,
+    ) -> Result<(), Problem> {
+        check_db(chain.gain_db, &at("gain_db"))?;
+        check_channels(&chain.input, &at("input"), "input")?;
+        if !(1..=MOST_SIDE_CHAINS).contains(&chain.bus) {
+            let reason = format!("bus = {}: must be 1 to {MOST_SIDE_CHAINS}", chain.bus);
+            return refuse(&at("bus"), reason);
+        }
+        match &chain.from {
+            Some(from) if *from == track.id => {
+                let reason = format!("from: '{}' can't listen to the track that it is in", slot.id);
+                return refuse(&at("from"), reason);
+            }
+            Some(from) if chain.input.is_empty() => self.check_track(from, "from", &at("from"))?,
+            None if !chain.input.is_empty() => {}
+            _ => {
+                let reason = "a side chain needs 'from' (a track or bus) or 'input' (channels of the driver)";
+                return refuse(&at("from"), reason);
+            }
+        }
+        let is_same = |other: &SideChain| {
+            (&other.from, &other.input, other.bus) == (&chain.from, &chain.input, chain.bus)
+        };
+        if slot.side_chains[..number].iter().any(is_same) {
+            return refuse(&at("from"), format!("side_chain: '{}' has it twice", slot.id));
+        }
+        Ok(())
+    }
+
+    /// Where a track's sound goes, as what is heard or as what is listened to.
     fn next(&self, track: &Track) -> Vec<&Track> {
         let main = match &track.output {
             Output::Bus(bus) => Some(bus),
             Output::Channels(_) => None,
         };
+        let listens = |other: &&Track| {
+            let chains = other.plugins.iter().flat_map(|slot| &slot.side_chains);
+            chains.filter_map(|chain| chain.from.as_ref()).any(|from| *from == track.id)
+        };
         let all = main.into_iter().chain(track.sends.iter().map(|send| &send.to));
-        all.filter_map(|id| self.track(id)).collect()
+        let all = all.filter_map(|id| self.track(id));
+        all.chain(self.tracks.iter().filter(listens)).collect()
     }
 
     /// From a track back to it, if there is a way.

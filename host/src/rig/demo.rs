@@ -20,6 +20,7 @@ pub fn demo() -> Result<Rig, Error> {
             path: plugin.path,
             group: None,
             bypass: false,
+            side_chains: Vec::new(),
             grants: super::Grants::default(),
             state: None,
             params: Default::default(),

@@ -322,6 +322,9 @@ pub struct PluginSlot {
     /// Heard as if it were not there.
     #[serde(default)]
     pub bypass: bool,
+    /// What goes to its further inputs.
+    #[serde(default, rename = "side_chain")]
+    pub side_chains: Vec<SideChain>,
     /// What it may do besides making sound.
     #[serde(default)]
     pub grants: Grants,
@@ -331,6 +334,38 @@ pub struct PluginSlot {
     /// Parameters set after the state, by number or name.
     #[serde(default)]
     pub params: BTreeMap<String, f64>,
+}
+
+/// What goes to one of a plugin's inputs beside its main one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SideChain {
+    /// The track or bus that it comes from; or
+    #[serde(default)]
+    pub from: Option<Id>,
+    /// channels of the driver, from 1.
+    #[serde(default)]
+    pub input: Vec<u32>,
+    /// Which of the inputs beside the main one, from 1.
+    #[serde(default = "first")]
+    pub bus: u32,
+    /// dB; `-inf`: silent.
+    #[serde(default)]
+    pub gain_db: f64,
+    /// Taken before the track's fader.
+    #[serde(default)]
+    pub pre: bool,
+}
+
+fn first() -> u32 {
+    1
+}
+
+impl SideChain {
+    /// A track or bus, behind its fader, to the first side chain.
+    pub fn from_track(id: Id) -> Self {
+        Self { from: Some(id), input: Vec::new(), bus: first(), gain_db: 0.0, pre: false }
+    }
 }
 
 /// What a plugin may do besides making sound.

@@ -216,6 +216,7 @@ enum Place {
     Plugin,
     Grants,
     Send,
+    SideChain,
     Midi,
     Snapshot,
     /// Of a track or plugin in a snapshot: what is not said stays as it is.
@@ -233,6 +234,7 @@ impl Place {
             (_, "plugin") => Self::Plugin,
             (_, "grants") => Self::Grants,
             (_, "send") => Self::Send,
+            (_, "side_chain") => Self::SideChain,
             (_, "midi") => Self::Midi,
             (_, "snapshot") => Self::Snapshot,
             _ => Self::Other,
@@ -272,8 +274,9 @@ impl Place {
             (Self::Track, "output") => pair(1, 2),
             (Self::Track, "kind") => item.as_str() == Some("track"),
             (Self::Track, "gain_db" | "pan")
-            | (Self::Send, "gain_db")
+            | (Self::Send | Self::SideChain, "gain_db")
             | (Self::Midi, "transpose") => number(0.0),
+            (Self::SideChain, "bus") => number(1.0),
             (_, "mute" | "solo" | "pre" | "bypass" | "network") => item.as_bool() == Some(false),
             (Self::Plugin, "format") => item.as_str() == Some("clap"),
             (_, "name" | "path" | "plugin") => item.as_str() == Some(""),
@@ -363,6 +366,10 @@ impl Rig {
         let tracks: BTreeSet<Id> = self.tracks.iter().map(|track| track.id.clone()).collect();
         let slots = self.tracks.iter().flat_map(|track| &track.plugins);
         let plugins: BTreeSet<Id> = slots.map(|slot| slot.id.clone()).collect();
+        for slot in self.tracks.iter_mut().flat_map(|track| &mut track.plugins) {
+            let is_there = |from: &Id| tracks.contains(from);
+            slot.side_chains.retain(|chain| chain.from.as_ref().is_none_or(is_there));
+        }
         for snapshot in &mut self.snapshots {
             snapshot.tracks.retain(|track| tracks.contains(&track.id));
             snapshot.plugins.retain(|plugin| plugins.contains(&plugin.id));

@@ -69,7 +69,24 @@ pub(super) fn main_buses(info: &PluginInfo) -> (u64, u64) {
     (main(&info.inputs), main(&info.outputs))
 }
 
-fn bit(bus: u32) -> u64 {
+/// The input bus that is the `number`th beside the main one, from 1.
+pub(super) fn side_bus(info: &PluginInfo, number: u32) -> Option<u32> {
+    let place = number.checked_sub(1)? as usize;
+    side_buses(info).nth(place).map(|(bus, _)| bus)
+}
+
+/// The inputs beside the main one.
+pub(crate) fn side_inputs(info: &PluginInfo) -> impl Iterator<Item = &AudioPort> {
+    side_buses(info).map(|(_, port)| port)
+}
+
+fn side_buses(info: &PluginInfo) -> impl Iterator<Item = (u32, &AudioPort)> {
+    let main = main_bus(&info.inputs);
+    let buses = (0u32..).zip(&info.inputs);
+    buses.filter(move |(bus, port)| Some(*bus) != main && port.channels > 0)
+}
+
+pub(super) fn bit(bus: u32) -> u64 {
     1u64.checked_shl(bus).unwrap_or(0)
 }
 

@@ -1,6 +1,6 @@
 //! Loads plugins for a session that plays, on threads of their own.
 
-use super::graph::main_buses;
+use super::graph::{bit, main_buses, side_bus};
 use super::{Kept, Mixer};
 use crate::rig::nearest;
 use sandrack_sandbox::confine::Grants;
@@ -8,7 +8,7 @@ use sandrack_sandbox::error::Error;
 use sandrack_sandbox::format::{PluginInfo, PluginRef, StateContext};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::{self, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,8 @@ pub struct LoadOrder {
     pub state: Option<Arc<Vec<u8>>>,
     /// Parameters set after the state, by number or name.
     pub params: BTreeMap<String, f64>,
+    /// Inputs beside its main one that something comes to: the how-manieth, from 1.
+    pub side_chains: BTreeSet<u32>,
     /// The blocks that follow: frames per second, most frames.
     pub blocks: (u32, u32),
 }
@@ -172,7 +174,13 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
         }
     }
     let (rate, frames) = order.blocks;
-    let (connected_inputs, connected_outputs) = main_buses(node.info());
+    let (mut connected_inputs, connected_outputs) = main_buses(node.info());
+    for number in &order.side_chains {
+        match side_bus(node.info(), *number) {
+            Some(bus) => connected_inputs |= bit(bus),
+            None => warnings.push(no_side_chain(node.info(), *number)),
+        }
+    }
     let activation = Activation {
         connected_inputs,
         connected_outputs,
@@ -184,6 +192,16 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
     node.refresh_info()?;
     let kept = Kept { state: order.state.clone(), params };
     Ok(Loaded { node, activation, kept, warnings })
+}
+
+fn no_side_chain(info: &PluginInfo, number: u32) -> String {
+    let there = (1..).take_while(|number| side_bus(info, *number).is_some()).count();
+    let there = match there {
+        0 => "it has none: leave 'side_chain' out".to_owned(),
+        1 => "it has one: leave 'bus' out".to_owned(),
+        several => format!("'bus' may be 1 to {several}"),
+    };
+    format!("it has no side chain {number}; {there}")
 }
 
 /// Parameters by their numbers.

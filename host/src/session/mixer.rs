@@ -7,7 +7,7 @@
 //! What is in two plans one after the other has the same node in both, whatever comes and goes
 //! beside it: sums keep the order of their sources.
 
-use super::graph::{Chain, main_bus, main_buses};
+use super::graph::{Chain, main_bus, main_buses, side_bus};
 use super::{Live, Plugin, PluginAt, Running, Session};
 use crate::error::Error;
 use sandrack_engine::graph::{Graph, NodeId, NodeSpec};
@@ -48,6 +48,8 @@ pub enum RouteTo {
     Driver(Channels),
     /// The start of a strip.
     Strip(StripKey),
+    /// An input of a plugin beside its main one: the how-manieth, from 1.
+    SideChain(PluginAt, u32),
 }
 
 /// A way of sound from one place to another.
@@ -233,13 +235,17 @@ impl Mixer {
                 RouteFrom::Post(strip) => ends.get(&strip).map(|ends| ends.2),
             };
             let to = match route.to {
-                RouteTo::Driver(channels) => Some(building.driver_output(channels)),
-                RouteTo::Strip(strip) => ends.get(&strip).map(|ends| ends.0),
+                RouteTo::Driver(channels) => Some((building.driver_output(channels), 0)),
+                RouteTo::Strip(strip) => ends.get(&strip).map(|ends| (ends.0, 0)),
+                RouteTo::SideChain(at, number) => placed
+                    .get(&at)
+                    .copied()
+                    .zip(plugins.get(&at).and_then(|plugin| side_bus(plugin.info(), number))),
             };
             let (Some(from), Some(to)) = (from, to) else { continue };
             let node = building.add(Part::Route(route), NodeSpec::gain("route", STEREO, gain));
             building.graph.connect_audio(from, 0, node, 0)?;
-            building.graph.connect_audio(node, 0, to, 0)?;
+            building.graph.connect_audio(node, 0, to.0, to.1)?;
         }
         let Building { graph, used, nodes } = building;
         nodes.by_part.retain(|part, _| used.contains(part));
@@ -289,9 +295,17 @@ impl Session {
         self.mixer.as_ref()
     }
 
-    /// How a plugin is activated in a mixer.
-    pub fn activation_of(&self, info: &PluginInfo, rate: u32, frames: u32) -> Activation {
-        let (connected_inputs, connected_outputs) = main_buses(info);
+    /// How a plugin is activated in a mixer. `side_inputs`: a bit for each input that it has beside its
+    /// main one.
+    pub(crate) fn activation_of(
+        &self,
+        info: &PluginInfo,
+        side_inputs: u64,
+        rate: u32,
+        frames: u32,
+    ) -> Activation {
+        let (main_input, connected_outputs) = main_buses(info);
+        let connected_inputs = main_input | side_inputs;
         Activation { connected_inputs, connected_outputs, ..self.activation(rate, frames) }
     }
 
@@ -315,8 +329,9 @@ impl Session {
         let latency = node.latency().unwrap_or(0);
         let tail = node.tail().unwrap_or(0);
         let plugin = Plugin::new(super::Place::Worker(node), reference, grants);
+        let side_inputs = activation.connected_inputs & !main_buses(plugin.info()).0;
         let activation = Some(activation);
-        self.plugins.insert(at, Plugin { name, activation, latency, tail, ..plugin });
+        self.plugins.insert(at, Plugin { name, activation, latency, tail, side_inputs, ..plugin });
         Ok(())
     }
 
@@ -335,7 +350,9 @@ impl Session {
     ) -> Result<Running, Error> {
         let all: Vec<PluginAt> = self.plugins.keys().copied().collect();
         for at in all {
-            let activation = self.activation_of(self.plugins[&at].info(), rate, max_frames);
+            let plugin = &self.plugins[&at];
+            let (info, sides) = (plugin.info(), plugin.side_inputs);
+            let activation = self.activation_of(info, sides, rate, max_frames);
             let plugin = self.plugin_mut(at.track, at.plugin);
             if let Err(error) = plugin.activate(activation) {
                 tracing::warn!(plugin = plugin.name, %error, "can't be activated");

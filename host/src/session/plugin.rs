@@ -9,8 +9,9 @@ use sandrack_sandbox::protocol::Activation;
 
 impl Plugin {
     pub(super) fn new(place: Place, reference: PluginRef, grants: Grants) -> Self {
-        let (name, activation, latency, tail, is_wire) = (String::new(), None, 0, 0, false);
-        Self { name, reference, grants, place, activation, latency, tail, is_wire }
+        let (name, activation) = (String::new(), None);
+        let (latency, tail, side_inputs, is_wire) = (0, 0, 0, false);
+        Self { name, reference, grants, place, activation, latency, tail, side_inputs, is_wire }
     }
 
     /// Activates it, if it is not active in this very way.

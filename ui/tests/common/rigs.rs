@@ -61,6 +61,8 @@ pub fn plugin(name: &str, number: u64, state: WorkerState) -> PluginView {
         takes_notes: true,
         load: PluginLoad::default(),
         latency: 0,
+        side_inputs: Vec::new().into(),
+        side_chains: Vec::new(),
         confinement: ConfinementView::default(),
         has_editor: true,
         is_editor_open: false,
