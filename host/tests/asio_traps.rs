@@ -120,6 +120,103 @@ fn odd_answers_and_buffers_are_understood() {
 }
 
 #[test]
+fn channels_are_as_many_as_there_are_each_way() {
+    for (inputs, outputs) in [(1, 0), (0, 1), (1, 3), (3, 1)] {
+        let settings = format!("inputs={inputs} outputs={outputs} sizes=512:512:512:0");
+        let virtual_asio = VirtualAsio::set(&settings);
+        let wanted = DriverConfig { inputs: 9, outputs: 9, ..wanted(512) };
+        let mut driver = drivers::open(NAME, &wanted, &DriverOptions::default()).unwrap();
+        assert_eq!((driver.config().inputs, driver.config().outputs), (inputs, outputs));
+        let through = Loop::new(driver.config(), layout(19)).on_steps();
+        let seen = Arc::clone(&through.seen);
+        driver.start(Box::new(through)).unwrap();
+        seen.wait_for(20);
+        drop(driver.stop().unwrap());
+        drop(driver);
+        virtual_asio.was_treated_well();
+    }
+}
+
+#[test]
+fn a_latency_that_only_a_running_driver_knows_is_asked_for() {
+    let virtual_asio = VirtualAsio::set("bad=quiet-latency");
+    let mut driver = open(64).unwrap();
+    assert_eq!(driver.latency(), (64, 64));
+    let through = Loop::new(driver.config(), layout(19));
+    let seen = Arc::clone(&through.seen);
+    driver.start(Box::new(through)).unwrap();
+    seen.wait_for(10);
+    assert_eq!(driver.take_events(), [DriverEvent::LatencyChanged]);
+    assert_eq!(driver.latency(), (71, 73));
+    drop(driver.stop().unwrap());
+    drop(driver);
+    virtual_asio.was_treated_well();
+}
+
+#[test]
+fn rates_may_be_measured_unknown_or_not_to_be_asked_for() {
+    for settings in
+        ["at=50:rate:48011", "bad=no-rate-yet", "bad=cannot-tell-rates rate=44100", "bad=no-future"]
+    {
+        let (events, _) = plays(settings, 64);
+        assert_eq!(events, [], "{settings}");
+    }
+}
+
+#[test]
+fn a_driver_whose_first_callback_takes_its_time_is_waited_for() {
+    let virtual_asio = VirtualAsio::set("bad=slow-start");
+    let mut driver = open(64).unwrap();
+    let through = Loop::new(driver.config(), layout(19));
+    let seen = Arc::clone(&through.seen);
+    driver.start(Box::new(through)).unwrap();
+    let end = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < end {
+        assert_eq!(driver.take_events(), []);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    seen.wait_for(10);
+    drop(driver.stop().unwrap());
+    drop(driver);
+    virtual_asio.was_treated_well();
+}
+
+#[test]
+fn a_driver_goes_by_its_description_and_a_class_in_small_letters_too() {
+    let virtual_asio = VirtualAsio::set("");
+    let entry = |name: &str, class: &str, description: &str| {
+        let path = format!(r"SOFTWARE\ASIO\{name}");
+        let key = windows_registry::LOCAL_MACHINE.create(path).unwrap();
+        key.set_string("CLSID", class).unwrap();
+        key.set_string("Description", description).unwrap();
+    };
+    entry("sd-alias", "{5a4d7a3c-91e0-4c5e-9d0b-0f2b8f7a1660}", "Known Otherwise");
+    entry("sd-nothing", "{5a4d7a3c-91e0-4c5e-9d0b-0f2b8f7a1661}", "");
+    let open = |name: &str| drivers::open(name, &wanted(64), &DriverOptions::default());
+    let by_description = open("asio:known otherwise").map(|driver| driver.name().to_owned());
+    let without_class = open("asio:sd-nothing").map(|driver| driver.name().to_owned());
+    for name in ["sd-alias", "sd-nothing"] {
+        windows_registry::LOCAL_MACHINE.remove_tree(format!(r"SOFTWARE\ASIO\{name}")).unwrap();
+    }
+    assert_eq!(by_description.unwrap(), "asio:sd-alias");
+    let text = without_class.unwrap_err().to_string();
+    assert!(text.contains("class not registered") && text.contains("install it anew"), "{text}");
+    virtual_asio.was_treated_well();
+}
+
+#[test]
+fn a_driver_whose_entry_is_wrong_about_threads_is_made_all_the_same() {
+    let virtual_asio = VirtualAsio::set("");
+    let path = r"SOFTWARE\Classes\CLSID\{5A4D7A3C-91E0-4C5E-9D0B-0F2B8F7A1660}\InprocServer32";
+    let entry = windows_registry::LOCAL_MACHINE.create(path).unwrap();
+    entry.set_string("ThreadingModel", "Free").unwrap();
+    let opened = open(64).map(drop);
+    entry.set_string("ThreadingModel", "Apartment").unwrap();
+    opened.unwrap();
+    virtual_asio.was_treated_well();
+}
+
+#[test]
 fn names_that_do_not_end_are_cut_where_their_memory_ends() {
     let virtual_asio = VirtualAsio::set("bad=unterminated-names");
     let details = drivers::probe(NAME).unwrap().details.unwrap();
@@ -210,6 +307,10 @@ fn direct_monitoring_is_set_up_and_taken_back() {
     assert_eq!(virtual_asio.count(MONITORS), 2);
     drop(driver);
     assert_eq!(virtual_asio.count(MONITORS), 0);
+    virtual_asio.was_treated_well();
+    virtual_asio.change("bad=no-future");
+    let text = drivers::open(NAME, &wanted(64), &options).err().unwrap().to_string();
+    assert!(text.contains("leave out --monitor"), "{text}");
     virtual_asio.was_treated_well();
 }
 

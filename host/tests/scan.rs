@@ -206,6 +206,26 @@ fn links_that_lead_back_are_followed_once() {
 }
 
 #[test]
+fn links_that_lead_up_are_not_followed() {
+    let machine = Machine::new();
+    machine.good("mine/a.clap");
+    machine.good("not-asked-for/b.clap");
+    // To a folder above that which is searched, and to all that there is.
+    symlink(machine.at(""), machine.at("mine/up")).unwrap();
+    symlink("/", machine.at("mine/deep/all")).unwrap();
+    let files = |root: &str| {
+        let root = machine.at(root).display().to_string();
+        let scan = machine.run(&["scan", "--json", &root]);
+        scan.assert_success();
+        let scan: Value = serde_json::from_str(&scan.stdout).expect("JSON");
+        scan["files"].as_u64().expect("a number")
+    };
+    assert_eq!(files("mine"), 1);
+    // A link that is named itself is meant.
+    assert_eq!(files("mine/up"), 2);
+}
+
+#[test]
 fn without_folders_the_standard_ones_and_those_of_the_environment_are_scanned() {
     let machine = Machine::new();
     for name in ["one/a.clap", "two/b.clap", "three/c.clap", "home/.clap/d.clap"] {

@@ -12,7 +12,7 @@
 //! | `process` | starting, watching, killing and reaping workers |
 //! | `handles` | handing memory to another process |
 //! | `idle` | keeping idle cores awake |
-//! | `folders` | where plugins and presets are installed |
+//! | `folders` | where plugins and presets are installed; drives |
 //! | `library` | loading libraries, and beginning with them as VST3 modules |
 //! | `poll` | waiting for a wake, a time or a descriptor, whichever comes first |
 //! | `traces` | what a host has left behind |

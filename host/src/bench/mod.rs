@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::report::{Isolation, Report};
 use crate::session::{Session, SessionConfig};
 use run::Rig;
+pub use run::try_driver;
 use sandrack_sandbox::calibrate::{Calibration, Placement, measure};
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::Supervisor;

@@ -142,6 +142,19 @@ fn open(
     drivers::open(&options.driver, &wanted, &how)
 }
 
+/// Whether the driver can be used at all: opens it, starts it and closes it.
+///
+/// # Errors
+/// It can't, with what to try.
+pub fn try_driver(options: &BenchOptions) -> Result<(), Error> {
+    let Some(frames) = options.frames.first() else { return Ok(()) };
+    let mut driver = open(options, *frames, None)?;
+    let (sender, _) = std::sync::mpsc::channel();
+    driver.start(Box::new(Nothing { took: Vec::new(), sender }))?;
+    drop(driver.stop()?);
+    Ok(())
+}
+
 /// Measures a callback that does nothing.
 pub(super) fn empty(
     options: &BenchOptions,

@@ -1,8 +1,9 @@
 //! From folders to plugin files.
 
 use crate::error::Error;
+use same_file::Handle;
 use sandrack_sandbox::format::Format;
-use sandrack_sandbox::sys::folders::plugin_folders;
+use sandrack_sandbox::sys::folders::{drives, plugin_folders};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
@@ -59,59 +60,88 @@ impl Places {
         self.roots.iter().any(|root| path.starts_with(root))
     }
 
-    /// Finds the plugin files. Each folder is entered once, however links lead back to it.
+    /// Finds the plugin files. Each folder is entered once, however links lead to it; one that leads
+    /// up, to a folder that it lies in or to a whole drive, is not followed.
     pub fn walk(&self) -> Walked {
-        let mut walked = Walked::default();
-        let mut seen = HashSet::new();
+        let mut walk = Walk::default();
         for root in &self.roots {
-            let is_plugin = format_by_name(root).is_some() || root.is_file();
-            let mut waiting = vec![root.clone()];
-            if is_plugin {
-                add(root.clone(), &mut seen, &mut walked);
+            if format_by_name(root).is_some() || root.is_file() {
+                walk.add(root.clone());
                 continue;
             }
-            while let Some(folder) = waiting.pop() {
-                if let Err(error) = enter(&folder, &mut waiting, &mut seen, &mut walked)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    walked.unreadable.push((folder, error.to_string()));
-                }
+            walk.above = above(root);
+            walk.folder(root, 0);
+        }
+        walk.found.files.sort();
+        walk.found
+    }
+}
+
+/// Folders below one that is searched; no maker nests plugins so deeply.
+const DEEPEST: usize = 32;
+
+#[derive(Default)]
+struct Walk {
+    found: Walked,
+    /// Files and folders, by their real paths.
+    seen: HashSet<PathBuf>,
+    /// The folders in which the present one lies, and the drives. By what the system says they are,
+    /// not by path: not every link looks like one (those of Unix don't to programs under Wine).
+    above: Vec<Handle>,
+}
+
+/// The folders that a root really lies in, and all drives.
+fn above(root: &Path) -> Vec<Handle> {
+    let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let up = real.ancestors().skip(1).map(Path::to_owned);
+    let own = Handle::from_path(root).ok();
+    let mut above = Vec::new();
+    for handle in up.chain(drives()).filter_map(|folder| Handle::from_path(folder).ok()) {
+        // A whole drive is searched, if that is what is asked for.
+        if own.as_ref() != Some(&handle) && !above.contains(&handle) {
+            above.push(handle);
+        }
+    }
+    above
+}
+
+impl Walk {
+    fn folder(&mut self, folder: &Path, depth: usize) {
+        if let Err(error) = self.enter(folder, depth)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.found.unreadable.push((folder.to_owned(), error.to_string()));
+        }
+    }
+
+    fn enter(&mut self, folder: &Path, depth: usize) -> io::Result<()> {
+        let here = Handle::from_path(folder)?;
+        if self.above.contains(&here) || !self.seen.insert(folder.canonicalize()?) {
+            return Ok(());
+        }
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            paths.push(entry?.path());
+        }
+        // Which of several links to a file counts must not depend on the order on disk.
+        paths.sort();
+        self.above.push(here);
+        for path in paths {
+            if format_by_name(&path).is_some() {
+                self.add(path);
+            } else if depth < DEEPEST && path.is_dir() {
+                self.folder(&path, depth + 1);
             }
         }
-        walked.files.sort();
-        walked
+        self.above.pop();
+        Ok(())
     }
-}
 
-fn enter(
-    folder: &Path,
-    waiting: &mut Vec<PathBuf>,
-    seen: &mut HashSet<PathBuf>,
-    walked: &mut Walked,
-) -> io::Result<()> {
-    if !seen.insert(folder.canonicalize()?) {
-        return Ok(());
-    }
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        paths.push(entry?.path());
-    }
-    // Which of several links to a file counts must not depend on the order on disk.
-    paths.sort();
-    for path in paths {
-        if format_by_name(&path).is_some() {
-            add(path, seen, walked);
-        } else if path.is_dir() {
-            waiting.push(path);
+    fn add(&mut self, path: PathBuf) {
+        // A link that leads nowhere is found too: what is wrong with it is said when it is listed.
+        if self.seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+            self.found.files.push(path);
         }
-    }
-    Ok(())
-}
-
-fn add(path: PathBuf, seen: &mut HashSet<PathBuf>, walked: &mut Walked) {
-    // A link that leads nowhere is found too: what is wrong with it is said when it is listed.
-    if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
-        walked.files.push(path);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `sandrack bench`
 
 use super::{print, report_restrictions};
-use crate::bench::{BenchOptions, Progress, bench};
+use crate::bench::{BenchOptions, Progress, bench, try_driver};
 use crate::catalog::find::named;
 use crate::drivers::{self, DeviceDetails, Rates};
 use crate::error::Error;
@@ -211,7 +211,8 @@ pub(super) fn run(arguments: Arguments, supervisor: SupervisorOptions) -> Result
     let program = supervisor.program.clone();
     let wants_realtime = supervisor.realtime;
     let supervisor = Supervisor::new(supervisor)?;
-    // A plugin that can't be used is said at once, not after a minute of measuring.
+    // A driver or plugin that can't be used is said at once, not after a minute of measuring.
+    try_driver(&options)?;
     let worker = supervisor.start_worker(&options.plugin.to_string(), None)?;
     worker.load(&options.plugin)?;
     worker.quit();

@@ -169,8 +169,8 @@ fn find(name: &str) -> Result<DeviceInfo, Error> {
     if let Some(place) = place {
         return Ok(all.swap_remove(place));
     }
-    // One of several servers, which can't be listed.
-    #[cfg(target_os = "linux")]
+    // One of several servers, which can't be listed; another name of a driver.
+    #[cfg(any(windows, target_os = "linux"))]
     if let Some(known) = system::named(name) {
         return Ok(known);
     }

@@ -28,6 +28,7 @@ struct State {
     error: String,
     is_initialised: bool,
     rate: u32,
+    rate_was_set: bool,
     other_program: Option<register::Alone>,
     buffers: Option<Arc<Buffers>>,
     playback: Option<Playback>,
@@ -132,6 +133,9 @@ impl Device {
             Some(buffers) => buffers.frames as i32,
             None => sizes(&state.settings)[2],
         };
+        if state.settings.is_bad("quiet-latency") && state.playback.is_some() {
+            return Ok((frames + 7, frames + 9));
+        }
         // What is played comes back after two blocks.
         Ok(changed.unwrap_or((frames, frames)))
     }
@@ -145,6 +149,15 @@ impl Device {
     }
 
     pub(crate) fn can_rate(&self, rate: f64) -> Result<(), Code> {
+        let state = self.well("rate")?;
+        if state.settings.is_bad("cannot-tell-rates") {
+            return Err(NOT_PRESENT);
+        }
+        drop(state);
+        self.has_rate(rate)
+    }
+
+    fn has_rate(&self, rate: f64) -> Result<(), Code> {
         let mut state = self.well("rate")?;
         if state.settings.rates.iter().any(|known| f64::from(*known) == rate) {
             return Ok(());
@@ -154,12 +167,15 @@ impl Device {
     }
 
     pub(crate) fn rate(&self) -> u32 {
-        self.state().rate
+        let state = self.state();
+        let says_none = state.settings.is_bad("no-rate-yet") && !state.rate_was_set;
+        if says_none { 0 } else { state.rate }
     }
 
     pub(crate) fn set_rate(&self, rate: f64) -> Result<(), Code> {
-        self.can_rate(rate)?;
+        self.has_rate(rate)?;
         let mut state = self.state();
+        state.rate_was_set = true;
         if !state.settings.is_bad("rate-is-other") {
             state.rate = rate as u32;
         }
@@ -335,6 +351,9 @@ impl Device {
     }
 
     pub(crate) fn future(&self, what: i32, on: Option<bool>) -> Code {
+        if self.state().settings.is_bad("no-future") {
+            return INVALID_PARAMETER;
+        }
         match (what, on) {
             (selector::CAN_TIME_INFO | selector::CAN_INPUT_MONITOR, _) => abi::SUCCESS,
             (selector::SET_INPUT_MONITOR, Some(true)) => {

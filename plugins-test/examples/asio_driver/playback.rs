@@ -336,6 +336,12 @@ fn run(shared: &Arc<Shared>, session: &Session, buffers: &Arc<Buffers>) {
     let settings = &session.settings;
     let speed = f64::from(session.rate) * (1.0 + settings.drift_ppm / 1e6);
     let period = Duration::from_secs_f64(buffers.frames as f64 / speed);
+    if settings.is_bad("slow-start") {
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end && !shared.stop.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
     let mut due = Instant::now();
     let mut random = 1u32;
     let mut half = 0;

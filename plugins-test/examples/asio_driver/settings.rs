@@ -104,6 +104,11 @@ const BAD: &[&str] = &[
     "no-output-ready",
     "index",
     "new-threads",
+    "quiet-latency",
+    "cannot-tell-rates",
+    "no-rate-yet",
+    "no-future",
+    "slow-start",
 ];
 
 impl Default for Settings {

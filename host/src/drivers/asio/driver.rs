@@ -2,6 +2,7 @@
 
 use super::apartment::Apartment;
 use super::failed;
+use super::object::is_rate;
 use super::slots::Taken;
 use crate::drivers::registry::Settings;
 use crate::drivers::{Callback, DeviceDetails, Driver, DriverConfig, DriverEvent, clock};
@@ -17,6 +18,8 @@ pub(super) const SHORT: Duration = Duration::from_secs(5);
 pub(super) const LONG: Duration = Duration::from_secs(20);
 /// A driver that has not called back for so long has stopped, whatever it says.
 const STANDSTILL_NS: u64 = 2_000_000_000;
+/// Longest until the first callback after a start: some devices take their time to lock to a clock.
+const FIRST_NS: u64 = 6_000_000_000;
 
 /// An ASIO driver with its buffers made.
 pub(crate) struct AsioDriver {
@@ -95,8 +98,18 @@ impl Driver for AsioDriver {
         }
         // Before the call: some call back from inside of it.
         self.playing = Some(Playing { started_ns: clock::now_ns(), told_standstill: false });
-        let reason = match self.ask("start", LONG, |object| object.start()) {
-            Ok(Ok(())) => return Ok(()),
+        let started = self.ask("start", LONG, |object| object.start().map(|()| object.latency()));
+        let reason = match started {
+            Ok(Ok(latency)) => {
+                // It may have taken long itself.
+                let started_ns = clock::now_ns();
+                self.playing = Some(Playing { started_ns, told_standstill: false });
+                // Some know only now, and don't say so.
+                if latency.is_some_and(|latency| latency != self.latency) {
+                    slot.said.latency.store(true, Ordering::Relaxed);
+                }
+                return Ok(());
+            }
             Ok(Err(refusal)) => format!(
                 "it does not start ({refusal}): another program may be using it, or the device may \
                  be off; close the one, switch on the other, and try again"
@@ -184,7 +197,7 @@ impl Driver for AsioDriver {
         }
         let rate = said.rate.swap(0, Ordering::Relaxed);
         // Many say so without a change, at each start.
-        if rate > 0 && rate != self.config.rate {
+        if rate > 0 && !is_rate(rate, self.config.rate) {
             events.push(DriverEvent::RateChanged(rate));
         }
         let frames = said.size.swap(0, Ordering::Relaxed);
@@ -229,9 +242,11 @@ impl AsioDriver {
     fn watch(&mut self, events: &mut Vec<DriverEvent>) {
         let Ok(slot) = self.slot() else { return };
         let Some(playing) = &mut self.playing else { return };
-        let last = slot.counts.last_ns.load(Ordering::Relaxed).max(playing.started_ns);
+        let last = slot.counts.last_ns.load(Ordering::Relaxed);
+        let patience = if last == 0 { FIRST_NS } else { STANDSTILL_NS };
+        let last = last.max(playing.started_ns);
         let period_ns = u64::from(self.config.frames) * 1_000_000_000;
-        let limit = STANDSTILL_NS.max(20 * period_ns / u64::from(self.config.rate.max(1)));
+        let limit = patience.max(20 * period_ns / u64::from(self.config.rate.max(1)));
         let still = clock::now_ns().saturating_sub(last);
         if still > limit && !playing.told_standstill {
             playing.told_standstill = true;

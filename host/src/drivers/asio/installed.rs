@@ -77,6 +77,11 @@ impl Installed {
         DeviceInfo { name: self.full_name(), about, problem: self.problem(), details: None }
     }
 
+    pub(super) fn is_described_as(&self, text: &str) -> bool {
+        let text = text.trim();
+        !text.is_empty() && self.description.trim().eq_ignore_ascii_case(text)
+    }
+
     /// What can be told without opening it.
     pub(super) fn problem(&self) -> Option<String> {
         if self.is_32_bit {

@@ -20,6 +20,7 @@
 //! any call and on any thread: they find a stream or none, and never wait.
 
 mod apartment;
+mod by_hand;
 mod driver;
 mod installed;
 mod object;
@@ -44,7 +45,7 @@ pub(super) fn list() -> Vec<DeviceInfo> {
 
 /// See [`super::probe`].
 pub(super) fn probe(known: DeviceInfo) -> Result<DeviceInfo, Error> {
-    let driver = named(&known.name)?;
+    let driver = usable(&known.name)?;
     let details = probe::probe(&driver)?;
     Ok(DeviceInfo { details: Some(details), ..known })
 }
@@ -55,7 +56,7 @@ pub(super) fn open(
     wanted: &DriverConfig,
     options: &DriverOptions,
 ) -> Result<Box<dyn Driver>, Error> {
-    Ok(Box::new(AsioDriver::open(&named(name)?, wanted, options)?))
+    Ok(Box::new(AsioDriver::open(&usable(name)?, wanted, options)?))
 }
 
 /// Opens a driver's control panel, and returns when it is closed, or `end` says so.
@@ -63,7 +64,7 @@ pub(super) fn open(
 /// # Errors
 /// There is no such driver, it can't be opened, or it has no panel.
 pub(super) fn panel(name: &str, end: &dyn Fn() -> bool) -> Result<(), Error> {
-    probe::panel(&named(name)?, end)
+    probe::panel(&usable(name)?, end)
 }
 
 /// What to add where no driver has this name.
@@ -76,7 +77,14 @@ pub(super) fn advice(name: &str) -> Option<String> {
     })
 }
 
-fn named(name: &str) -> Result<installed::Installed, Error> {
+/// The driver whose description is this: some programs show that and not the name.
+pub(super) fn named(name: &str) -> Option<DeviceInfo> {
+    let description = name.strip_prefix(PREFIX)?;
+    let all = installed::all();
+    all.iter().find(|driver| driver.is_described_as(description)).map(installed::Installed::info)
+}
+
+fn usable(name: &str) -> Result<installed::Installed, Error> {
     let found = installed::all().into_iter().find(|driver| driver.full_name() == name);
     let driver = found.ok_or_else(|| failed(name, "is not installed any more"))?;
     match driver.problem() {

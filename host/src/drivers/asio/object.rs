@@ -21,7 +21,11 @@ use std::mem::ManuallyDrop;
 use windows_core::{GUID, Interface};
 use windows_sys::Win32::Foundation::HWND;
 use windows_sys::Win32::System::Com::{CLSCTX_INPROC_SERVER, CoCreateInstance};
+use windows_sys::Win32::System::LibraryLoader::{
+    GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN, GetModuleHandleExW,
+};
 
+use super::by_hand;
 use crate::drivers::ClockSource;
 use crate::drivers::sizes::Sizes;
 
@@ -79,6 +83,16 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
 }
 
+/// Keeps a driver's library in this process for good. COM takes it away with the last object, but
+/// threads of some drivers go on for a moment, in code that would not be there any more.
+fn keep_library(raw: &IIASIORedecl) {
+    const HOW: u32 = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN;
+    let mut module = std::ptr::null_mut();
+    // SAFETY: an address in the library (its table of methods), a local. What can't be kept is let
+    // go of as COM has it.
+    unsafe { GetModuleHandleExW(HOW, std::ptr::from_ref(raw.vtable()).cast(), &mut module) };
+}
+
 impl Object {
     /// Makes a driver of this class, which is the id of its interface, too.
     pub(super) fn make(class: &GUID) -> Result<Self, String> {
@@ -94,6 +108,9 @@ impl Object {
             CoCreateInstance(&id, std::ptr::null_mut(), CLSCTX_INPROC_SERVER, &id, &mut made)
         };
         if result < 0 || made.is_null() {
+            made = by_hand::make(class).unwrap_or(std::ptr::null_mut());
+        }
+        if made.is_null() {
             return Err(match result as u32 {
                 0x8004_0154 => "its software is not there (class not registered): install it anew",
                 0x8007_007e | 0x8007_0002 | 0x8004_0111 => {
@@ -105,8 +122,9 @@ impl Object {
             }
             .to_owned());
         }
-        // SAFETY: COM gave an interface of the kind asked for, with one reference, which is ours.
+        // SAFETY: an interface of the kind asked for was given, with one reference, which is ours.
         let raw = unsafe { IIASIORedecl::from_raw(made) };
+        keep_library(&raw);
         Ok(Self { raw, infos: Vec::new(), here: PhantomData })
     }
 
@@ -356,6 +374,12 @@ impl FromCallback {
             _ => None,
         }
     }
+}
+
+/// Whether a stated rate means this one: some drivers measure theirs. The smallest change that is
+/// chosen in earnest, film's slowing down of video, is one in a thousand.
+pub(super) fn is_rate(stated: u32, rate: u32) -> bool {
+    u64::from(stated.abs_diff(rate)) * 2000 <= u64::from(rate)
 }
 
 /// A rate as drivers state it. 0: none.

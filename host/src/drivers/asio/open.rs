@@ -3,7 +3,7 @@
 use super::apartment::{Apartment, Inside};
 use super::driver::{AsioDriver, LONG};
 use super::installed::Installed;
-use super::object::Object;
+use super::object::{Object, is_rate};
 use super::slots::Taken;
 use super::stream::{ChannelBuffers, Parts, Stream};
 use super::{failed, probe};
@@ -11,6 +11,7 @@ use crate::drivers::registry::{Dither, DriverOptions, Settings};
 use crate::drivers::samples::{Noise, SampleLayout};
 use crate::drivers::{DeviceDetails, DriverConfig, planar};
 use crate::error::Error;
+use azo_sys::ResultCode;
 use std::sync::Arc;
 use windows_sys::Win32::Foundation::HWND;
 
@@ -142,15 +143,19 @@ impl Order {
         }
         let config = DriverConfig { rate, frames, inputs, outputs };
         let stream = self.buffers(object, &config, callbacks)?;
-        for (input, output) in &self.options.monitor {
-            object.monitor(*input, *output, true).map_err(|refusal| {
-                format!(
+        for (at, (input, output)) in self.options.monitor.iter().enumerate() {
+            if let Err(refusal) = object.monitor(*input, *output, true) {
+                for (input, output) in &self.options.monitor[..at] {
+                    let _ = object.monitor(*input, *output, false);
+                }
+                let _ = object.dispose_buffers();
+                return Err(format!(
                     "it can't lead input {} to output {} in the hardware ({refusal}): leave out \
                      --monitor",
                     input + 1,
                     output + 1
-                )
-            })?;
+                ));
+            }
         }
         let latency = object.latency().unwrap_or((0, 0));
         Ok(Opened { config, settings, details, latency, stream })
@@ -223,12 +228,16 @@ impl Order {
                  outside has to have the same rate"
             )
         };
-        object.can_rate(wanted).map_err(|refusal| refused(refusal.to_string()))?;
+        match object.can_rate(wanted) {
+            // It can't tell, or does not know the question.
+            Err(refusal) if refusal.code != ResultCode::NO_CLOCK.0 => {}
+            can => can.map_err(|refusal| refused(refusal.to_string()))?,
+        }
         object.set_rate(wanted).map_err(|refusal| refused(refusal.to_string()))?;
         match object.rate() {
             // Some say nothing, or are a little off.
             0 => Ok(wanted),
-            real if real.abs_diff(wanted) * 1000 <= wanted => Ok(wanted),
+            real if is_rate(real, wanted) => Ok(wanted),
             real => Err(refused(format!("it runs at {real} Hz all the same"))),
         }
     }

@@ -27,3 +27,8 @@ pub fn vst3_preset_folders() -> Vec<PathBuf> {
         .map(|folder| folder.join("presets"))
         .collect()
 }
+
+/// Where all folders begin.
+pub fn drives() -> Vec<PathBuf> {
+    vec![PathBuf::from("/")]
+}

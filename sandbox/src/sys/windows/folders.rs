@@ -1,13 +1,15 @@
 //! Where plugins and their presets are installed.
 //!
 //! # Safety
-//! The `unsafe` calls ask the shell for a folder, whose name is copied and freed.
+//! The `unsafe` calls ask the shell for a folder, whose name is copied and freed, and the system for
+//! drives, with texts that end.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::ptr::null_mut;
+use windows_sys::Win32::Storage::FileSystem::{GetDriveTypeW, GetLogicalDrives};
 use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::UI::Shell::{
     FOLDERID_Documents, FOLDERID_LocalAppData, FOLDERID_ProgramData, FOLDERID_ProgramFilesCommon,
@@ -32,6 +34,22 @@ pub fn vst3_preset_folders() -> Vec<PathBuf> {
         .filter_map(known)
         .map(|folder| folder.join("VST3 Presets"))
         .collect()
+}
+
+/// Where all folders begin: the drives of this machine, but for those that may keep one waiting
+/// (networks, empty slots).
+pub fn drives() -> Vec<PathBuf> {
+    const DRIVE_FIXED: u32 = 3;
+    // SAFETY: no arguments.
+    let letters = unsafe { GetLogicalDrives() };
+    let drive = |at: u8| format!("{}:\\", char::from(b'A' + at));
+    let is_disk = |drive: &String| {
+        let wide: Vec<u16> = drive.encode_utf16().chain([0]).collect();
+        // SAFETY: a text that ends with 0 and outlives the call.
+        unsafe { GetDriveTypeW(wide.as_ptr()) == DRIVE_FIXED }
+    };
+    let there = (0..26).filter(|at| letters & (1 << at) != 0).map(drive);
+    there.filter(is_disk).map(PathBuf::from).collect()
 }
 
 /// A folder as the system has it, wherever its user moved it.
