@@ -8,7 +8,7 @@ use common::players::{
 use common::program::Program;
 use common::system::{Signal, send};
 use common::{LONG, becomes_true, plugin, same};
-use sandrack_host::play::{Command, Pace, PlayOptions, Player, Source, View, WorkerState};
+use sandrack_host::play::{Command, Pace, Player, Source, View, WorkerState};
 use sandrack_host::rig::{Id, Output, Rig, Send, Track, TrackKind};
 use sandrack_plugins_test::param_id;
 use std::path::Path;
