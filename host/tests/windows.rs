@@ -10,15 +10,17 @@ use common::offline::{Offline, PATIENT};
 use common::program::{Program, Started, children_of, send};
 use common::system::Signal;
 use common::{LONG, becomes_true, example, hostile, plugin, supervisor};
+use sandrack_host::flight::RecorderOptions;
 use sandrack_host::plugins::test_library;
 use sandrack_host::report::Isolation;
+use sandrack_host::session::{PluginAt, RecoveryOptions, SessionEvent};
 use sandrack_sandbox::calibrate::{Placement, measure};
 use sandrack_sandbox::format::editor::{EditorOptions, Size};
 use sandrack_sandbox::format::{Notice, PluginRef};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::ptr::{null, null_mut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use windows_sys::Win32::Foundation::{HWND, RECT};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
@@ -87,6 +89,49 @@ fn a_worker_that_is_ended_from_outside_is_told_from_one_that_exits() {
     assert!(becomes_true(LONG, || offline.session.gone_plugin().is_some()));
     let (who, how) = offline.session.gone_plugin().unwrap();
     assert!(who.contains("org.sandrack.test.gain") && how.contains("abort"), "{who}: {how}");
+}
+
+#[test]
+fn a_crash_is_recorded_with_its_place_and_happens_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder =
+        RecorderOptions { folder: Some(folder.path().into()), ..RecorderOptions::default() };
+    let options = RecoveryOptions { recorder: Some(recorder), ..RecoveryOptions::default() };
+    let mut offline = Offline::tracks(&[vec![hostile("segfault")]], Isolation::Plugin, 64);
+    let (running, session) = (&mut offline.running, &mut offline.session);
+    running.live.enable_recovery(session, options);
+    let (first, block) = (PluginAt { track: 0, plugin: 0 }, 0);
+    running.live.set_param(session, &mut running.controller, first, block, 20.0).unwrap();
+    let (end, mut timeout) = (Instant::now() + LONG, PATIENT);
+    let file = loop {
+        assert!(Instant::now() < end, "no recording: {:?}", offline.running.live.faults());
+        offline.step(&vec![vec![0.5; 64]; 2], timeout);
+        timeout = Duration::from_millis(400);
+        let (running, session) = (&mut offline.running, &mut offline.session);
+        let events = running.live.service(session, &mut running.controller).unwrap();
+        let file = events.into_iter().find_map(|event| match event {
+            SessionEvent::CrashFile { path, .. } => Some(path),
+            _ => None,
+        });
+        if let Some(file) = file {
+            break file;
+        }
+    };
+    let records: Vec<Value> = offline.running.live.faults().iter().map(|r| json!(r)).collect();
+    let record = records.iter().find(|r| r["file"].as_str() == file.to_str()).expect("a record");
+    let text = |what: &str| record[what].as_str().unwrap_or_default();
+    assert_eq!((text("call"), text("thread")), ("process", "audio"), "{record:#}");
+    assert!(text("signal_name").contains("access violation"), "{record:#}");
+    assert!(text("module").ends_with("hostile.dll"), "{record:#}");
+    assert!(text("symbol").contains("crash::strike"), "{record:#}");
+    offline.quit();
+
+    let file = file.to_str().unwrap();
+    let replay = Program::new(["--no-realtime", "--timeout", "60", "replay", file, "--json"]).run();
+    replay.assert_success();
+    let replay: Value = serde_json::from_str(&replay.stdout).unwrap();
+    assert_eq!((&replay["reproduced"], &replay["same_block"]), (&json!(true), &json!(true)));
+    assert_eq!(replay["replayed"]["details"]["symbol"], record["symbol"]);
 }
 
 #[test]
@@ -165,7 +210,8 @@ fn write_wav(path: &Path) {
 
 #[test]
 fn the_other_commands_work() {
-    let devices = Program::new(["devices"]).run();
+    // Opens none: another test may just be using one.
+    let devices = Program::new(["devices", "--names"]).run();
     devices.assert_success();
     assert!(devices.stdout.contains("virtual"), "{}", devices.stdout);
 

@@ -9,10 +9,15 @@ use framehop::{
     CacheNative, ExplicitModuleSectionInfo, FrameAddress, MayAllocateDuringUnwind, Module,
     UnwindRegsNative, Unwinder, UnwinderNative,
 };
-use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SymbolKind};
+use object::read::NameOrOrdinal;
+use object::{
+    BinaryFormat, ExportTarget, Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionKind,
+    SymbolKind,
+};
 use sandrack_sandbox::crash::Caught;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Frames that are told.
@@ -34,6 +39,8 @@ pub struct Symbols {
 struct Code {
     /// Places of code in the file, and the addresses that they are meant for.
     segments: Vec<(Range<u64>, u64)>,
+    /// Whether it is mapped as a whole and its addresses count from its start (Windows).
+    is_image: bool,
     /// Functions by address: first, size, name.
     functions: Vec<(u64, u64, String)>,
     unwinding: Vec<(&'static str, Range<u64>, Vec<u8>)>,
@@ -93,6 +100,10 @@ impl Symbols {
                 break;
             };
             frames.push(self.frame(mapped, address));
+            if self.code(mapped).is_some_and(|(code, _)| code.is_image) {
+                // How these are unwound is not read: what followed would be guesses.
+                break;
+            }
         }
         frames
     }
@@ -110,7 +121,7 @@ impl Symbols {
 
     /// The file of a mapping, and where its address 0 lies in the process.
     fn code(&mut self, mapped: &Mapped<'_>) -> Option<(Arc<Code>, u64)> {
-        if !mapped.path.starts_with('/') {
+        if !Path::new(mapped.path).is_absolute() {
             return None;
         }
         if self.files.len() > MOST_FILES {
@@ -118,6 +129,9 @@ impl Symbols {
         }
         let file = self.files.entry(mapped.path.to_owned());
         let code = file.or_insert_with(|| Code::read(mapped.path).map(Arc::new)).clone()?;
+        if code.is_image {
+            return Some((code, mapped.range.start));
+        }
         // Mappings begin at a page, code need not.
         let length = mapped.range.end - mapped.range.start;
         let end = mapped.offset.saturating_add(length);
@@ -131,7 +145,7 @@ impl Symbols {
 /// The parts of a process that can be run, of lines such as
 /// `7f1000-7f2000 r-xp 00001000 08:01 1234 /usr/lib/libm.so`.
 fn code_of(maps: &str) -> Vec<Mapped<'_>> {
-    let line = |line: &'_ str| -> Option<(u64, u64, u64, usize)> {
+    let line = |line: &'_ str| -> Option<(u64, u64, u64)> {
         let mut words = line.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         if !words.next()?.contains('x') {
@@ -139,21 +153,24 @@ fn code_of(maps: &str) -> Vec<Mapped<'_>> {
         }
         let number = |text| u64::from_str_radix(text, 16).ok();
         let (start, end, offset) = (number(start)?, number(end)?, number(words.next()?)?);
-        let inode = words.nth(1)?;
-        let path = line.find(inode).map(|at| at + inode.len())?;
-        (start < end).then_some((start, end, offset, path))
+        words.nth(1)?;
+        (start < end).then_some((start, end, offset))
     };
     let parse = |text| {
-        let (start, end, offset, path) = line(text)?;
-        Some(Mapped { range: start..end, offset, path: path_of(text, path) })
+        let (start, end, offset) = line(text)?;
+        Some(Mapped { range: start..end, offset, path: path_of(text) })
     };
     maps.lines().take(MOST_MAPPINGS).filter_map(parse).collect()
 }
 
-/// The path in a line: what begins with a slash, spaces and all.
-fn path_of(line: &str, from: usize) -> &str {
-    let rest = line.get(from..).unwrap_or_default();
-    let path = rest.find(['/', '[']).and_then(|at| rest.get(at..)).unwrap_or_default();
+/// The path in a line: what follows five words, spaces and all.
+fn path_of(line: &str) -> &str {
+    let mut rest = line;
+    for _ in 0..5 {
+        rest = rest.trim_start();
+        rest = rest.find(char::is_whitespace).and_then(|end| rest.get(end..)).unwrap_or_default();
+    }
+    let path = rest.trim_start();
     path.strip_suffix(" (deleted)").unwrap_or(path)
 }
 
@@ -187,19 +204,11 @@ impl Code {
             let (start, len) = segment.file_range();
             Some((start..start.checked_add(len)?, segment.address()))
         };
-        let function = |symbol: &object::Symbol<'_, '_>| {
-            symbol.kind() == SymbolKind::Text && symbol.size() > 0 && symbol.is_definition()
+        let is_image = file.format() == BinaryFormat::Pe;
+        let functions = match is_image {
+            true => functions_of_image(&file),
+            false => functions_of(&file),
         };
-        let mut functions: Vec<(u64, u64, String)> = file
-            .symbols()
-            .chain(file.dynamic_symbols())
-            .filter(function)
-            .filter_map(|symbol| {
-                Some((symbol.address(), symbol.size(), symbol.name().ok()?.to_owned()))
-            })
-            .collect();
-        functions.sort_unstable();
-        functions.dedup_by_key(|function| function.0);
         let unwinding = [".eh_frame", ".eh_frame_hdr", ".text", ".got"].into_iter();
         let unwinding = unwinding.filter_map(|name| {
             let section = file.section_by_name(name)?;
@@ -211,6 +220,7 @@ impl Code {
         });
         Some(Self {
             segments: file.segments().filter_map(segment).collect(),
+            is_image,
             functions,
             unwinding: unwinding.collect(),
         })
@@ -241,6 +251,60 @@ impl Code {
     }
 }
 
+/// Functions by address: first, size, name.
+fn functions_of(file: &object::File<'_>) -> Vec<(u64, u64, String)> {
+    let function = |symbol: &object::Symbol<'_, '_>| {
+        symbol.kind() == SymbolKind::Text && symbol.size() > 0 && symbol.is_definition()
+    };
+    let mut functions: Vec<_> = file
+        .symbols()
+        .chain(file.dynamic_symbols())
+        .filter(function)
+        .filter_map(|symbol| {
+            Some((symbol.address(), symbol.size(), symbol.name().ok()?.to_owned()))
+        })
+        .collect();
+    functions.sort_unstable();
+    functions.dedup_by_key(|function| function.0);
+    functions
+}
+
+/// The same of a file for Windows, which says of functions where they begin only, and in most cases
+/// of those only that others may call: each reaches up to the next.
+fn functions_of_image(file: &object::File<'_>) -> Vec<(u64, u64, String)> {
+    let base = file.relative_address_base();
+    let text: Vec<Range<u64>> = file
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+        .map(|section| section.address()..section.address().saturating_add(section.size()))
+        .collect();
+    let symbols = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
+    let symbols =
+        symbols.filter_map(|symbol| Some((symbol.address(), symbol.name().ok()?.to_owned())));
+    let exports = file.exports().into_iter().flatten().flatten().filter_map(|export| {
+        let (ExportTarget::Address { address }, NameOrOrdinal::Name(name)) =
+            (export.target(), export.name())
+        else {
+            return None;
+        };
+        Some((address, std::str::from_utf8(name).ok()?.to_owned()))
+    });
+    let mut begins: Vec<(u64, u64, String)> = symbols
+        .chain(exports)
+        .filter_map(|(address, name)| {
+            let section = text.iter().find(|section| section.contains(&address))?;
+            Some((address, section.end, name))
+        })
+        .collect();
+    begins.sort_unstable();
+    begins.dedup_by_key(|function| function.0);
+    let ends = begins.iter().skip(1).map(|next| next.0).chain([u64::MAX]);
+    let sized = begins.iter().zip(ends).map(|((first, section_end, name), end)| {
+        (first.wrapping_sub(base), end.min(*section_end) - first, name.clone())
+    });
+    sized.collect()
+}
+
 /// A name as its author wrote it.
 fn readable(name: &str) -> String {
     const LONGEST: usize = 300;
@@ -262,7 +326,8 @@ mod tests {
         let maps = "1000-2000 r--p 00000000 08:01 12 /a/b c.so\n\
                     2000-3000 r-xp 00001000 08:01 12                  /a/b c.so (deleted)\n\
                     4000-5000 r-xp 00000000 00:00 0 [vdso]\n6000-7000 rwxp 00000000 00:00 0 \n\
-                    nonsense\n9000-8000 r-xp 0 0 0 /x\n";
+                    nonsense\n9000-8000 r-xp 0 0 0 /x\n\
+                    a000-b000 r-xp 00000000 00:00 0 C:/Program Files/d.dll\n";
         let found: Vec<_> =
             code_of(maps).iter().map(|m| (m.range.start, m.offset, m.path.to_owned())).collect();
         assert_eq!(
@@ -270,7 +335,8 @@ mod tests {
             [
                 (0x2000, 0x1000, "/a/b c.so".to_owned()),
                 (0x4000, 0, "[vdso]".to_owned()),
-                (0x6000, 0, String::new())
+                (0x6000, 0, String::new()),
+                (0xa000, 0, "C:/Program Files/d.dll".to_owned())
             ]
         );
     }

@@ -4,7 +4,8 @@
 
 #[allow(unused_imports, reason = "each test uses what it needs")]
 pub(crate) use this_system::{
-    ABORT, KILLED, SEGFAULT, Signal, children_of, crashed, is_stopped, send,
+    ABORT, ABORT_CODE, KILLED, KILLED_CODE, SEGFAULT, SEGFAULT_CODE, Signal, children_of, crashed,
+    is_stopped, send,
 };
 
 #[cfg(unix)]
@@ -18,6 +19,11 @@ mod this_system {
     pub(crate) const ABORT: &str = "SIGABRT";
     pub(crate) const SEGFAULT: &str = "SIGSEGV";
     pub(crate) const KILLED: &str = "SIGKILL";
+
+    /// The system's numbers for the same.
+    pub(crate) const ABORT_CODE: i32 = Signal::ABORT.as_raw();
+    pub(crate) const SEGFAULT_CODE: i32 = Signal::SEGV.as_raw();
+    pub(crate) const KILLED_CODE: i32 = Signal::KILL.as_raw();
 
     pub(crate) fn crashed(status: ExitStatus) -> bool {
         status.signal().is_some()
@@ -71,6 +77,10 @@ mod this_system {
     pub(crate) const ABORT: &str = "abort";
     pub(crate) const SEGFAULT: &str = "access violation";
     pub(crate) const KILLED: &str = "0xc0000001";
+
+    pub(crate) const ABORT_CODE: i32 = 0xC000_0409_u32 as i32;
+    pub(crate) const SEGFAULT_CODE: i32 = 0xC000_0005_u32 as i32;
+    pub(crate) const KILLED_CODE: i32 = 0xC000_0001_u32 as i32;
 
     /// What can be done to a process, by the names that Unix has for it.
     #[derive(Clone, Copy, Debug)]

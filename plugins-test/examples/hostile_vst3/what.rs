@@ -107,11 +107,7 @@ const fn id(letters: &[u8; 8], name: &str) -> TUID {
         hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
         at += 1;
     }
-    let (hash, mut id, mut at) = (hash.to_be_bytes(), [0; 16], 0);
-    while at < 8 {
-        id[at] = letters[at] as i8;
-        id[at + 8] = hash[at] as i8;
-        at += 1;
-    }
-    id
+    let letters = u64::from_be_bytes(*letters);
+    // As each system has them: on Windows in the byte order of COM.
+    vst3::uid((letters >> 32) as u32, letters as u32, (hash >> 32) as u32, hash as u32)
 }

@@ -28,13 +28,13 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Diagnostics::Debug::{
     AddVectoredExceptionHandler, CONTEXT, EXCEPTION_CONTINUE_SEARCH, EXCEPTION_POINTERS,
-    ReadProcessMemory,
+    ReadProcessMemory, SetUnhandledExceptionFilter,
 };
 use windows_sys::Win32::System::ProcessStatus::{
     K32EnumProcessModules, K32GetModuleFileNameExW, K32GetModuleInformation, MODULEINFO,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetCurrentThreadId, SetThreadStackGuarantee,
+    GetCurrentProcess, GetCurrentThreadId, SetThreadStackGuarantee, TerminateProcess,
 };
 
 /// What ends a process unless somebody handles it.
@@ -75,6 +75,8 @@ pub fn install(handle: Handle) -> io::Result<CrashView> {
     MAPS_TO.store(view.maps_ptr(), Ordering::Release);
     MAIN.store(own_number(), Ordering::Release);
     keep_reserve();
+    // SAFETY: as below.
+    unsafe { SetUnhandledExceptionFilter(Some(end_at_once)) };
     // SAFETY: a function that lives for ever, of the signature that is asked for.
     match unsafe { AddVectoredExceptionHandler(1, Some(on_exception)) }.is_null() {
         true => Err(io::Error::last_os_error()),
@@ -101,6 +103,18 @@ fn keep_reserve() {
     let mut bytes = RESERVE;
     // SAFETY: the number is a local.
     unsafe { SetThreadStackGuarantee(&mut bytes) };
+}
+
+/// Nobody has handled it. What the system would do now (reports, looking for debuggers) takes so long
+/// that the plugin would seem to hang, and be ended for that. A debugger that is attached is asked
+/// before this.
+unsafe extern "system" fn end_at_once(exception: *const EXCEPTION_POINTERS) -> i32 {
+    // SAFETY: the system passes both, good for the time of this call; ends this process.
+    unsafe {
+        let code = (*(*exception).ExceptionRecord).ExceptionCode;
+        TerminateProcess(GetCurrentProcess(), code as u32);
+    }
+    EXCEPTION_CONTINUE_SEARCH
 }
 
 unsafe extern "system" fn on_exception(exception: *mut EXCEPTION_POINTERS) -> i32 {

@@ -25,19 +25,20 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
 use windows_sys::Win32::System::Diagnostics::Debug::CheckRemoteDebuggerPresent;
 use windows_sys::Win32::System::JobObjects::{
-    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION,
-    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
-    JobObjectExtendedLimitInformation, SetInformationJobObject, TerminateJobObject,
+    AssignProcessToJobObject, CreateJobObjectW, IsProcessInJob,
+    JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation,
+    SetInformationJobObject, TerminateJobObject,
 };
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_SUSPENDED, CreateProcessW,
     DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
     GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    OpenProcess, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION,
-    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, RegisterWaitForSingleObject,
-    ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, SetEvent, TerminateProcess,
-    UnregisterWaitEx, UpdateProcThreadAttribute, WT_EXECUTEINWAITTHREAD, WT_EXECUTEONLYONCE,
-    WaitForSingleObject,
+    OpenProcess, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST,
+    PROCESS_INFORMATION, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
+    RegisterWaitForSingleObject, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW, SetEvent,
+    TerminateProcess, UnregisterWaitEx, UpdateProcThreadAttribute, WT_EXECUTEINWAITTHREAD,
+    WT_EXECUTEONLYONCE, WaitForSingleObject,
 };
 
 /// How a process ended.
@@ -172,7 +173,10 @@ impl Process {
         if stderr != nul.as_raw_handle() {
             inherited.push(stderr);
         }
-        let attributes = Attributes::with_handles(&inherited)?;
+        // Put into its job by the call that makes it: a host that is killed between two calls would
+        // leave it behind.
+        let jobs = [job.as_raw_handle()];
+        let attributes = Attributes::new(&inherited, &jobs)?;
         let mut startup = STARTUPINFOEXW::default();
         startup.StartupInfo.cb = size_of::<STARTUPINFOEXW>() as u32;
         startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
@@ -214,11 +218,13 @@ impl Process {
         };
         let process =
             Self { handle: Arc::new(process), job: Arc::new(job), id: started.dwProcessId };
-        // SAFETY: the handles are owned here. A process that could not be put into its job is
-        // killed by the drop.
+        // SAFETY: the handles are owned here, the number is a local.
         unsafe {
-            let own = process.handle.as_raw_handle();
-            if AssignProcessToJobObject(process.job.as_raw_handle(), own) == 0 {
+            let (own, job) = (process.handle.as_raw_handle(), process.job.as_raw_handle());
+            let mut is_there = 0;
+            IsProcessInJob(own, job, &mut is_there);
+            // Systems that don't know of jobs at the start (before Windows 10).
+            if is_there == 0 && AssignProcessToJobObject(job, own) == 0 {
                 let error = io::Error::last_os_error();
                 TerminateProcess(own, KILLED);
                 return Err(error);
@@ -313,38 +319,41 @@ fn inherit(handle: HANDLE) -> io::Result<()> {
     }
 }
 
-/// The list that says which handles a process inherits, whatever else can be inherited.
+/// The list that says which handles a process inherits, whatever else can be inherited, and which
+/// jobs it is in.
 struct Attributes<'a> {
     list: Vec<usize>,
-    _handles: &'a [HANDLE],
+    _lists: [&'a [HANDLE]; 2],
 }
 
 impl<'a> Attributes<'a> {
-    fn with_handles(handles: &'a [HANDLE]) -> io::Result<Self> {
+    fn new(handles: &'a [HANDLE], jobs: &'a [HANDLE]) -> io::Result<Self> {
+        const COUNT: u32 = 2;
         let mut bytes = 0;
         // SAFETY: asks for the size, which it puts into a local.
-        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &mut bytes) };
+        unsafe { InitializeProcThreadAttributeList(null_mut(), COUNT, 0, &mut bytes) };
         let mut list = vec![0usize; bytes.div_ceil(size_of::<usize>())];
         // SAFETY: the list is as large as was asked for, and aligned.
-        if unsafe { InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), 1, 0, &mut bytes) }
-            == 0
-        {
+        let at = list.as_mut_ptr().cast();
+        // SAFETY: as above.
+        if unsafe { InitializeProcThreadAttributeList(at, COUNT, 0, &mut bytes) } == 0 {
             return Err(io::Error::last_os_error());
         }
-        let attributes = Self { list, _handles: handles };
-        // SAFETY: the list refers to the handles, which are borrowed for as long as it lives.
-        let done = unsafe {
-            UpdateProcThreadAttribute(
-                attributes.list(),
-                0,
-                PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize,
-                handles.as_ptr().cast(),
-                size_of_val(handles),
-                null_mut(),
-                null(),
-            )
-        };
-        if done == 0 { Err(io::Error::last_os_error()) } else { Ok(attributes) }
+        let attributes = Self { list, _lists: [handles, jobs] };
+        for (what, list) in
+            [(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, handles), (PROC_THREAD_ATTRIBUTE_JOB_LIST, jobs)]
+        {
+            let (what, at, bytes) = (what as usize, list.as_ptr().cast(), size_of_val(list));
+            // SAFETY: the attributes refer to the list, which is borrowed for as long as they live.
+            let done = unsafe {
+                let (of, nowhere) = (attributes.list(), null_mut());
+                UpdateProcThreadAttribute(of, 0, what, at, bytes, nowhere, null())
+            };
+            if done == 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(attributes)
     }
 
     fn list(&self) -> LPPROC_THREAD_ATTRIBUTE_LIST {
