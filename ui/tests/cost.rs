@@ -25,7 +25,7 @@ fn shown<'a>(view: View, look: Look) -> Harness<'a, Shown> {
 /// What a frame of a rig of 300 plugins takes of a core, before anything is drawn, all panels open. Figures
 /// for docs/benchmarks.md: the thread's own time, so that others disturb it less.
 ///
-///     cargo test --release -p sandrack-ui --test cost -- --ignored --nocapture
+///     cargo test -p sandrack-ui --test cost -- --ignored --nocapture
 #[test]
 #[ignore = "a measurement"]
 fn the_cost_of_a_frame() {
