@@ -29,6 +29,7 @@ pub mod catalog;
 pub mod check;
 pub mod cli;
 pub mod drivers;
+mod errand;
 pub mod error;
 pub mod faults;
 pub mod flight;

@@ -371,6 +371,21 @@ fn a_plugin_that_scribbles_does_not_keep_others_from_coming_back() {
     stage.end();
 }
 
+/// The first plugin's main thread hangs: the second is killed, and is back before any request ends.
+fn comes_back_beside_a_main_thread_that_hangs(stage: &mut Stage) {
+    stage.longest = Duration::ZERO;
+    send(stage.offline.process_of(1), Signal::KILL);
+    let second = PluginAt { track: 1, plugin: 0 };
+    let is_back =
+        |event: &SessionEvent| matches!(event, SessionEvent::Recovered { at, .. } if *at == second);
+    stage.play_until("back", |stage| stage.events.iter().any(is_back));
+    // A request may take 30 s here: nobody has waited for one.
+    assert!(stage.longest < Duration::from_secs(30) / 4, "{:?}", stage.longest);
+    let killed = |event: &SessionEvent| matches!(event, SessionEvent::Killed { .. });
+    assert!(!stage.events.iter().any(killed), "{:?}", stage.events);
+    stage.print_times("beside a main thread that hangs");
+}
+
 #[test]
 fn a_main_thread_that_hangs_holds_up_nobody() {
     let tracks = [vec![hostile("state-save-hangs")], vec![plugin("gain")]];
@@ -378,20 +393,35 @@ fn a_main_thread_that_hangs_holds_up_nobody() {
     stage.set(FIRST, BLOCK, 0.0);
     // Its state has been asked for by now, and it hangs.
     stage.play(50);
-    stage.longest = Duration::ZERO;
-    send(stage.offline.process_of(1), Signal::KILL);
-    let second = PluginAt { track: 1, plugin: 0 };
-    let is_back =
-        |event: &SessionEvent| matches!(event, SessionEvent::Recovered { at, .. } if *at == second);
-    stage.play_until("back", |stage| stage.events.iter().any(is_back));
-    // A request may take 30 s here: nobody has waited for one, and the plugin that hangs is heard on.
-    assert!(stage.longest < Duration::from_secs(30) / 4, "{:?}", stage.longest);
-    let killed = |event: &SessionEvent| matches!(event, SessionEvent::Killed { .. });
-    assert!(!stage.events.iter().any(killed), "{:?}", stage.events);
+    comes_back_beside_a_main_thread_that_hangs(&mut stage);
+    // The plugin that hangs is heard on.
     stage.offline.outcomes.clear();
     stage.play(20);
     stage.offline.assert_all_well();
-    stage.print_times("beside a main thread that hangs");
+    stage.offline.session.workers().iter().for_each(|worker| worker.end_now());
+    stage.end();
+}
+
+#[test]
+fn a_plugin_that_hangs_while_it_is_activated_anew_holds_up_nobody() {
+    let tracks = [vec![hostile("deactivate-hangs")], vec![plugin("gain")]];
+    let mut stage = Stage::new(&tracks, Isolation::Plugin);
+    stage.play(50);
+    let Offline { running, session, .. } = &mut stage.offline;
+    running.live.restart_plugin(session, FIRST).expect("it runs");
+    // It is out, and hangs.
+    stage.play(50);
+    comes_back_beside_a_main_thread_that_hangs(&mut stage);
+    assert!(stage.offline.running.live.is_busy(), "it still hangs");
+    // Once it is ended it comes back as any other.
+    stage.offline.session.workers()[0].end_now();
+    let is_back =
+        |event: &SessionEvent| matches!(event, SessionEvent::Recovered { at, .. } if *at == FIRST);
+    stage.play_until("back", |stage| stage.events.iter().any(is_back));
+    stage.rest();
+    stage.offline.outcomes.clear();
+    stage.play(20);
+    stage.offline.assert_all_well();
     stage.offline.session.workers().iter().for_each(|worker| worker.end_now());
     stage.end();
 }

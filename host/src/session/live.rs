@@ -12,11 +12,13 @@
 //! 4. The fallback is heard for as long as the plugin's latency, in which it has nothing to put
 //!    out; then it is faded in.
 //!
-//! Each step needs the engine to have done the one before, so [`Live::service`] never waits for
-//! the engine: it does what can be done, and goes on at the next call.
+//! Each step needs the engine to have done the one before, and the plugin to answer, so
+//! [`Live::service`] waits for neither: it does what can be done, and goes on at the next call. What
+//! plugins in workers are asked for is asked on threads of its own.
 
 mod hear;
 mod params;
+mod restart;
 mod swap;
 
 pub(super) use params::limit;
@@ -26,11 +28,14 @@ use super::plan::Building;
 use super::recovery::{Recovery, Watch};
 use super::rewire::Rewiring;
 use super::{Place, Plugin, PluginAt, Running, Session, SessionEvent};
+use crate::errand::Errand;
 use crate::error::Error;
 use crate::faults::{FaultLog, Whom};
+use restart::Reactivating;
 use sandrack_engine::Controller;
 use sandrack_engine::compile::{CompileConfig, Delays};
 use sandrack_engine::graph::NodeId;
+use sandrack_sandbox::format::PluginInfo;
 use sandrack_sandbox::remote::Connecting;
 use sandrack_sandbox::supervisor::Node;
 use std::collections::{BTreeMap, HashMap};
@@ -70,7 +75,18 @@ struct State {
     pending: Vec<(u32, f64)>,
     bypassed: bool,
     is_gone: bool,
+    /// It is being activated anew.
+    reactivating: Option<Reactivating>,
+    /// It asked for that once more meanwhile.
+    wants_again: bool,
+    /// It is describing itself.
+    describing: Option<Describing>,
+    /// It has changed since it was asked for that.
+    is_changed: bool,
 }
+
+/// The answer of a plugin that was asked what it is now.
+type Describing = Errand<Result<PluginInfo, sandrack_sandbox::error::Error>>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -83,6 +99,8 @@ pub(super) enum Phase {
     Leaving,
     /// It takes part in no block.
     Out,
+    /// It takes part in no block, and is being activated anew.
+    Reactivating,
     /// It takes part in no block, and can't.
     Lost,
 }
@@ -130,7 +148,9 @@ impl Live {
 
     /// Whether something is under way: [`service`](Self::service) should be called again soon.
     pub fn is_busy(&self) -> bool {
-        let settled = |state: &State| matches!(state.phase, Phase::Running | Phase::Lost);
+        let settled = |state: &State| {
+            matches!(state.phase, Phase::Running | Phase::Lost) && state.describing.is_none()
+        };
         let is_recovering = self.recovery.as_ref().is_some_and(Recovery::is_busy);
         self.is_outdated()
             || is_recovering
@@ -140,7 +160,7 @@ impl Live {
 
     /// Hears what plugins ask for and does it. To be called a few times a second, every few
     /// milliseconds while it [is busy](Self::is_busy), and as long as the engine runs: what it does
-    /// is done in steps that wait for the engine. May take as long as a plugin takes to activate.
+    /// is done in steps that wait for the engine and for plugins. Waits for none that is in a worker.
     ///
     /// # Errors
     /// No plan could be made; the one before goes on.
@@ -187,6 +207,9 @@ impl Live {
             if let Some(at) = self.places.get(&out.node) {
                 self.states.entry(*at).or_default().phase = Phase::Out;
             }
+        }
+        for at in self.all() {
+            self.hear_reactivated(session, at, events);
         }
         if let Some(stragglers) = &mut self.stragglers
             && !matches!(stragglers.poll(), Ok(false))
@@ -255,41 +278,6 @@ impl Live {
 
     fn state(&mut self, at: PluginAt) -> &mut State {
         self.states.entry(at).or_default()
-    }
-
-    /// Activates anew a plugin that takes no part.
-    fn restart(
-        &mut self,
-        session: &mut Session,
-        at: PluginAt,
-        now: Instant,
-        events: &mut Vec<SessionEvent>,
-    ) {
-        let state = self.state(at);
-        let Some(plugin) = session.plugins.get_mut(&at) else { return };
-        state.pace.count(now);
-        let result = match state.replacement.take() {
-            Some(node) => {
-                plugin.latency = node.latency().unwrap_or(0);
-                // The old one's process, if it still lives, ends with its last plugin.
-                plugin.place = Place::Worker(node);
-                state.is_gone = false;
-                Ok(())
-            }
-            None => plugin.reactivate(),
-        };
-        match result {
-            Ok(()) => {
-                state.phase = Phase::Running;
-                self.is_stale = true;
-                events.push(SessionEvent::Restarted(at));
-            }
-            Err(error) => {
-                state.phase = Phase::Lost;
-                tracing::warn!(plugin = plugin.name, %error, "can't be activated again");
-                events.push(SessionEvent::RestartFailed(at, error.to_string()));
-            }
-        }
     }
 
     /// Puts another plugin in the place of one, as when its process has ended: loaded in a worker
@@ -368,6 +356,11 @@ impl Live {
         session.plugins.values_mut().for_each(|plugin| plugin.is_wire = false);
         // What was on its way is there now.
         for (at, state) in &mut self.states {
+            if let (Some(reactivating), Some(plugin)) =
+                (state.reactivating.take(), session.plugins.get_mut(at))
+            {
+                reactivating.put_back(plugin);
+            }
             if let (Some(node), Some(plugin)) =
                 (state.replacement.take(), session.plugins.get_mut(at))
             {
@@ -419,6 +412,7 @@ impl Live {
 
 impl State {
     fn want(&mut self, name: &str) {
+        self.wants_again |= self.phase == Phase::Reactivating;
         if matches!(self.phase, Phase::Running | Phase::Lost) {
             self.phase = if self.phase == Phase::Lost { Phase::Out } else { Phase::Wanted };
             if self.pace.pause >= PEACE {
@@ -451,41 +445,5 @@ impl Plugin {
             Place::Worker(node) => node.is_ready(),
             Place::Here(..) => self.activation.is_some(),
         }
-    }
-
-    /// Deactivates, asks what it is now, and activates as before. It must take no part in any
-    /// block.
-    fn reactivate(&mut self) -> Result<(), Error> {
-        let Some(activation) = self.activation else {
-            return Err(Error::Plan { reason: format!("{}: was never active", self.name) });
-        };
-        match &mut self.place {
-            Place::Worker(node) => {
-                node.deactivate()?;
-                node.refresh_info()?;
-                self.latency = node.activate(activation)?;
-            }
-            Place::Here(local, processor) => {
-                drop(processor.take());
-                local.deactivate()?;
-                local.refresh_info();
-                let (active, latency) = local.activate(activation)?;
-                *processor = Some(active);
-                self.latency = latency;
-            }
-        }
-        Ok(())
-    }
-
-    fn refresh_info(&mut self) -> Result<(), Error> {
-        match &mut self.place {
-            Place::Worker(node) => {
-                node.refresh_info()?;
-            }
-            Place::Here(local, _) => {
-                local.refresh_info();
-            }
-        }
-        Ok(())
     }
 }

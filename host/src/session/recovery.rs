@@ -724,7 +724,9 @@ impl Live {
             (_, false) => (Health::Loading, String::new()),
             _ if is_gone => (Health::Restarting, "its process has ended".into()),
             (Phase::Running, _) => (Health::Running, String::new()),
-            (Phase::Wanted | Phase::Leaving | Phase::Out, _) => (Health::Restarting, String::new()),
+            (Phase::Wanted | Phase::Leaving | Phase::Out | Phase::Reactivating, _) => {
+                (Health::Restarting, String::new())
+            }
             (Phase::Lost, _) => (Health::Lost, "it can't be activated".into()),
         }
     }

@@ -183,16 +183,38 @@ impl Node {
     /// that it was activated with.
     pub fn refresh_info(&mut self) -> Result<&PluginInfo, Error> {
         match self.worker.request(Request::Info(self.number), &[])? {
-            Answer::Info(info) => {
-                check_info(&self.plugin, &info)?;
-                self.info = match self.active {
-                    Some(_) => info.with_ports_of(&self.info),
-                    None => *info,
-                };
-                Ok(&self.info)
-            }
+            Answer::Info(info) => self.take_info(*info),
             _ => Err(self.worker.confused("answered something else")),
         }
+    }
+
+    /// Takes what the plugin said of itself when its worker was asked for it elsewhere
+    /// ([`Worker::describe`]).
+    ///
+    /// # Errors
+    /// It is not to be believed; what was known before stays.
+    pub fn take_info(&mut self, info: PluginInfo) -> Result<&PluginInfo, Error> {
+        check_info(&self.plugin, &info)?;
+        self.info = match self.active {
+            Some(_) => info.with_ports_of(&self.info),
+            None => info,
+        };
+        Ok(&self.info)
+    }
+
+    /// Takes the plugin out, to be asked for something on another thread. What stays here tells what
+    /// is known of it, is not active, and is to be replaced by what was taken.
+    pub fn take(&mut self) -> Self {
+        let stays = Self {
+            worker: Arc::clone(&self.worker),
+            number: self.number,
+            plugin: self.plugin.clone(),
+            info: self.info.clone(),
+            active: None,
+            recorder: Mutex::default(),
+            given: Mutex::new(self.given_state()),
+        };
+        std::mem::replace(self, stays)
     }
 
     /// The plugin's state.

@@ -1,6 +1,6 @@
 //! What plugins say, outside their blocks and in them, and what the engine says went wrong.
 
-use super::{Live, Place, Plugin, Session, SessionEvent};
+use super::{Errand, Live, Phase, Place, Plugin, Session, SessionEvent, State};
 use crate::faults::{FaultKind, Whom};
 use sandrack_engine::Controller;
 use sandrack_engine::event::{EventKind, NoteAddress};
@@ -8,6 +8,7 @@ use sandrack_engine::timing::NodeOutcome;
 use sandrack_sandbox::confine::Refusal;
 use sandrack_sandbox::format::{Notice, ParamEdit};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Live {
@@ -95,12 +96,7 @@ impl Live {
                 tracing::debug!(plugin = plugin.name, ?notice, "a plugin says");
                 match notice {
                     Notice::LatencyChanged | Notice::RestartRequested => state.want(&plugin.name),
-                    Notice::ParamsChanged => {
-                        // What it can't tell now it will tell when it is asked again.
-                        if plugin.refresh_info().is_ok() {
-                            events.push(SessionEvent::ParamsChanged(at));
-                        }
-                    }
+                    Notice::ParamsChanged => state.is_changed = true,
                     // It may say anything.
                     Notice::ParamEdited { param, .. } if !plugin.has_param(param) => {}
                     Notice::ParamEdited { param, edit } => {
@@ -119,6 +115,9 @@ impl Live {
                         events.push(SessionEvent::Refused(at, refusal));
                     }
                 }
+            }
+            if state.is_described_anew(plugin) {
+                events.push(SessionEvent::ParamsChanged(at));
             }
         }
     }
@@ -151,6 +150,37 @@ impl Live {
                 EventKind::NoteEnd { note } => SessionEvent::NoteEnded(at, note),
                 _ => continue,
             });
+        }
+    }
+}
+
+impl State {
+    /// Asks a plugin that has changed what it is now; whether that is known now.
+    fn is_described_anew(&mut self, plugin: &mut Plugin) -> bool {
+        let node = match &mut plugin.place {
+            Place::Here(local, _) => {
+                if self.is_changed {
+                    local.refresh_info();
+                }
+                return std::mem::take(&mut self.is_changed);
+            }
+            Place::Worker(node) => node,
+        };
+        let answer = self.describing.as_ref().and_then(Errand::poll);
+        if answer.is_some() {
+            self.describing = None;
+        }
+        if self.is_changed && self.describing.is_none() && self.phase != Phase::Reactivating {
+            let (worker, number) = (Arc::clone(node.worker()), node.number());
+            let ask = move || worker.describe(number);
+            // Without a thread it is asked at the next call.
+            self.describing = Errand::start("plugin description", ask).ok();
+            self.is_changed = self.describing.is_none();
+        }
+        // What it can't tell now it will tell when it is asked again.
+        match answer {
+            Some(Ok(Ok(info))) => node.take_info(info).is_ok(),
+            _ => false,
         }
     }
 }

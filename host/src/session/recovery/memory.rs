@@ -1,13 +1,13 @@
 //! What is remembered of a plugin, so that another instance can go on in its place: its last state,
 //! and parameters that are newer.
 
+use crate::errand::{Errand, NoAnswer};
 use crate::error::Error;
 use crate::flight::reporter::Snapshot;
 use sandrack_sandbox::format::{Param, StateContext};
 use sandrack_sandbox::supervisor::Worker;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// A parameter that was moved this short a time before a state was asked for may not be in it: it
@@ -36,10 +36,9 @@ pub(super) struct Memory {
     not_before: Option<Instant>,
 }
 
-/// A state that was asked for, on a thread of its own: a main thread that hangs must hold up
-/// nobody else.
+/// A state that was asked for.
 struct Saving {
-    done: mpsc::Receiver<Result<Saved, sandrack_sandbox::error::Error>>,
+    errand: Errand<Result<Saved, sandrack_sandbox::error::Error>>,
     since: Instant,
     /// The last block that was done then.
     block: u64,
@@ -164,18 +163,11 @@ impl Memory {
         block: u64,
         now: Instant,
     ) {
-        let (sender, done) = mpsc::sync_channel(1);
         let id = worker.id();
-        let started = std::thread::Builder::new()
-            .name("plugin state".into())
-            .stack_size(512 * 1024)
-            .spawn(move || {
-                let _ = sender.send(save(&worker, plugin, has_state));
-            });
-        match started {
-            Ok(_) => {
+        match Errand::start("plugin state", move || save(&worker, plugin, has_state)) {
+            Ok(errand) => {
                 self.changed = None;
-                self.saving = Some(Saving { done, since: now, block, worker: id });
+                self.saving = Some(Saving { errand, since: now, block, worker: id });
             }
             Err(_) => self.not_before = Some(now + AFTER_FAILURE),
         }
@@ -185,10 +177,10 @@ impl Memory {
     pub(super) fn take_saved(&mut self, name: &str, worker: u32, now: Instant) {
         let Some(saving) = &self.saving else { return };
         let (since, block, of_another) = (saving.since, saving.block, saving.worker != worker);
-        let result = match saving.done.try_recv() {
-            Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Err(Error::Usage("nobody answered".into())),
-            Ok(result) => result.map_err(Error::from),
+        let result = match saving.errand.poll() {
+            None => return,
+            Some(Err(NoAnswer)) => Err(Error::Usage("nobody answered".into())),
+            Some(Ok(result)) => result.map_err(Error::from),
         };
         self.saving = None;
         match result {
