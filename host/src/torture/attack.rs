@@ -4,7 +4,11 @@ use super::Playing;
 use super::kinds::{Kind, Then};
 use super::random::Random;
 use super::tally::Tally;
+use crate::errand::Errand;
 use crate::session::{PluginAt, Session, SessionEvent};
+use sandrack_sandbox::error::Error;
+use sandrack_sandbox::format::PluginInfo;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Parameters of the hostile plugin that can be any.
@@ -46,6 +50,8 @@ pub(super) struct Attacked {
     value: f64,
     /// What the plugin itself was made to change, and when.
     edits: Vec<(Instant, f64)>,
+    /// It is being asked how it is, after the fault of then.
+    asked: Option<(Instant, Errand<Result<PluginInfo, Error>>)>,
 }
 
 enum Phase {
@@ -83,7 +89,8 @@ impl Attacked {
         let mut random = Random::new(seed);
         let until = now + random.pause(PAUSE);
         let edits = vec![(now, 0.0)];
-        Self { at, format, random, phase: Phase::Resting { until }, value: 0.5, edits }
+        let phase = Phase::Resting { until };
+        Self { at, format, random, phase, value: 0.5, edits, asked: None }
     }
 
     /// The engine is another now, and nothing is under way.
@@ -92,7 +99,7 @@ impl Attacked {
     }
 
     pub(super) fn is_resting(&self) -> bool {
-        matches!(self.phase, Phase::Resting { .. })
+        matches!(self.phase, Phase::Resting { .. }) && self.asked.is_none()
     }
 
     /// Something happened to it.
@@ -150,15 +157,30 @@ impl Attacked {
             _ => from_fault,
         };
         step.tally.recovered(name, ms);
-        self.check_state(since, step);
+        self.ask_state(since, step);
         self.phase = Phase::Resting { until: step.now + self.random.pause(PAUSE) };
+    }
+
+    /// Asks it what it is now, on a thread of its own: it may strike at any time.
+    fn ask_state(&mut self, fault: Instant, step: &Step<'_>) {
+        let PluginAt { track, plugin } = self.at;
+        let Some(node) = step.session.node(track, plugin) else { return };
+        let (worker, number) = (Arc::clone(node.worker()), node.number());
+        let errand = Errand::start("torture", move || worker.describe(number));
+        self.asked = errand.ok().map(|errand| (fault, errand));
     }
 
     /// Whether it is as it was: what the host set, and what the plugin changed itself up to a second
     /// before the fault.
-    fn check_state(&mut self, fault: Instant, step: &mut Step<'_>) {
-        let PluginAt { track, plugin } = self.at;
-        let Ok(info) = step.session.refresh_info(track, plugin) else { return };
+    fn check_state(&mut self, step: &mut Step<'_>) {
+        let Some((fault, answer)) =
+            self.asked.as_ref().and_then(|(fault, errand)| Some((*fault, errand.poll()?)))
+        else {
+            return;
+        };
+        self.asked = None;
+        let Ok(Ok(info)) = answer else { return };
+        let track = self.at.track;
         let value_of = |id| info.params.iter().find(|param| param.id == id).map(|p| p.value);
         let (Some(value), Some(edits)) = (value_of(VALUE), value_of(EDITS)) else { return };
         let old = |(at, _): &&(Instant, f64)| *at + EDITS_SAVED <= fault;
@@ -175,8 +197,11 @@ impl Attacked {
 
     pub(super) fn step(&mut self, step: &mut Step<'_>) {
         let now = step.now;
+        self.check_state(step);
         match self.phase {
-            Phase::Resting { until } if now >= until && step.strikes => self.strike(step),
+            Phase::Resting { until } if now >= until && step.strikes && self.asked.is_none() => {
+                self.strike(step);
+            }
             Phase::Resting { .. } => {}
             Phase::Struck { kind, since, again, until, fell } => {
                 if now >= since + LOST {

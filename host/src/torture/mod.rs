@@ -20,6 +20,7 @@ pub use report::{ByKind, Milliseconds, TortureReport};
 
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{Driver, DriverConfig};
+use crate::errand::Errand;
 use crate::error::Error;
 use crate::plugins::test_plugin;
 use crate::report::Isolation;
@@ -80,6 +81,8 @@ const RUN: Duration = Duration::from_secs(8);
 const DRAIN: Duration = Duration::from_secs(20);
 /// Between two looks of the control thread.
 const TICK: Duration = Duration::from_millis(1);
+/// The control thread should never be away for so long.
+const HELD_UP: Duration = Duration::from_millis(10);
 /// Blocks at the beginning of each run that may take as long as they need.
 const PATIENT_BLOCKS: usize = 16;
 /// Blocks of silence before, at least: until nothing has been under way for so many.
@@ -371,6 +374,10 @@ impl<'a> Rig<'a> {
             let now = Instant::now();
             let strikes = faults.is_some_and(|most| self.tally.faults < most) && now < begin + RUN;
             self.serve(&mut playing, now, strikes)?;
+            let held_up = now.elapsed();
+            if held_up > HELD_UP {
+                tracing::debug!(?held_up, "the control thread was held up");
+            }
             lateness.collect(&mut playing.controller, &mut told);
             if let Some(loads) = &loads {
                 loads.struck().for_each(|kind| self.tally.strike(kind));
@@ -406,8 +413,11 @@ impl<'a> Rig<'a> {
             if let Some(attacked) = self.attacked.get_mut(number).filter(|_| at.plugin == 0) {
                 attacked.hear(event, &mut step);
             }
-            if matches!(event, SessionEvent::Killed { why, .. } if why.contains("folder")) {
-                self.folders.iter().for_each(|folder| empty(folder));
+            if matches!(event, SessionEvent::Killed { .. }) {
+                // It may have filled its folder, for which it need not be why it was killed.
+                let folders = self.folders.clone();
+                let empty = move || folders.iter().for_each(|folder| empty(folder));
+                drop(Errand::start("torture", empty));
             }
         }
         for attacked in &mut self.attacked {

@@ -26,6 +26,7 @@ mod listener;
 mod places;
 mod realtime;
 mod shared;
+mod writes;
 
 pub use listener::Listener;
 pub use realtime::keep_realtime;

@@ -16,6 +16,7 @@
 //! # Safety
 //! The `unsafe` calls hand programs to the kernel, which copies them.
 
+use super::writes;
 use crate::confine::{Confinement, Level};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -177,6 +178,9 @@ const FILES_HERE: &[(i64, &str)] = named![
 #[cfg(not(target_arch = "x86_64"))]
 const FILES_HERE: &[(i64, &str)] = &[];
 
+/// Go on when the host lets them, if they are large.
+const WRITES: &[(i64, &str)] = named![SYS_write, SYS_pwrite64];
+
 /// What an audio thread calls in every block: let through first. (Kernels since 5.11 remember what
 /// always passes, and run no filter for it at all.)
 const HOT: &[i64] =
@@ -304,6 +308,11 @@ fn newer() -> BpfProgram {
 fn told(wanted: &Confinement, own: u32) -> Outcome<Rules> {
     let mut rules = refused(wanted, own)?;
     rules.extend(FILES.iter().chain(FILES_HERE).map(|&(call, _)| (call, vec![])));
+    let least = writes::LARGE;
+    let is_large = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ge, least)?;
+    for &(call, _) in WRITES {
+        rules.insert(call, vec![all(std::slice::from_ref(&is_large))?]);
+    }
     Ok(rules)
 }
 
@@ -444,11 +453,16 @@ fn all(conditions: &[SeccompCondition]) -> Outcome<SeccompRule> {
     Ok(SeccompRule::new(conditions.to_vec())?)
 }
 
+/// Whether it is a write, told of because it is large.
+pub(super) fn is_write(call: i64) -> bool {
+    WRITES.iter().any(|(write, _)| *write == call)
+}
+
 /// The name of a call that the host is told of.
 pub(super) fn name(call: i64) -> String {
-    let tables =
-        [NEVER, NEVER_HERE, SOMETIMES, SHARED_BY_NUMBER, BY_NAME, BY_NAME_HERE, FILES, FILES_HERE];
-    let name = tables.iter().copied().flatten().find(|(number, _)| *number == call);
+    let refused = [NEVER, NEVER_HERE, SOMETIMES, SHARED_BY_NUMBER, BY_NAME, BY_NAME_HERE];
+    let tables = refused.into_iter().chain([FILES, FILES_HERE, WRITES]);
+    let name = tables.flatten().find(|(number, _)| *number == call);
     match name {
         Some((_, name)) => name.trim_start_matches("SYS_").to_owned(),
         None => format!("system call {call}"),

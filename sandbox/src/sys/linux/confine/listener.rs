@@ -18,7 +18,7 @@
 //! worker's memory into a local buffer.
 
 use super::files::{Act, Does, PathCall, Wish, grant_for, paths_of, quoted, shown};
-use super::{filter, places, shared};
+use super::{filter, places, shared, writes};
 use crate::confine::{Reached, Refusal};
 use crate::sys::handles::Handle;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -216,6 +216,10 @@ impl Shared {
         let arguments = &call.data.args;
         if number == libc::SYS_connect {
             return self.connect(call);
+        }
+        if filter::is_write(number) {
+            writes::wait(arguments[2]);
+            return Outcome::GoOn;
         }
         let paths = paths_of(number);
         if !paths.is_empty() {
