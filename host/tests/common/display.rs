@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
     AtomEnum, ButtonPressEvent, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, EventMask,
-    ImageFormat, KeyButMask, Window,
+    ImageFormat, InputFocus, KeyButMask, KeyPressEvent, Window,
 };
 use x11rb::rust_connection::RustConnection;
 
@@ -149,5 +149,62 @@ impl Display {
         let event = ClientMessageEvent::new(32, window, atom("WM_PROTOCOLS"), data);
         let mask = EventMask::NO_EVENT;
         self.connection.send_event(false, window, mask, event).unwrap().check().unwrap();
+    }
+
+    /// Lets a window have the keyboard, as its window manager would.
+    pub(crate) fn focus(&self, window: Window) {
+        let to = InputFocus::POINTER_ROOT;
+        let focus = self.connection.set_input_focus(to, window, x11rb::CURRENT_TIME);
+        focus.unwrap().check().unwrap();
+    }
+
+    /// The key of the keyboard that means a letter, or a symbol of X, and whether with shift.
+    fn key_of(&self, symbol: u32) -> (u8, bool) {
+        let setup = self.connection.setup();
+        let (first, last) = (setup.min_keycode, setup.max_keycode);
+        let mapping = self.connection.get_keyboard_mapping(first, last - first + 1).unwrap();
+        let mapping = mapping.reply().expect("it has a keyboard");
+        let each = usize::from(mapping.keysyms_per_keycode).max(1);
+        let mut keys = (first..=last).zip(mapping.keysyms.chunks(each));
+        let place = |symbols: &[u32]| symbols.iter().take(2).position(|known| *known == symbol);
+        let found = keys.find_map(|(key, symbols)| Some((key, place(symbols)? == 1)));
+        found.unwrap_or_else(|| panic!("no key for {symbol:#x}"))
+    }
+
+    /// Presses a key in a window, or lets it go: a letter, or a symbol of X.
+    pub(crate) fn key(&self, window: Window, symbol: u32, with: KeyButMask, down: bool) {
+        let (detail, shift) = self.key_of(symbol);
+        let state = if shift { with | KeyButMask::SHIFT } else { with };
+        let (response_type, mask) = match down {
+            true => (x11rb::protocol::xproto::KEY_PRESS_EVENT, EventMask::KEY_PRESS),
+            false => (x11rb::protocol::xproto::KEY_RELEASE_EVENT, EventMask::KEY_RELEASE),
+        };
+        let event = KeyPressEvent {
+            response_type,
+            detail,
+            sequence: 0,
+            time: x11rb::CURRENT_TIME,
+            root: self.root,
+            event: window,
+            child: x11rb::NONE,
+            root_x: 5,
+            root_y: 5,
+            event_x: 5,
+            event_y: 5,
+            state,
+            same_screen: true,
+        };
+        self.connection.send_event(false, window, mask, event).unwrap().check().unwrap();
+    }
+
+    /// Presses a key and lets it go.
+    pub(crate) fn press_key(&self, window: Window, symbol: u32, with: KeyButMask) {
+        self.key(window, symbol, with, true);
+        self.key(window, symbol, with, false);
+    }
+
+    /// Types a text.
+    pub(crate) fn type_text(&self, window: Window, text: &str) {
+        text.chars().for_each(|c| self.press_key(window, u32::from(c), KeyButMask::default()));
     }
 }
