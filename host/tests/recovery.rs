@@ -4,7 +4,9 @@ mod common;
 
 use common::offline::{Offline, PATIENT};
 use common::program::send;
-use common::system::{Signal, children_of};
+use common::system::{
+    ABORT_CODE, KILLED, KILLED_CODE, SEGFAULT, SEGFAULT_CODE, Signal, children_of,
+};
 use common::{LONG, Noise, becomes_true, hostile, plugin, same};
 use sandrack_engine::timing::NodeOutcome;
 use sandrack_host::faults::FaultKind;
@@ -194,12 +196,14 @@ fn comes_back(what: &str, kind: impl Fn(FaultKind) -> bool) {
 
 #[test]
 fn a_plugin_that_crashes_comes_back() {
-    comes_back("segfault", |kind| kind == FaultKind::Dead { signal: Some(11), code: None });
+    comes_back("segfault", |kind| {
+        kind == FaultKind::Dead { signal: Some(SEGFAULT_CODE), code: None }
+    });
 }
 
 #[test]
 fn a_plugin_that_aborts_comes_back() {
-    comes_back("abort", |kind| kind == FaultKind::Dead { signal: Some(6), code: None });
+    comes_back("abort", |kind| kind == FaultKind::Dead { signal: Some(ABORT_CODE), code: None });
 }
 
 #[test]
@@ -271,8 +275,8 @@ fn state_and_newer_parameters_are_there_again() {
     let faults: Vec<_> = stage.offline.running.live.faults().iter().cloned().collect();
     let dead = faults.iter().find(|fault| matches!(fault.kind, FaultKind::Dead { .. }));
     let json = serde_json::to_value(dead.expect("a death")).unwrap();
-    assert_eq!((&json["kind"], &json["signal"]), (&"dead".into(), &9.into()), "{json}");
-    assert!(json["cause"].as_str().is_some_and(|cause| cause.contains("SIGKILL")), "{json}");
+    assert_eq!((&json["kind"], &json["signal"]), (&"dead".into(), &KILLED_CODE.into()), "{json}");
+    assert!(json["cause"].as_str().is_some_and(|cause| cause.contains(KILLED)), "{json}");
     stage.end();
 }
 
@@ -289,7 +293,7 @@ fn a_plugin_that_crashes_again_and_again_is_left_alone_until_it_is_tried_again()
         panic!("{:?}", stage.events);
     };
     assert_eq!(*at, FIRST);
-    assert!(reason.contains("5 faults") && reason.contains("SIGSEGV"), "{reason}");
+    assert!(reason.contains("5 faults") && reason.contains(SEGFAULT), "{reason}");
     let died = |event: &&SessionEvent| matches!(event, SessionEvent::Died { .. });
     assert_eq!(stage.events.iter().filter(died).count(), 5, "{:?}", stage.events);
     // Left alone: its dry signal is heard, nothing is under way.
