@@ -56,15 +56,19 @@ impl EngineCallback {
     }
 }
 
-/// When to stop waiting: a twentieth before the next callback is due, so that fallbacks can still
-/// be mixed. A callback that itself begins late has half a period all the same: the output is too
-/// late in any case, and the plugins are not to blame.
+/// When to stop waiting: an eighth before the next callback is due, but no more than half a
+/// millisecond and no less than a twentieth. Fallbacks are still to be mixed then, and whoever waits
+/// is woken late where a plugin keeps the kernel busy. A callback that itself begins late has half a
+/// period all the same: the output is too late in any case, and the plugins are not to blame.
 fn deadlines(time: &CallbackTime, now: u64) -> Deadlines {
     if time.next_due_ns == u64::MAX {
         return Deadlines { soft: u64::MAX, hard: u64::MAX };
     }
+    /// ns.
+    const MOST: u64 = 500_000;
     let period = time.next_due_ns.saturating_sub(time.due_ns);
-    let hard = (time.next_due_ns - period / 20).max(now + period / 2);
+    let margin = (period / 8).min(MOST).max(period / 20);
+    let hard = (time.next_due_ns - margin).max(now + period / 2);
     Deadlines { soft: hard - period / 2, hard }
 }
 
