@@ -407,6 +407,11 @@ impl Worker {
     /// Ends the process, without waiting for anything: not for its end, nor for a request that is
     /// under way, which fails. [`kill`](Self::kill) tells how it ended.
     pub fn end_now(&self) {
+        // Its end is some milliseconds of work for the kernel, on the core of whoever is last: not ahead of
+        // the plugins that share that core.
+        if let Some(thread) = self.thread().filter(|_| !self.is_gone()) {
+            thread::demote(thread);
+        }
         self.killer.kill();
     }
 

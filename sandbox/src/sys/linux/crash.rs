@@ -12,6 +12,7 @@
 
 use super::handles::Handle;
 use super::memory::{Access, Mapping};
+use super::thread;
 use crate::shm::crash_page::{CrashPage, CrashView, LEN, MAPS, STACK, STACK_AT, state};
 use std::io;
 use std::mem::MaybeUninit;
@@ -125,6 +126,9 @@ extern "C" fn on_signal(
         // SAFETY: ends this process.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
+    // What is left is to take the process apart, which keeps the kernel busy for milliseconds: not ahead
+    // of the plugins that share this core. Nothing else of the realtime class is done here.
+    thread::demote_self();
     set_action(signal, libc::SIG_DFL);
     if info.si_code <= 0 {
         // Sent, so it does not come again by itself.

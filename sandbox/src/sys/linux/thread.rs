@@ -51,6 +51,11 @@ pub fn demote(thread: ThreadId) {
     let _ = schedule(thread.0 as i32, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0);
 }
 
+/// Takes the calling thread off the realtime class. One system call, for a signal handler too.
+pub(super) fn demote_self() {
+    demote(ThreadId(0));
+}
+
 /// Puts another thread into the realtime class.
 pub fn promote(thread: ThreadId, priority: i32) -> io::Result<()> {
     schedule(thread.0 as i32, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, priority)
