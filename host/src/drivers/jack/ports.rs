@@ -109,7 +109,9 @@ impl Ports {
             (true, true) => format!("{name}_in"),
             (true, false) => format!("{name}_out"),
         };
-        list.push(client.register(&name, Kind::Midi, flag)?);
+        // One of the audio ports may have it.
+        let again = |_| client.register(&format!("{name}_midi"), Kind::Midi, flag);
+        list.push(client.register(&name, Kind::Midi, flag).or_else(again)?);
         Ok(())
     }
 }
