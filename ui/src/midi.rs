@@ -199,7 +199,8 @@ fn connection(
         [one] => one.clone(),
         [first, more @ ..] => format!("{first} and {} more", more.len()),
     };
-    let arrow = if port.is_input { "<-" } else { "->" };
+    // The other port is to the left of it.
+    let arrow = if port.is_input { "->" } else { "<-" };
     let label = format!("{arrow} {}", port.name);
     let chosen = ComboBox::from_label(label).selected_text(text).width(170.0);
     chosen.show_ui(ui, |ui| {

@@ -112,7 +112,7 @@ fn midi_ports_are_chosen_where_the_driver_is() {
     harness.run_steps(3);
     harness.get_by_label("a2j:Pads 24:0").click();
     assert_eq!(wanted(&mut harness), Some(Command::SetClock(Some("a2j:Pads".into()))));
-    harness.get_by_role_and_label(Role::ComboBox, "-> midi_out_1").click();
+    harness.get_by_role_and_label(Role::ComboBox, "<- midi_out_1").click();
     harness.run_steps(3);
     harness.get_by_label("a2j:Drum Box 32:0").click();
     let connect = |port: &str, other: &str, on| {
@@ -121,7 +121,7 @@ fn midi_ports_are_chosen_where_the_driver_is() {
     assert_eq!(wanted(&mut harness), connect("midi_out_1", "a2j:Drum Box 32:0", true));
     harness.key_press(Key::Escape);
     harness.run_steps(3);
-    harness.get_by_role_and_label(Role::ComboBox, "<- midi_in_1").click();
+    harness.get_by_role_and_label(Role::ComboBox, "-> midi_in_1").click();
     harness.run_steps(3);
     harness.get_by_label("a2j:nanoKEY2 20:0").click();
     assert_eq!(wanted(&mut harness), connect("midi_in_1", "a2j:nanoKEY2 20:0", false));
