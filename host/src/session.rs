@@ -35,7 +35,7 @@ pub use recovery::{Health, Kept, RecoveryOptions};
 
 use crate::error::Error;
 use crate::report::Isolation;
-use graph::main_bus;
+pub(crate) use graph::main_bus;
 use load::{keyed, load_all, load_apart};
 use plan::Built;
 use sandrack_engine::Controller;

@@ -38,7 +38,14 @@ pub(crate) struct Gain {
 impl Plugin for Gain {
     crate::same_for_all!("Gain");
 
-    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[crate::STEREO];
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[
+        crate::STEREO,
+        AudioIOLayout {
+            main_input_channels: std::num::NonZeroU32::new(6),
+            main_output_channels: std::num::NonZeroU32::new(6),
+            ..AudioIOLayout::const_default()
+        },
+    ];
     const SAMPLE_ACCURATE_AUTOMATION: bool = true;
 
     fn process(

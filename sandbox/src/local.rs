@@ -39,6 +39,13 @@ impl LocalPlugin {
         &self.info
     }
 
+    /// Asks the plugin, which must not be active, for so many channels on its main input and output.
+    /// What it has then may be something else.
+    pub fn arrange(&mut self, channels: u32) -> &PluginInfo {
+        self.instance.arrange(channels);
+        self.refresh_info()
+    }
+
     /// Undoes [`activate`](Self::activate); the audio-thread half must have been dropped.
     pub fn deactivate(&mut self) -> Result<(), Error> {
         match std::mem::take(&mut self.active) {

@@ -10,10 +10,10 @@ use super::stage::{Feed, Stage};
 use crate::automation::nearest;
 use crate::error::Error;
 use crate::report::Isolation;
-use crate::session::{Session, SessionConfig, SideChain};
+use crate::session::{Session, SessionConfig, SideChain, main_bus};
 use crate::wav::WavReader;
 use sandrack_engine::event::EventKind;
-use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
+use sandrack_sandbox::format::{AudioPort, PluginInfo, PluginRef, Preset, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::path::PathBuf;
 
@@ -97,7 +97,27 @@ impl Chain {
         } else {
             vec![Part { session: whole(chain)?, first: 0, plugins: chain.len() }]
         };
-        Ok(Self { parts, sides: Vec::new(), channels, frames: options.frames })
+        let mut this = Self { parts, sides: Vec::new(), channels, frames: options.frames };
+        this.arrange()?;
+        Ok(this)
+    }
+
+    /// Asks each plugin for the channels that reach it, where it has others. One channel goes to all
+    /// of several, and several to one, without that.
+    fn arrange(&mut self) -> Result<(), Error> {
+        let main = |ports: &[AudioPort]| {
+            main_bus(ports).map(|bus| ports[bus as usize].channels).filter(|count| *count > 0)
+        };
+        let mut channels = self.channels;
+        for place in 0..self.places() {
+            let has = main(&self.info(place).inputs);
+            if has.is_some_and(|has| has != channels && has > 1) && channels > 1 {
+                let (part, plugin) = self.part(place);
+                self.parts[part].session.arrange(0, plugin, channels)?;
+            }
+            channels = main(&self.info(place).outputs).unwrap_or(channels);
+        }
+        Ok(())
     }
 
     /// Plugins in the chain.

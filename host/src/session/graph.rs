@@ -182,7 +182,7 @@ impl Session {
 
 /// The bus that is in the chain: the one that the plugin calls its main one, or else the first
 /// with channels.
-pub(super) fn main_bus(ports: &[AudioPort]) -> Option<u32> {
+pub(crate) fn main_bus(ports: &[AudioPort]) -> Option<u32> {
     let with_channels = |port: &AudioPort| port.channels > 0;
     ports
         .iter()

@@ -95,6 +95,20 @@ impl Session {
         }
     }
 
+    /// Asks a plugin for so many channels on its main input and output, before
+    /// [`connect`](Self::connect). What it has then may be something else.
+    pub fn arrange(
+        &mut self,
+        track: usize,
+        plugin: usize,
+        channels: u32,
+    ) -> Result<&PluginInfo, Error> {
+        match &mut self.plugin_mut(track, plugin).place {
+            Place::Worker(node) => Ok(node.arrange(channels)?),
+            Place::Here(local, _) => Ok(local.arrange(channels)),
+        }
+    }
+
     /// The value that a text means to a plugin; `None`: nothing.
     pub fn text_to_value(
         &mut self,

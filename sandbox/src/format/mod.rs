@@ -40,6 +40,10 @@ pub trait Instance {
     /// long.
     fn input_channels(&mut self) -> Vec<u32>;
 
+    /// Asks for so many channels on the main input and output, where there are such. Whether it has
+    /// them now, [`info`](Self::info) tells. Not while it is active.
+    fn arrange(&mut self, channels: u32);
+
     /// Prepares for audio.
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError>;
 

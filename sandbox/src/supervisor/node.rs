@@ -188,6 +188,15 @@ impl Node {
         }
     }
 
+    /// Asks the plugin, which must not be active, for so many channels on its main input and output.
+    /// What it has then may be something else.
+    pub fn arrange(&mut self, channels: u32) -> Result<&PluginInfo, Error> {
+        match self.worker.request(Request::Arrange(self.number, channels), &[])? {
+            Answer::Info(info) => self.take_info(*info),
+            _ => Err(self.worker.confused("answered something else")),
+        }
+    }
+
     /// Takes what the plugin said of itself when its worker was asked for it elsewhere
     /// ([`Worker::describe`]).
     ///

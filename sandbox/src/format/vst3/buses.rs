@@ -15,7 +15,7 @@ use vst3::Steinberg::Vst::BusTypes_::kMain;
 use vst3::Steinberg::Vst::MediaTypes_::{kAudio, kEvent};
 use vst3::Steinberg::Vst::{
     BusDirection, BusInfo, IAudioProcessor, IAudioProcessorTrait, IComponent, IComponentTrait,
-    MediaType, SpeakerArrangement,
+    MediaType, SpeakerArr, SpeakerArrangement,
 };
 use vst3::Steinberg::{kResultOk, kResultTrue};
 
@@ -24,6 +24,21 @@ const MAX_BUSES: i32 = 256;
 
 /// Left and right.
 const STEREO: SpeakerArrangement = 0b11;
+
+/// The usual speakers for so many channels, as other hosts ask for them; `None`: there is no such thing.
+fn speakers(channels: u32) -> Option<SpeakerArrangement> {
+    Some(match channels {
+        1 => SpeakerArr::kMono,
+        2 => SpeakerArr::kStereo,
+        3 => SpeakerArr::k30Cine,
+        4 => SpeakerArr::k40Music,
+        5 => SpeakerArr::k50,
+        6 => SpeakerArr::k51,
+        7 => SpeakerArr::k61Cine,
+        8 => SpeakerArr::k71Music,
+        _ => return None,
+    })
+}
 
 /// An audio bus.
 #[derive(Clone, Debug)]
@@ -71,6 +86,27 @@ impl Buses {
         }
         // It leaves all to the host. What it makes of that is asked of it, whatever it answers.
         own.arrange(processor, |bus| if bus.main { STEREO } else { bus.arrangement });
+        Self::read(component, processor)
+    }
+
+    /// Asks for so many channels on the main buses. If it has something else on them then, it gets its
+    /// former arrangement again. Not while it is active.
+    pub(super) fn ask(
+        component: &ComPtr<IComponent>,
+        processor: &ComPtr<IAudioProcessor>,
+        channels: u32,
+    ) -> Result<Self, String> {
+        let before = Self::read(component, processor)?;
+        let Some(speakers) = speakers(channels) else { return Ok(before) };
+        let is_main = |bus: &AudioBus| bus.main && bus.channels > 0;
+        before.arrange(processor, |bus| if is_main(bus) { speakers } else { bus.arrangement });
+        let now = Self::read(component, processor)?;
+        let main = |buses: &[AudioBus]| buses.iter().find(|bus| bus.main).map(|bus| bus.channels);
+        if [main(&now.inputs), main(&now.outputs)].into_iter().flatten().all(|has| has == channels)
+        {
+            return Ok(now);
+        }
+        before.arrange(processor, |bus| bus.arrangement);
         Self::read(component, processor)
     }
 
