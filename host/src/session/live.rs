@@ -334,7 +334,7 @@ impl Live {
 
     /// Everything at another sample rate or block size: all plugins are activated anew and keep
     /// their state; there is another engine. The one before must have been dropped. Recovery, the
-    /// log of faults and what is bypassed go on.
+    /// log of faults and what is bypassed go on. Waits for plugins.
     pub fn reconfigure(
         &mut self,
         session: &mut Session,

@@ -87,8 +87,8 @@ impl Live {
         }
         let Some(plugin) = session.plugins.get_mut(&at) else { return };
         if state.replacement.is_some() {
-            // It has been lost meanwhile.
-            (state.reactivating, state.phase) = (None, Phase::Out);
+            // It has been lost meanwhile, and what it asked for with it.
+            (state.reactivating, state.wants_again, state.phase) = (None, false, Phase::Out);
             return;
         }
         let result = match state.reactivating.as_ref().map(|asked| asked.errand.poll()) {

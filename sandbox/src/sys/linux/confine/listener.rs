@@ -3,7 +3,7 @@
 //!
 //! # Threads
 //! A thread for each worker, which ends with it: one whose call takes long, as on a network's file
-//! system, holds up no other. Not realtime; no call of an audio thread that behaves comes here.
+//! system, or that waits for its turn to write, holds up no other. Not realtime; no call of an audio thread that behaves comes here.
 //!
 //! # What is trusted
 //! Nothing that lies in the worker's memory: it may change between the look and the call. So a call
