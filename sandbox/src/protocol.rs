@@ -199,6 +199,10 @@ pub struct Activation {
     pub connected_inputs: u64,
     /// Output buses that are connected to something.
     pub connected_outputs: u64,
+    /// Channels that its main input and output are asked to have before; 0: as they are. See
+    /// [`Instance::arrange`](crate::format::Instance::arrange).
+    #[serde(default)]
+    pub main_channels: u32,
 }
 
 impl Activation {
@@ -212,6 +216,7 @@ impl Activation {
             offline: false,
             connected_inputs: 1,
             connected_outputs: 1,
+            main_channels: 0,
         }
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Arguments {
 const GLANCE: Duration = Duration::from_millis(30);
 const SOON: Duration = Duration::from_millis(2);
 
+/// Channels that a plugin is asked for where no file says how many there are.
+const STEREO: u32 = 2;
 /// One plugin: the first of the first track.
 const PLUGIN: (usize, usize) = (0, 0);
 
@@ -107,6 +109,7 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         ..SessionConfig::default()
     };
     let mut session = Session::load(&supervisor, &config, &|| {})?;
+    session.fit_all(file.map_or(STEREO, |wav| wav.channels))?;
     let info = session.info(PLUGIN.0, PLUGIN.1);
     let name = match clean(&info.descriptor.name) {
         name if name.is_empty() => plugin.to_string(),

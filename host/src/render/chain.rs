@@ -10,12 +10,12 @@ use super::stage::{Feed, Stage};
 use crate::automation::nearest;
 use crate::error::Error;
 use crate::report::Isolation;
-use crate::session::{Session, SessionConfig, SideChain, main_bus};
+use crate::session::{Session, SessionConfig, SideChain, main_channels};
 use crate::wav::WavReader;
 use sandrack_engine::event::EventKind;
-use sandrack_sandbox::format::{AudioPort, PluginInfo, PluginRef, Preset, StateContext};
+use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most frames handed over at once, where blocks are not longer.
 pub(super) const BATCH: u32 = 4096;
@@ -97,27 +97,60 @@ impl Chain {
         } else {
             vec![Part { session: whole(chain)?, first: 0, plugins: chain.len() }]
         };
-        let mut this = Self { parts, sides: Vec::new(), channels, frames: options.frames };
-        this.arrange()?;
-        Ok(this)
+        Ok(Self { parts, sides: Vec::new(), channels, frames: options.frames })
     }
 
-    /// Asks each plugin for the channels that reach it, where it has others. One channel goes to all
-    /// of several, and several to one, without that.
-    fn arrange(&mut self) -> Result<(), Error> {
-        let main = |ports: &[AudioPort]| {
-            main_bus(ports).map(|bus| ports[bus as usize].channels).filter(|count| *count > 0)
-        };
+    /// Asks each plugin for the channels that reach it, where it has others. `input`: where those of
+    /// the first come from.
+    ///
+    /// # Errors
+    /// One can't be connected.
+    pub(super) fn arrange(&mut self, input: Option<&Path>) -> Result<(), Error> {
         let mut channels = self.channels;
+        let mut from = None;
         for place in 0..self.places() {
-            let has = main(&self.info(place).inputs);
+            let (part, plugin) = self.part(place);
+            self.parts[part].session.fit(0, plugin, channels)?;
+            let has = main_channels(&self.info(place).inputs);
             if has.is_some_and(|has| has != channels && has > 1) && channels > 1 {
-                let (part, plugin) = self.part(place);
-                self.parts[part].session.arrange(0, plugin, channels)?;
+                return Err(self.can_not_take(place, channels, from, input));
             }
-            channels = main(&self.info(place).outputs).unwrap_or(channels);
+            if let Some(out) = main_channels(&self.info(place).outputs) {
+                (channels, from) = (out, Some(place));
+            }
         }
         Ok(())
+    }
+
+    /// What a plugin takes instead of the channels that reach it, and what to do.
+    fn can_not_take(
+        &mut self,
+        place: usize,
+        channels: u32,
+        from: Option<usize>,
+        input: Option<&Path>,
+    ) -> Error {
+        let has = main_channels(&self.info(place).inputs);
+        let (part, plugin) = self.part(place);
+        let mut can = self.parts[part].session.possible_channels(0, plugin);
+        can.extend(has.filter(|has| !can.contains(has)));
+        let can = listed(&can);
+        let (source, advice) = match (from, input) {
+            (Some(from), _) => (
+                format!("of {} before it", self.reference(from)),
+                "leave one of the two out, or put one between them that has both".to_owned(),
+            ),
+            (None, Some(input)) => (
+                format!("of {}", input.display()),
+                "give it a file with as many, or with 1, which goes to all of them".to_owned(),
+            ),
+            (None, None) => ("that reach it".to_owned(), "leave it out".to_owned()),
+        };
+        let reason = format!(
+            "{}: takes {can} channels, not the {channels} {source}: {advice}",
+            self.reference(place)
+        );
+        Error::Plan { reason }
     }
 
     /// Plugins in the chain.
@@ -234,7 +267,7 @@ impl Chain {
     pub(super) fn add_side_chain(
         &mut self,
         place: Option<usize>,
-        path: &std::path::Path,
+        path: &Path,
         rate: u32,
     ) -> Result<(), Error> {
         let refuse =
@@ -387,6 +420,15 @@ impl Chain {
     /// Lets all plugins be destroyed in order.
     pub(super) fn quit(self) {
         self.parts.into_iter().for_each(|part| part.session.quit());
+    }
+}
+
+/// Numbers, as in a sentence.
+fn listed(numbers: &[u32]) -> String {
+    let all: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    match all.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => all.concat(),
     }
 }
 

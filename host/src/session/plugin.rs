@@ -1,6 +1,6 @@
 //! One plugin of a session, wherever it runs: what it is asked outside the blocks.
 
-use super::{Place, Plugin, Session};
+use super::{Place, Plugin, PluginAt, Session, main_channels};
 use crate::error::Error;
 use crate::presets;
 use sandrack_sandbox::confine::{Enforced, Grants, Reach, Refusal};
@@ -10,8 +10,19 @@ use sandrack_sandbox::protocol::Activation;
 impl Plugin {
     pub(super) fn new(place: Place, reference: PluginRef, grants: Grants) -> Self {
         let (name, activation) = (String::new(), None);
-        let (latency, tail, side_inputs, is_wire) = (0, 0, 0, false);
-        Self { name, reference, grants, place, activation, latency, tail, side_inputs, is_wire }
+        let (main_channels, latency, tail, side_inputs, is_wire) = (0, 0, 0, 0, false);
+        Self {
+            name,
+            reference,
+            grants,
+            place,
+            activation,
+            main_channels,
+            latency,
+            tail,
+            side_inputs,
+            is_wire,
+        }
     }
 
     /// Activates it, if it is not active in this very way.
@@ -96,17 +107,53 @@ impl Session {
     }
 
     /// Asks a plugin for so many channels on its main input and output, before
-    /// [`connect`](Self::connect). What it has then may be something else.
+    /// [`connect`](Self::connect); so is whatever takes its place. What it has then may be something
+    /// else.
     pub fn arrange(
         &mut self,
         track: usize,
         plugin: usize,
         channels: u32,
     ) -> Result<&PluginInfo, Error> {
-        match &mut self.plugin_mut(track, plugin).place {
+        let plugin = self.plugin_mut(track, plugin);
+        plugin.main_channels = channels;
+        match &mut plugin.place {
             Place::Worker(node) => Ok(node.arrange(channels)?),
             Place::Here(local, _) => Ok(local.arrange(channels)),
         }
+    }
+
+    /// Arranges a plugin that these channels reach, if it has others. One that takes a single one
+    /// and is reached by one, or several, needs nothing: see [`crate::render`].
+    pub fn fit(&mut self, track: usize, plugin: usize, channels: u32) -> Result<(), Error> {
+        match main_channels(&self.info(track, plugin).inputs) {
+            Some(has) if has != channels && channels > 1 => {
+                self.arrange(track, plugin, channels).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Arranges all plugins, where so many channels reach each track; see [`fit`](Self::fit).
+    pub fn fit_all(&mut self, channels: u32) -> Result<(), Error> {
+        let mut reach = (usize::MAX, channels);
+        for PluginAt { track, plugin } in self.plugins.keys().copied().collect::<Vec<_>>() {
+            if reach.0 != track {
+                reach = (track, channels);
+            }
+            self.fit(track, plugin, reach.1)?;
+            reach.1 = main_channels(&self.info(track, plugin).outputs).unwrap_or(reach.1);
+        }
+        Ok(())
+    }
+
+    /// How many channels a plugin's main input can have, of one to eight: it is asked for each.
+    pub fn possible_channels(&mut self, track: usize, plugin: usize) -> Vec<u32> {
+        let mut can = |channels: &u32| {
+            let info = self.arrange(track, plugin, *channels).ok();
+            info.and_then(|info| main_channels(&info.inputs)) == Some(*channels)
+        };
+        (1..=8).filter(&mut can).collect()
     }
 
     /// The value that a text means to a plugin; `None`: nothing.

@@ -397,7 +397,7 @@ impl Instance for ClapInstance {
     }
 
     fn arrange(&mut self, channels: u32) {
-        ports::arrange(&mut self.instance, channels);
+        self.arrange_ports(channels);
     }
 
     fn info(&mut self) -> PluginInfo {

@@ -287,6 +287,7 @@ impl Worker {
                     active: None,
                     recorder: Mutex::default(),
                     given: Mutex::default(),
+                    asked: 0,
                 })
             }
             _ => Err(self.confused("answered something else")),
