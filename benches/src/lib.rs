@@ -31,5 +31,6 @@ pub mod child;
 pub mod os;
 pub mod rig;
 pub mod stats;
+pub mod stolen;
 pub mod verdict;
 pub mod witness;

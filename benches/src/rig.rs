@@ -24,6 +24,7 @@ use sandrack_sandbox::sys::thread::realtime_advice;
 
 use crate::chain::Chain;
 use crate::os;
+use crate::stolen::{self, Missed};
 use crate::witness::Witness;
 
 /// Frames per second, in all benchmarks.
@@ -113,7 +114,9 @@ pub struct Slice {
     /// From when the callback was due to leaving it.
     pub since_due: Vec<u64>,
     /// Periods that were missed.
-    pub xruns: u64,
+    pub missed: Missed,
+    /// What the hypervisor took of all cores together.
+    pub stolen: Duration,
 }
 
 impl Slot {
@@ -168,7 +171,8 @@ impl Slot {
         driver.start(callback)?;
         sleep(WARM_UP);
         watch(true);
-        let (first, xruns) = (self.log.count.load(Ordering::Relaxed), driver.xruns());
+        let first = self.log.count.load(Ordering::Relaxed);
+        let mut samples = vec![(driver.xruns(), stolen::since_boot())];
         let end = Instant::now() + length;
         while let left = end.saturating_duration_since(Instant::now())
             && !left.is_zero()
@@ -176,15 +180,16 @@ impl Slot {
             // Seldom enough to disturb little, often enough for the queue of records.
             sleep(left.min(Duration::from_millis(50)));
             watch(false);
+            samples.push((driver.xruns(), stolen::since_boot()));
         }
         let last = self.log.count.load(Ordering::Relaxed);
-        let xruns = driver.xruns() - xruns;
+        let stolen = samples.last().map_or_else(Duration::default, |last| last.1 - samples[0].1);
         self.callback = Some(driver.stop()?);
         let column = |at: usize| {
             let blocks = &self.log.blocks[first..last];
             blocks.iter().map(|block| block[at].load(Ordering::Relaxed)).collect()
         };
-        Ok(Slice { busy: column(0), since_due: column(1), xruns })
+        Ok(Slice { busy: column(0), since_due: column(1), missed: Missed::of(&samples), stolen })
     }
 }
 
@@ -404,6 +409,7 @@ impl Slice {
     pub fn add(&mut self, other: Self) {
         self.busy.extend(other.busy);
         self.since_due.extend(other.since_due);
-        self.xruns += other.xruns;
+        self.missed += other.missed;
+        self.stolen += other.stolen;
     }
 }

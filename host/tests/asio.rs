@@ -88,6 +88,8 @@ struct Stage {
     config: Option<DriverConfig>,
     format: i32,
     seen: Arc<Seen>,
+    /// What the keeper told since the start: a message may come at any step of a test.
+    told: Vec<KeeperEvent>,
 }
 
 impl Stage {
@@ -98,7 +100,7 @@ impl Stage {
             ..SessionConfig::default()
         };
         let session = Session::load(&supervisor(), &config, &|| {}).expect("plugins load");
-        Self { session, live: None, config: None, format, seen: Arc::default() }
+        Self { session, live: None, config: None, format, seen: Arc::default(), told: Vec::new() }
     }
 
     /// Sets the gains, as a user does; once.
@@ -116,7 +118,8 @@ impl Stage {
         live.service(&mut self.session, controller).expect("a plan")
     }
 
-    /// Serves keeper and session until something is so.
+    /// Serves keeper and session until something is so of all that the keeper told since the start
+    /// and of what the session says from here on.
     #[track_caller]
     fn until(
         &mut self,
@@ -124,11 +127,12 @@ impl Stage {
         what: &str,
         mut so: impl FnMut(&[KeeperEvent], &[SessionEvent]) -> bool,
     ) {
-        let (mut told, mut said) = (Vec::new(), Vec::new());
+        let mut said = Vec::new();
         let end = Instant::now() + LONG;
-        while !so(&told, &said) {
-            assert!(Instant::now() < end, "not {what}: {told:?} {said:?}");
-            told.extend(keeper.service(self).expect("it goes on"));
+        while !so(&self.told, &said) {
+            assert!(Instant::now() < end, "not {what}: {:?} {said:?}", self.told);
+            let told = keeper.service(self).expect("it goes on");
+            self.told.extend(told);
             said.extend(self.service());
             std::thread::sleep(Duration::from_millis(2));
         }

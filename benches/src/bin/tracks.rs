@@ -155,11 +155,18 @@ fn report(
     }
     let _ = writeln!(
         text,
-        "\nperiods missed: {}, of the empty callback {}, of the witness {}\nblocks with a fallback: \
+        "\nperiods missed: {}, of the empty callback {}, of the witness {}\n\
+         beside a theft of the cores by the hypervisor: {} ({} ms), {} ({} ms), {} ({} ms)\nblocks with a fallback: \
          {} of {}; of {} witnesses {late_witness} were as late",
-        blocks.slice.xruns,
-        empty.xruns,
-        witness.xruns,
+        blocks.slice.missed.all,
+        empty.missed.all,
+        witness.missed.all,
+        blocks.slice.missed.beside_theft,
+        blocks.slice.stolen.as_millis(),
+        empty.missed.beside_theft,
+        empty.stolen.as_millis(),
+        witness.missed.beside_theft,
+        witness.stolen.as_millis(),
         blocks.late_blocks,
         busy.count,
         witness_since_due.count,
@@ -188,29 +195,35 @@ fn report(
         "callback_since_due_us": since_due.json(),
         "wait_us": wait.json(),
         "run_us": run.json(),
-        "xruns": blocks.slice.xruns,
+        "xruns": blocks.slice.missed.all,
+        "xruns_beside_theft": blocks.slice.missed.beside_theft,
+        "stolen_ms": blocks.slice.stolen.as_millis() as u64,
         "blocks_with_fallback": blocks.late_blocks,
         "late_nodes": late,
         "empty": {
             "blocks": empty_busy.count,
             "callback_us": empty_busy.json(),
             "callback_since_due_us": empty_since_due.json(),
-            "xruns": empty.xruns,
+            "xruns": empty.missed.all,
+            "xruns_beside_theft": empty.missed.beside_theft,
+            "stolen_ms": empty.stolen.as_millis() as u64,
         },
         "witness": {
             "blocks": witness_since_due.count,
             "callback_since_due_us": witness_since_due.json(),
-            "xruns": witness.xruns,
+            "xruns": witness.missed.all,
+            "xruns_beside_theft": witness.missed.beside_theft,
+            "stolen_ms": witness.stolen.as_millis() as u64,
             "late_blocks": late_witness,
         },
         "cores_awake": !options.output.let_cores_sleep,
     });
-    let xruns = blocks.slice.xruns as f64;
+    let xruns = blocks.slice.missed.all as f64;
     let checks = [
         Check::at_most(
             "periods missed, against an empty callback",
             Some(xruns),
-            empty.xruns as f64,
+            empty.missed.all as f64,
         ),
         Check::at_most("callback p50, share of the period", busy.p50.map(|us| us / period), 0.5),
     ];

@@ -15,6 +15,7 @@
 //! taken the host with them.
 
 mod memory;
+mod patience;
 mod reload;
 mod report;
 mod watch;
@@ -30,6 +31,7 @@ use crate::flight::file::Failure;
 use crate::flight::reporter::{Reporter, Snapshot};
 use crate::report::Isolation;
 use memory::Memory;
+use patience::Patience;
 use reload::{Job, Order, Reload, Told};
 use sandrack_engine::Controller;
 use sandrack_sandbox::format::ParamEdit;
@@ -42,7 +44,9 @@ use std::time::{Duration, Instant};
 /// When plugins are taken for lost, and what is done then.
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
-    /// A plugin that is still at the same block after so long, and after two more blocks, hangs.
+    /// A plugin that is still at the same block after so long, and after two more blocks, hangs;
+    /// unless it is only waiting for a core all the while, which is borne for eight times as long
+    /// (where the system tells: Linux).
     pub hang: Duration,
     /// So many faults [`within`](Self::within) this time put it into quarantine.
     pub most_faults: usize,
@@ -119,6 +123,7 @@ struct Unit {
     phase: UnitPhase,
     /// Why it was ended, if it was.
     killed: Option<String>,
+    patience: Patience,
 }
 
 /// What a new instance of a plugin was given.
@@ -186,6 +191,7 @@ impl Recovery {
                         faults: VecDeque::new(),
                         phase: UnitPhase::Well,
                         killed: None,
+                        patience: Patience::default(),
                     };
                     units.push((worker.id(), unit));
                 }
@@ -243,7 +249,8 @@ impl Recovery {
             None => {
                 let (plugins, faults) = (vec![at], VecDeque::new());
                 let (phase, killed) = (UnitPhase::Well, None);
-                self.units.push(Unit { plugins, core: None, faults, phase, killed });
+                let patience = Patience::default();
+                self.units.push(Unit { plugins, core: None, faults, phase, killed, patience });
             }
         }
     }
@@ -372,10 +379,20 @@ impl Recovery {
             return self.fail(index, now, None, step);
         }
         let hang = self.options.hang;
+        for at in &unit.plugins {
+            if let Some(node) = session.node(at.track, at.plugin) {
+                unit.patience.look(*at, live.watch.run(*at), node.worker(), now);
+            }
+        }
         let runs = unit.plugins.iter().filter_map(|at| Some((*at, live.watch.hangs(*at, hang)?)));
         // Who began, if several are at the same block: the others wait for its thread.
         let hung = runs.max_by_key(|(_, run)| run.was_seen_running);
         let Some((at, run)) = hung else { return UnitPhase::Well };
+        if let Some(node) = session.node(at.track, at.plugin)
+            && unit.patience.spares(at, node.worker(), hang, now)
+        {
+            return UnitPhase::Well;
+        }
         let ms = now.saturating_duration_since(run.since).as_millis();
         let why = match unit.plugins.len() {
             1 => format!("it did not come back from block {} for {ms} ms", run.first),

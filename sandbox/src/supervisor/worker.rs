@@ -18,7 +18,7 @@ use crate::sys::crash;
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
-use crate::sys::thread::{self, ThreadId, priority};
+use crate::sys::thread::{self, CoreUse, ThreadId, priority};
 use crate::sys::usage;
 use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
@@ -419,6 +419,11 @@ impl Worker {
     /// What it is doing, or was doing when it ended. The worker itself tells: a hint.
     pub fn doing(&self) -> Doing {
         self.doing.read()
+    }
+
+    /// What its audio thread has had of the cores; `None`: it has none, or the system does not tell.
+    pub fn core_use(&self) -> Option<CoreUse> {
+        thread::core_use(self.thread()?, self.id)
     }
 
     /// Asks a worker that hangs where its audio thread is, and waits for the answer for at most so

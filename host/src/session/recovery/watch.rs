@@ -61,6 +61,11 @@ impl Watch {
         self.last_faults.insert(at, block);
     }
 
+    /// Since when the plugin is at one block, if it is.
+    pub(super) fn run(&self, at: PluginAt) -> Option<Run> {
+        self.runs.get(&at).copied().filter(|run| run.last >= self.block)
+    }
+
     /// How long the plugin has been at one block, if it has for longer than `limit`, and after two
     /// more blocks.
     pub(super) fn hangs(&self, at: PluginAt, limit: Duration) -> Option<Run> {

@@ -8,6 +8,7 @@
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
+use std::time::Duration;
 
 /// Priorities of the realtime class, one above the other.
 pub mod priority {
@@ -35,6 +36,31 @@ pub fn current() -> ThreadId {
 /// Whether the thread belongs to the process: a worker's word for its own thread is not taken.
 pub fn belongs_to(thread: ThreadId, process: u32) -> bool {
     std::path::Path::new(&format!("/proc/{process}/task/{}", thread.0)).exists()
+}
+
+/// What a thread has had of the cores.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreUse {
+    /// How long it ran since it began.
+    pub ran: Duration,
+    /// How long it waited for a core since it began, up to when it was given one last.
+    pub waited: Duration,
+    /// It runs or would, if it were given a core: it doesn't wait for anything else.
+    pub wants_core: bool,
+}
+
+/// What a thread of a process has had of the cores. `None`: it is gone, or the kernel does not tell.
+///
+/// From `schedstat` (ns on a core, as of the last tick, and ns waiting for one: the kernel's
+/// `sched-stats.rst`) and `stat` (the state: proc(5)).
+pub fn core_use(thread: ThreadId, process: u32) -> Option<CoreUse> {
+    let read = |what| std::fs::read_to_string(format!("/proc/{process}/task/{}/{what}", thread.0));
+    let schedstat = read("schedstat").ok()?;
+    let mut times = schedstat.split_ascii_whitespace().map_while(|ns| ns.parse().ok());
+    let (ran, waited) = (Duration::from_nanos(times.next()?), Duration::from_nanos(times.next()?));
+    // The program's name comes before, in parentheses, with whatever it may contain.
+    let wants_core = read("stat").ok()?.rsplit_once(") ")?.1.starts_with('R');
+    Some(CoreUse { ran, waited, wants_core })
 }
 
 /// Puts the calling thread into the realtime class (SCHED_FIFO).

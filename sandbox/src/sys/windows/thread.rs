@@ -11,6 +11,7 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Memory::VirtualLock;
 use windows_sys::Win32::System::Threading::{
@@ -51,6 +52,22 @@ pub fn belongs_to(thread: ThreadId, process: u32) -> bool {
     // SAFETY: the handle is borrowed.
     open(thread, THREAD_QUERY_LIMITED_INFORMATION)
         .is_ok_and(|thread| unsafe { GetProcessIdOfThread(thread.as_raw_handle()) } == process)
+}
+
+/// What a thread has had of the cores.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreUse {
+    /// How long it ran since it began.
+    pub ran: Duration,
+    /// How long it waited for a core since it began, up to when it was given one last.
+    pub waited: Duration,
+    /// It runs or would, if it were given a core: it doesn't wait for anything else.
+    pub wants_core: bool,
+}
+
+/// `None`: Windows tells how long a thread ran, but not whether it waits for a core.
+pub fn core_use(_thread: ThreadId, _process: u32) -> Option<CoreUse> {
+    None
 }
 
 thread_local! {
