@@ -121,6 +121,10 @@ pub struct Rendered {
     pub notes: Vec<String>,
 }
 
+/// What to do about a file whose channels a plugin can't have.
+pub(crate) const OTHER_FILE: &str =
+    "give it a file with as many, or with 1, which goes to all of them";
+
 /// Below this nothing is heard: -90 dBFS.
 const SILENT: f32 = 3.162_277_7e-5;
 /// The longest that is rendered.

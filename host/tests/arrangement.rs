@@ -3,7 +3,8 @@
 mod common;
 
 use common::bundle::{Bundle, FORMATS};
-use common::render::Render;
+use common::program::Program;
+use common::render::{Render, write};
 use common::{Noise, example, plugin, same};
 use sandrack_sandbox::format::PluginRef;
 
@@ -154,4 +155,12 @@ fn a_side_chain_stays_as_it_is() {
         .wav("in.wav", &noise(4))
         .run(&["in.wav", "out.wav"])
         .assert_error(&["takes 2 channels, not the 4 of in.wav"]);
+}
+
+#[test]
+fn an_editor_is_not_opened_for_a_file_that_its_plugin_can_not_take() {
+    let gain = plugin("gain").to_string();
+    let program = Program::new(["--no-realtime", "edit", &gain, "--input", "in.wav"]);
+    write(&program.folder().join("in.wav"), &noise(3));
+    program.run().assert_error(&[&gain, "takes 2 or 6 channels, not the 3 of in.wav: give it"]);
 }

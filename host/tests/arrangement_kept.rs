@@ -5,15 +5,17 @@ mod common;
 
 use common::bundle::{Bundle, FORMATS};
 use common::offline::PATIENT;
+use common::players::{find, played, rig, runs, settle, slot, track};
 use common::program::{Program, Signal, send};
 use common::{LONG, Noise, example, plugin, same, supervisor};
 use sandrack_host::flight::RecorderOptions;
 use sandrack_host::flight::file::Flight;
+use sandrack_host::play::Player;
 use sandrack_host::report::Isolation;
 use sandrack_host::session::{
     PluginAt, RecoveryOptions, Running, Session, SessionConfig, SessionEvent,
 };
-use sandrack_sandbox::format::PluginRef;
+use sandrack_sandbox::format::{Format, PluginRef};
 use std::time::{Duration, Instant};
 
 const FRAMES: usize = 64;
@@ -180,4 +182,42 @@ fn a_crash_with_six_channels_is_replayed_with_six() {
     again.assert_success();
     let again: serde_json::Value = serde_json::from_str(&again.stdout).expect("JSON");
     assert_eq!((&again["reproduced"], &again["same_block"]), (&true.into(), &true.into()));
+}
+
+#[test]
+fn what_is_mono_first_is_stereo_on_a_track_and_stays_so_after_a_crash() {
+    let clap =
+        PluginRef { path: example("layouts"), id: Some("org.sandrack.layouts.listed".into()) };
+    let vst3 = PluginRef { path: example("hostile_vst3"), id: Some("Odd mono-first".into()) };
+    let mut both = track("both", &[]);
+    both.input = vec![1, 2];
+    both.plugins = vec![slot("clap", &clap), slot("vst3", &vst3)];
+    both.plugins[1].format = Format::Vst3;
+    // Of which the mean is silence.
+    let mut noise = Noise(9);
+    let left: Vec<f32> = (0..64 * 12_000).map(|_| (noise.unit() - 0.5) as f32).collect();
+    let input = [left.clone(), left.iter().map(|sample| -sample).collect()];
+    let crash = |player: &Player| {
+        player.run_blocks(50).expect("it is driven by hand");
+        for id in ["clap", "vst3"] {
+            let process = |player: &Player| find(&player.view(), id).process;
+            let before = process(player).expect("it has a process");
+            send(before, Signal::KILL);
+            let end = Instant::now() + LONG;
+            while !(runs(&player.view(), id) && process(player).is_some_and(|id| id != before)) {
+                assert!(Instant::now() < end, "{id} is not back: {:?}", player.view().messages);
+                player.run_blocks(2).expect("it is driven by hand");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        settle(player);
+    };
+    for (what, edit) in [("at first", &(|_: &Player| {}) as &dyn Fn(&Player)), ("after", &crash)] {
+        let out = played(rig(vec![both.clone()]), &input, edit);
+        let end = out[0].len() - 1000..out[0].len();
+        for (out, given) in out.iter().zip(&input) {
+            let half: Vec<f32> = given[end.clone()].iter().map(|sample| sample * 0.5).collect();
+            same(&[out[end.clone()].to_vec()], &[half], what);
+        }
+    }
 }

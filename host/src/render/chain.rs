@@ -5,8 +5,8 @@
 //! that send each other notes are one stage, for notes go with their block. What a stage gives is
 //! the same to the bit as within one engine.
 
-use super::RenderOptions;
 use super::stage::{Feed, Stage};
+use super::{OTHER_FILE, RenderOptions};
 use crate::automation::nearest;
 use crate::error::Error;
 use crate::report::Isolation;
@@ -111,46 +111,23 @@ impl Chain {
         for place in 0..self.places() {
             let (part, plugin) = self.part(place);
             self.parts[part].session.fit(0, plugin, channels)?;
-            let has = main_channels(&self.info(place).inputs);
-            if has.is_some_and(|has| has != channels && has > 1) && channels > 1 {
-                return Err(self.can_not_take(place, channels, from, input));
+            if let Some(misfit) = self.parts[part].session.misfit(0, plugin, channels) {
+                let (source, advice) = match (from, input) {
+                    (Some(from), _) => (
+                        format!("of {} before it", self.reference(from)),
+                        "leave one of the two out, or put one between them that has both",
+                    ),
+                    (None, Some(input)) => (format!("of {}", input.display()), OTHER_FILE),
+                    (None, None) => ("that reach it".to_owned(), "leave it out"),
+                };
+                let reason = format!("{}: {misfit} {source}: {advice}", self.reference(place));
+                return Err(Error::Plan { reason });
             }
             if let Some(out) = main_channels(&self.info(place).outputs) {
                 (channels, from) = (out, Some(place));
             }
         }
         Ok(())
-    }
-
-    /// What a plugin takes instead of the channels that reach it, and what to do.
-    fn can_not_take(
-        &mut self,
-        place: usize,
-        channels: u32,
-        from: Option<usize>,
-        input: Option<&Path>,
-    ) -> Error {
-        let has = main_channels(&self.info(place).inputs);
-        let (part, plugin) = self.part(place);
-        let mut can = self.parts[part].session.possible_channels(0, plugin);
-        can.extend(has.filter(|has| !can.contains(has)));
-        let can = listed(&can);
-        let (source, advice) = match (from, input) {
-            (Some(from), _) => (
-                format!("of {} before it", self.reference(from)),
-                "leave one of the two out, or put one between them that has both".to_owned(),
-            ),
-            (None, Some(input)) => (
-                format!("of {}", input.display()),
-                "give it a file with as many, or with 1, which goes to all of them".to_owned(),
-            ),
-            (None, None) => ("that reach it".to_owned(), "leave it out".to_owned()),
-        };
-        let reason = format!(
-            "{}: takes {can} channels, not the {channels} {source}: {advice}",
-            self.reference(place)
-        );
-        Error::Plan { reason }
     }
 
     /// Plugins in the chain.
@@ -420,15 +397,6 @@ impl Chain {
     /// Lets all plugins be destroyed in order.
     pub(super) fn quit(self) {
         self.parts.into_iter().for_each(|part| part.session.quit());
-    }
-}
-
-/// Numbers, as in a sentence.
-fn listed(numbers: &[u32]) -> String {
-    let all: Vec<String> = numbers.iter().map(u32::to_string).collect();
-    match all.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => all.concat(),
     }
 }
 

@@ -147,13 +147,22 @@ impl Session {
         Ok(())
     }
 
-    /// How many channels a plugin's main input can have, of one to eight: it is asked for each.
-    pub fn possible_channels(&mut self, track: usize, plugin: usize) -> Vec<u32> {
-        let mut can = |channels: &u32| {
-            let info = self.arrange(track, plugin, *channels).ok();
-            info.and_then(|info| main_channels(&info.inputs)) == Some(*channels)
+    /// Where so many channels can't be connected to a plugin: what it takes instead, found out by
+    /// asking it for each count up to eight. What it has then is of no use.
+    pub fn misfit(&mut self, track: usize, plugin: usize, channels: u32) -> Option<String> {
+        let has = main_channels(&self.info(track, plugin).inputs)?;
+        if has == channels || has == 1 || channels == 1 {
+            return None;
+        }
+        let mut takes = |count: &u32| {
+            let info = self.arrange(track, plugin, *count).ok();
+            *count == has || info.and_then(|info| main_channels(&info.inputs)) == Some(*count)
         };
-        (1..=8).filter(&mut can).collect()
+        let counts = (1..=8).chain((has > 8).then_some(has));
+        let mut can: Vec<String> = counts.filter(&mut takes).map(|n| n.to_string()).collect();
+        let last = can.pop().unwrap_or_default();
+        let can = if can.is_empty() { last } else { format!("{} or {last}", can.join(", ")) };
+        Some(format!("takes {can} channels, not the {channels}"))
     }
 
     /// The value that a text means to a plugin; `None`: nothing.

@@ -116,7 +116,7 @@ unsafe extern "C" fn config(_: P, index: u32, config: *mut clap_audio_ports_conf
 unsafe extern "C" fn select(this: P, id: u32) -> bool {
     // SAFETY: the plugin is alive.
     let this = unsafe { plugin(this) };
-    match LIST.get(id as usize / 10).filter(|_| id % 10 == 0) {
+    match LIST.get(id as usize / 10).filter(|_| id.is_multiple_of(10)) {
         Some(&(inputs, outputs)) => take(this, inputs, outputs),
         None => false,
     }

@@ -15,6 +15,17 @@ const MOST: u32 = 256;
 /// Index and channels of the main ports, in and out.
 type Mains = (Option<(u32, u32)>, Option<(u32, u32)>);
 
+/// Channels of the main ports, in and out.
+type Channels = (Option<u32>, Option<u32>);
+
+/// One of a plugin's configurations.
+struct Configuration {
+    id: ClapId,
+    main: Channels,
+    /// How many ports there are, in and out.
+    ports: (u32, u32),
+}
+
 impl ClapInstance {
     /// See [`Instance::arrange`](crate::format::Instance::arrange). What a plugin answers says little:
     /// what its ports are then is asked.
@@ -40,8 +51,9 @@ impl ClapInstance {
         // One that has done something else has it taken back.
         if self.main_ports() != before {
             let channels = |port: Option<(u32, u32)>| port.map(|(_, channels)| channels);
-            if !self.configure(before, (channels(input), channels(output))) {
-                self.select_exactly(channels(input), channels(output));
+            let former = (channels(input), channels(output));
+            if !self.configure(before, former) {
+                self.choose(|main| main == former);
             }
         }
     }
@@ -56,7 +68,7 @@ impl ClapInstance {
 
     /// Asks for these channels on the main ports, in the way that names channels one by one. Whether
     /// it agrees.
-    fn configure(&mut self, mains: Mains, wanted: (Option<u32>, Option<u32>)) -> bool {
+    fn configure(&mut self, mains: Mains, wanted: Channels) -> bool {
         let Some(mut handle) = self.instance.inactive_plugin_handle() else { return false };
         let Some(ports) = handle.get_extension::<PluginConfigurableAudioPorts>() else {
             return false;
@@ -81,40 +93,29 @@ impl ClapInstance {
     fn select(&mut self, mains: Mains, channels: u32) -> bool {
         let wanted = |port: Option<(u32, u32)>| port.map(|_| channels);
         let (input, output) = (wanted(mains.0), wanted(mains.1));
-        if self.select_exactly(input, output) {
-            return true;
-        }
-        let found = self.configurations().into_iter().find(|(_, found)| {
-            input.is_some() && found.0 == input && found.1.is_some() == output.is_some()
-        });
-        found.is_some_and(|(id, _)| self.choose(id))
+        let mixes = |(i, o): Channels| i.is_some() && i == input && o.is_some() == output.is_some();
+        self.choose(|main| main == (input, output)) || self.choose(mixes)
     }
 
-    fn select_exactly(&mut self, input: Option<u32>, output: Option<u32>) -> bool {
-        let mut all = self.configurations().into_iter();
-        all.find(|(_, found)| *found == (input, output)).is_some_and(|(id, _)| self.choose(id))
-    }
-
-    /// Its configurations, with the channels of their main ports.
-    fn configurations(&mut self) -> Vec<(ClapId, (Option<u32>, Option<u32>))> {
-        let handle = self.instance.plugin_handle();
-        let Some(configs) = handle.get_extension::<PluginAudioPortsConfig>() else {
-            return Vec::new();
-        };
+    /// Chooses the configuration whose main ports are so; of several, one with as many ports as there
+    /// are now: side chains stay. Whether there is one, and it agrees.
+    fn choose(&mut self, fits: impl Fn(Channels) -> bool) -> bool {
+        let now = (self.audio_ports(true).len() as u32, self.audio_ports(false).len() as u32);
+        let Some(handle) = self.instance.inactive_plugin_handle() else { return false };
+        let Some(configs) = handle.get_extension::<PluginAudioPortsConfig>() else { return false };
         let mut buffer = AudioPortsConfigBuffer::new();
         let mut config = |index| {
             let config = configs.get(&handle, index, &mut buffer)?;
             let (input, output) = (config.main_input, config.main_output);
-            let channels = (input.map(|p| p.channel_count), output.map(|p| p.channel_count));
-            Some((config.id, channels))
+            Some(Configuration {
+                id: config.id,
+                main: (input.map(|p| p.channel_count), output.map(|p| p.channel_count)),
+                ports: (config.input_port_count, config.output_port_count),
+            })
         };
-        (0..configs.count(&handle).min(MOST)).filter_map(&mut config).collect()
-    }
-
-    fn choose(&mut self, id: ClapId) -> bool {
-        let Some(handle) = self.instance.inactive_plugin_handle() else { return false };
-        let configs = handle.get_extension::<PluginAudioPortsConfig>();
-        configs.is_some_and(|configs| configs.select(&handle, id).is_ok())
+        let all = (0..configs.count(&handle).min(MOST)).filter_map(&mut config);
+        let found = all.filter(|config| fits(config.main)).min_by_key(|c| c.ports != now);
+        found.is_some_and(|found| configs.select(&handle, found.id).is_ok())
     }
 }
 
