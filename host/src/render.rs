@@ -9,8 +9,9 @@
 //! | `states` | plugins' states and presets in files |
 //!
 //! # Channels
-//! Where channel counts differ, one channel goes to all, and of several the mean goes to one; other
-//! combinations are refused. The output has the channels of the last plugin's main output.
+//! A plugin is asked for the channels that reach it. Where it has others all the same, one channel
+//! goes to all, and of several the mean goes to one; other combinations are refused. The output has
+//! the channels of the last plugin's main output.
 //!
 //! # Delay
 //! The chain's delay is taken out of the file; side chains, notes and automation reach a plugin in
@@ -120,6 +121,10 @@ pub struct Rendered {
     pub notes: Vec<String>,
 }
 
+/// What to do about a file whose channels a plugin can't have.
+pub(crate) const OTHER_FILE: &str =
+    "give it a file with as many, or with 1, which goes to all of them";
+
 /// Below this nothing is heard: -90 dBFS.
 const SILENT: f32 = 3.162_277_7e-5;
 /// The longest that is rendered.
@@ -163,6 +168,8 @@ pub fn render(
     for (place, name) in &options.presets {
         restored.extend(states::load_preset(&mut chain, *place, name)?);
     }
+    // Behind their states, which may say what they have.
+    chain.arrange(options.input.as_deref())?;
     for (place, path) in &options.side_chains {
         chain.add_side_chain(*place, path, rate)?;
     }

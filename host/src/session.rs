@@ -35,7 +35,7 @@ pub use recovery::{Health, Kept, RecoveryOptions};
 
 use crate::error::Error;
 use crate::report::Isolation;
-use graph::main_bus;
+pub(crate) use graph::main_channels;
 use load::{keyed, load_all, load_apart};
 use plan::Built;
 use sandrack_engine::Controller;
@@ -124,6 +124,8 @@ struct Plugin {
     grants: Grants,
     place: Place,
     activation: Option<Activation>,
+    /// Channels that its main input and output were asked to have; 0: as they were.
+    main_channels: u32,
     latency: u32,
     tail: u32,
     /// Inputs beside the main one that something comes to, where plugins come and go: a bit each.
@@ -316,7 +318,7 @@ impl Session {
     /// a track has a plugin with one.
     pub fn output_channels(&self, track: usize) -> Option<u32> {
         let of = |info: &PluginInfo| {
-            let main = main_bus(&info.outputs).map(|bus| info.outputs[bus as usize].channels);
+            let main = main_channels(&info.outputs);
             let all = info.outputs.iter().map(|port| port.channels).sum();
             main.map(|main| if self.config.all_outputs { all } else { main })
         };
@@ -412,9 +414,13 @@ impl Session {
     fn activate(&mut self, rate: u32, max_frames: u32, plugins: usize) -> Result<(), Error> {
         let activation = self.activation(rate, max_frames);
         for (at, (inputs, outputs)) in self.connected(plugins) {
-            let activation =
-                Activation { connected_inputs: inputs, connected_outputs: outputs, ..activation };
-            self.plugin_mut(at.track, at.plugin).activate(activation)?;
+            let plugin = self.plugin_mut(at.track, at.plugin);
+            plugin.activate(Activation {
+                connected_inputs: inputs,
+                connected_outputs: outputs,
+                main_channels: plugin.main_channels,
+                ..activation
+            })?;
         }
         Ok(())
     }

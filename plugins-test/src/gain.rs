@@ -1,5 +1,6 @@
-//! `gain`: stereo, multiplies by its parameter.
+//! `gain`: stereo, or six channels, multiplies by its parameter.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use nice_plug::prelude::*;
@@ -38,7 +39,14 @@ pub(crate) struct Gain {
 impl Plugin for Gain {
     crate::same_for_all!("Gain");
 
-    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[crate::STEREO];
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[
+        crate::STEREO,
+        AudioIOLayout {
+            main_input_channels: NonZeroU32::new(6),
+            main_output_channels: NonZeroU32::new(6),
+            ..AudioIOLayout::const_default()
+        },
+    ];
     const SAMPLE_ACCURATE_AUTOMATION: bool = true;
 
     fn process(

@@ -15,7 +15,7 @@
 //! `cargo build -p sandrack-plugins-test --examples` (add the same profile flag; a test run
 //! narrowed down by `--test` doesn't build them) to
 //! `target/<profile>/examples/lib<name>.so`: `hostile` (its first page lists its
-//! plugins) and `bad_entry_fails`, `bad_entry_hangs`, `bad_entry_aborts`,
+//! plugins), `layouts` (honest ones but for two) and `bad_entry_fails`, `bad_entry_hangs`, `bad_entry_aborts`,
 //! `bad_entry_exits`, `no_factory`, `no_symbol`; as VST3 `hostile_vst3` (which has unusual but honest
 //! plugins too), `bad_vst3_entry_*`, `no_vst3_factory`, `vst3_factory_aborts`.
 //!
@@ -26,7 +26,7 @@
 //!
 //! | name | ports | does | parameters (range, default) |
 //! |---|---|---|---|
-//! | `gain` | stereo in, out | multiplies, from the very sample of a change | `gain` (0..1, 1) |
+//! | `gain` | stereo in, out, or six channels if asked for | multiplies, from the very sample of a change | `gain` (0..1, 1) |
 //! | `mono` | mono in, out | as `gain` | `gain` (0..1, 1) |
 //! | `split` | stereo in, 3 stereo out | input x1, x0.5, x-1 | - |
 //! | `delay` | stereo in, out | delays by exactly its reported latency | `delay` (0..8192 frames, 64) |

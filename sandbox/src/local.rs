@@ -16,6 +16,8 @@ pub struct LocalPlugin {
     instance: Box<dyn Instance>,
     info: PluginInfo,
     active: bool,
+    /// Channels that it was asked for last; 0: for none.
+    asked: u32,
 }
 
 impl LocalPlugin {
@@ -23,7 +25,7 @@ impl LocalPlugin {
     pub fn load(plugin: &PluginRef) -> Result<Self, Error> {
         let mut instance = format::load(plugin, || {})?;
         let info = instance.info();
-        Ok(Self { instance, info, active: false })
+        Ok(Self { instance, info, active: false, asked: 0 })
     }
 
     /// What it has.
@@ -39,6 +41,14 @@ impl LocalPlugin {
         &self.info
     }
 
+    /// Asks the plugin, which must not be active, for so many channels on its main input and output.
+    /// What it has then may be something else.
+    pub fn arrange(&mut self, channels: u32) -> &PluginInfo {
+        self.asked = channels;
+        self.instance.arrange(channels);
+        self.refresh_info()
+    }
+
     /// Undoes [`activate`](Self::activate); the audio-thread half must have been dropped.
     pub fn deactivate(&mut self) -> Result<(), Error> {
         match std::mem::take(&mut self.active) {
@@ -51,6 +61,9 @@ impl LocalPlugin {
     /// audio-thread half, and the latency in frames.
     pub fn activate(&mut self, activation: Activation) -> Result<(LocalProcessor, u32), Error> {
         self.deactivate()?;
+        if activation.main_channels != 0 && activation.main_channels != self.asked {
+            self.arrange(activation.main_channels);
+        }
         let mut processor = format::batch::activate(self.instance.as_mut(), activation)?;
         let latency = self.instance.latency();
         self.active = true;

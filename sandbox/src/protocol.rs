@@ -75,6 +75,9 @@ pub enum Request {
     Load(NodeNumber, PluginRef),
     /// Describes a loaded plugin anew.
     Info(NodeNumber),
+    /// Asks an inactive plugin for so many channels on its main input and output, and describes what
+    /// it has then.
+    Arrange(NodeNumber, u32),
     /// Prepares a plugin for audio.
     Activate(NodeNumber, Activation),
     /// Gives an active plugin its outbox (one region) and starts it.
@@ -115,7 +118,7 @@ impl Request {
         match self {
             Self::List(_) | Self::ListPresets(_) => (0, Call::Load),
             Self::Load(number, _) => (*number, Call::Load),
-            Self::Info(number) => (*number, Call::Describe),
+            Self::Info(number) | Self::Arrange(number, _) => (*number, Call::Describe),
             Self::Activate(number, _) => (*number, Call::Activate),
             Self::Deactivate(number) => (*number, Call::Deactivate),
             Self::SaveState(number, _) => (*number, Call::SaveState),
@@ -157,6 +160,7 @@ impl Request {
             Self::ListPresets(_) => "list of its presets",
             Self::Load(..) => "load, create or init",
             Self::Info(_) => "description of its ports and parameters",
+            Self::Arrange(..) => "arrangement of its channels",
             Self::Activate(..) => "activate",
             Self::Start(..) => "start_processing",
             Self::Record(..) => "start of its recording",
@@ -195,6 +199,10 @@ pub struct Activation {
     pub connected_inputs: u64,
     /// Output buses that are connected to something.
     pub connected_outputs: u64,
+    /// Channels that its main input and output are asked to have before; 0: as they are. See
+    /// [`Instance::arrange`](crate::format::Instance::arrange).
+    #[serde(default)]
+    pub main_channels: u32,
 }
 
 impl Activation {
@@ -208,6 +216,7 @@ impl Activation {
             offline: false,
             connected_inputs: 1,
             connected_outputs: 1,
+            main_channels: 0,
         }
     }
 }

@@ -255,7 +255,7 @@ impl Supervisor {
             core,
             begun: Mutex::new(None),
             listener: OnceLock::new(),
-            thread: Mutex::new(None),
+            thread: Arc::default(),
             next_number: AtomicU32::new(0),
             requests: Mutex::new(worker::Requests { requests: hello.requests, handles }),
             connected: Mutex::new(hello.connected),

@@ -148,7 +148,8 @@ pub fn bench(
             cores: cores.clone(),
             ..SessionConfig::default()
         };
-        let session = Session::load(supervisor, &config, &|| {})?;
+        let mut session = Session::load(supervisor, &config, &|| {})?;
+        session.fit_all(run::CHANNELS)?;
         let mut rig = Rig::new(session, options, isolation, calibration);
         let beside = empty.iter().zip(&floors);
         for (&frames, (empty, &floor_us)) in options.frames.iter().zip(beside) {

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// Settling time before a run is measured: caches, parameters, priorities.
 const WARM_UP: Duration = Duration::from_millis(40);
 
+/// Of the driver, each way.
+pub(super) const CHANNELS: u32 = 2;
+
 /// Loaded plugins and what is known of the machine.
 pub(super) struct Rig<'a> {
     session: Session,
@@ -136,7 +139,7 @@ fn open(
     frames: u32,
     core: Option<usize>,
 ) -> Result<Box<dyn Driver>, Error> {
-    let wanted = DriverConfig { rate: options.rate, frames, inputs: 2, outputs: 2 };
+    let wanted = DriverConfig { rate: options.rate, frames, inputs: CHANNELS, outputs: CHANNELS };
     let setup = Arc::new(realtime_setup(core));
     let how = DriverOptions { setup: Some(setup), ..DriverOptions::default() };
     drivers::open(&options.driver, &wanted, &how)

@@ -57,7 +57,8 @@ impl Player {
             isolation: Isolation::Plugin,
             ..SessionConfig::default()
         };
-        let session = Session::load(supervisor, &config, &|| {})?;
+        let mut session = Session::load(supervisor, &config, &|| {})?;
+        session.fit_all(CHANNELS)?;
         Ok(Self { running: None, session, timeout, noise: 1, runs: Vec::new(), not_finite: 0 })
     }
 

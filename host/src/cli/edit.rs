@@ -9,6 +9,7 @@ use crate::catalog::find::named;
 use crate::drivers::DriverConfig;
 use crate::error::Error;
 use crate::flight::details::FaultDetails;
+use crate::render::OTHER_FILE;
 use crate::report::Isolation;
 use crate::session::{Session, SessionConfig, SessionEvent};
 use crate::wav::WavReader;
@@ -67,6 +68,8 @@ pub(super) struct Arguments {
 const GLANCE: Duration = Duration::from_millis(30);
 const SOON: Duration = Duration::from_millis(2);
 
+/// Channels that a plugin is asked for where no file says how many there are.
+const STEREO: u32 = 2;
 /// One plugin: the first of the first track.
 const PLUGIN: (usize, usize) = (0, 0);
 
@@ -107,6 +110,13 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
         ..SessionConfig::default()
     };
     let mut session = Session::load(&supervisor, &config, &|| {})?;
+    session.fit_all(file.map_or(STEREO, |wav| wav.channels))?;
+    if let (Some(file), Some(path)) = (file, &arguments.input)
+        && let Some(misfit) = session.misfit(PLUGIN.0, PLUGIN.1, file.channels)
+    {
+        let reason = format!("{plugin}: {misfit} of {}: {OTHER_FILE}", path.display());
+        return Err(Error::Plan { reason });
+    }
     let info = session.info(PLUGIN.0, PLUGIN.1);
     let name = match clean(&info.descriptor.name) {
         name if name.is_empty() => plugin.to_string(),

@@ -280,6 +280,7 @@ fn check(head: &Head) -> Result<(), String> {
         && min_frames <= max_frames
         && max_frames >= 1
         && longest <= MAX_FRAMES
+        && head.activation.main_channels <= MAX_CHANNELS
         && head.inputs.len() <= MOST_BUSES
         && head.inputs.iter().all(|&channels| channels <= MAX_CHANNELS)
         && head.params.iter().all(|(_, value)| value.is_finite());

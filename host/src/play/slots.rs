@@ -7,6 +7,7 @@ use crate::rig::{self, Id, PluginSlot, StateKey};
 use crate::session::{Kept, LoadOrder, Loaded, Loading, PluginAt};
 use sandrack_sandbox::confine::{Grants, Reach};
 use sandrack_sandbox::format::PluginRef;
+use sandrack_sandbox::protocol::Activation;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -342,8 +343,11 @@ impl Control {
         if order.blocks != self.blocks {
             // The driver was changed meanwhile.
             let (rate, frames) = self.blocks;
-            let inputs = activation.connected_inputs;
-            activation = self.session.activation_of(node.info(), inputs, rate, frames);
+            let Activation { connected_inputs, main_channels, .. } = activation;
+            activation = Activation {
+                main_channels,
+                ..self.session.activation_of(node.info(), connected_inputs, rate, frames)
+            };
             if let Err(error) = node.activate(activation) {
                 return self.refused(id, &error.to_string());
             }

@@ -5,17 +5,17 @@
 //! that send each other notes are one stage, for notes go with their block. What a stage gives is
 //! the same to the bit as within one engine.
 
-use super::RenderOptions;
 use super::stage::{Feed, Stage};
+use super::{OTHER_FILE, RenderOptions};
 use crate::automation::nearest;
 use crate::error::Error;
 use crate::report::Isolation;
-use crate::session::{Session, SessionConfig, SideChain};
+use crate::session::{Session, SessionConfig, SideChain, main_channels};
 use crate::wav::WavReader;
 use sandrack_engine::event::EventKind;
 use sandrack_sandbox::format::{PluginInfo, PluginRef, Preset, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most frames handed over at once, where blocks are not longer.
 pub(super) const BATCH: u32 = 4096;
@@ -98,6 +98,36 @@ impl Chain {
             vec![Part { session: whole(chain)?, first: 0, plugins: chain.len() }]
         };
         Ok(Self { parts, sides: Vec::new(), channels, frames: options.frames })
+    }
+
+    /// Asks each plugin for the channels that reach it, where it has others. `input`: where those of
+    /// the first come from.
+    ///
+    /// # Errors
+    /// One can't be connected.
+    pub(super) fn arrange(&mut self, input: Option<&Path>) -> Result<(), Error> {
+        let mut channels = self.channels;
+        let mut from = None;
+        for place in 0..self.places() {
+            let (part, plugin) = self.part(place);
+            self.parts[part].session.fit(0, plugin, channels)?;
+            if let Some(misfit) = self.parts[part].session.misfit(0, plugin, channels) {
+                let (source, advice) = match (from, input) {
+                    (Some(from), _) => (
+                        format!("of {} before it", self.reference(from)),
+                        "leave one of the two out, or put one between them that has both",
+                    ),
+                    (None, Some(input)) => (format!("of {}", input.display()), OTHER_FILE),
+                    (None, None) => ("that reach it".to_owned(), "leave it out"),
+                };
+                let reason = format!("{}: {misfit} {source}: {advice}", self.reference(place));
+                return Err(Error::Plan { reason });
+            }
+            if let Some(out) = main_channels(&self.info(place).outputs) {
+                (channels, from) = (out, Some(place));
+            }
+        }
+        Ok(())
     }
 
     /// Plugins in the chain.
@@ -214,7 +244,7 @@ impl Chain {
     pub(super) fn add_side_chain(
         &mut self,
         place: Option<usize>,
-        path: &std::path::Path,
+        path: &Path,
         rate: u32,
     ) -> Result<(), Error> {
         let refuse =

@@ -3,7 +3,7 @@
 use super::{Place, Plugin, PluginAt, Session};
 use crate::error::Error;
 use sandrack_engine::graph::{self, Graph, NodeId, NodeSpec};
-use sandrack_sandbox::format::{AudioPort, PluginInfo};
+use sandrack_sandbox::format::{AudioPort, PluginInfo, main_port};
 use std::collections::BTreeMap;
 
 impl Plugin {
@@ -180,15 +180,14 @@ impl Session {
     }
 }
 
-/// The bus that is in the chain: the one that the plugin calls its main one, or else the first
-/// with channels.
-pub(super) fn main_bus(ports: &[AudioPort]) -> Option<u32> {
-    let with_channels = |port: &AudioPort| port.channels > 0;
-    ports
-        .iter()
-        .position(|port| port.main && with_channels(port))
-        .or_else(|| ports.iter().position(with_channels))
-        .map(|bus| bus as u32)
+/// The bus that is in the chain.
+pub(crate) fn main_bus(ports: &[AudioPort]) -> Option<u32> {
+    main_port(ports).map(|bus| bus as u32)
+}
+
+/// Its channels.
+pub(crate) fn main_channels(ports: &[AudioPort]) -> Option<u32> {
+    main_port(ports).map(|bus| ports[bus].channels)
 }
 
 /// The main bus to `main`, each other one to an output of its own behind it.

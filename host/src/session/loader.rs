@@ -154,7 +154,6 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
         let plugin = order.plugin.to_string();
         Error::Plugin(sandrack_sandbox::error::PluginError::Absurd { plugin, what })
     };
-    Mixer::takes(node.info()).map_err(absurd)?;
     let mut warnings = Vec::new();
     if let Some(state) = &order.state {
         match node.load_state(state.to_vec(), StateContext::Project) {
@@ -173,6 +172,12 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
             result => result?,
         }
     }
+    // Behind its state, which may say what it has.
+    let main_channels = Mixer::wanted_channels(node.info());
+    if main_channels != 0 {
+        node.arrange(main_channels)?;
+    }
+    Mixer::takes(node.info()).map_err(absurd)?;
     let (rate, frames) = order.blocks;
     let (mut connected_inputs, connected_outputs) = main_buses(node.info());
     for number in &order.side_chains {
@@ -184,6 +189,7 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
     let activation = Activation {
         connected_inputs,
         connected_outputs,
+        main_channels,
         batch_frames: frames,
         ..Activation::new(f64::from(rate), frames)
     };

@@ -7,12 +7,12 @@
 //! What is in two plans one after the other has the same node in both, whatever comes and goes
 //! beside it: sums keep the order of their sources.
 
-use super::graph::{Chain, main_bus, main_buses, side_bus};
+use super::graph::{Chain, main_bus, main_buses, main_channels, side_bus};
 use super::{Live, Plugin, PluginAt, Running, Session};
 use crate::error::Error;
 use sandrack_engine::graph::{Graph, NodeId, NodeSpec};
 use sandrack_sandbox::confine::Grants;
-use sandrack_sandbox::format::{AudioPort, PluginInfo, PluginRef};
+use sandrack_sandbox::format::{PluginInfo, PluginRef};
 use sandrack_sandbox::protocol::Activation;
 use sandrack_sandbox::supervisor::{Node, Supervisor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,17 +166,21 @@ impl Mixer {
         self.routes.keys().eq(other.routes.keys()) && shape(self) == shape(other)
     }
 
+    /// Channels that a plugin in a strip is to be asked for; 0: it has what is needed.
+    pub fn wanted_channels(info: &PluginInfo) -> u32 {
+        let has = |ports| main_channels(ports).is_none_or(|channels| channels == STEREO);
+        if has(&info.inputs) && has(&info.outputs) { 0 } else { STEREO }
+    }
+
     /// Whether a plugin can be in a strip.
     ///
     /// # Errors
     /// Why not.
     pub fn takes(info: &PluginInfo) -> Result<(), String> {
         for (what, ports) in [("input", &info.inputs), ("output", &info.outputs)] {
-            let main: Option<&AudioPort> = main_bus(ports).map(|bus| &ports[bus as usize]);
-            if let Some(port) = main.filter(|port| port.channels > STEREO) {
+            if let Some(channels) = main_channels(ports).filter(|channels| *channels > STEREO) {
                 return Err(format!(
-                    "its main {what} has {} channels: a track has {STEREO}",
-                    port.channels
+                    "its main {what} has {channels} channels: a track has {STEREO}"
                 ));
             }
         }
@@ -330,8 +334,11 @@ impl Session {
         let tail = node.tail().unwrap_or(0);
         let plugin = Plugin::new(super::Place::Worker(node), reference, grants);
         let side_inputs = activation.connected_inputs & !main_buses(plugin.info()).0;
+        let main_channels = activation.main_channels;
         let activation = Some(activation);
-        self.plugins.insert(at, Plugin { name, activation, latency, tail, side_inputs, ..plugin });
+        let plugin =
+            Plugin { name, activation, main_channels, latency, tail, side_inputs, ..plugin };
+        self.plugins.insert(at, plugin);
         Ok(())
     }
 
@@ -352,7 +359,10 @@ impl Session {
         for at in all {
             let plugin = &self.plugins[&at];
             let (info, sides) = (plugin.info(), plugin.side_inputs);
-            let activation = self.activation_of(info, sides, rate, max_frames);
+            let activation = Activation {
+                main_channels: plugin.main_channels,
+                ..self.activation_of(info, sides, rate, max_frames)
+            };
             let plugin = self.plugin_mut(at.track, at.plugin);
             if let Err(error) = plugin.activate(activation) {
                 tracing::warn!(plugin = plugin.name, %error, "can't be activated");

@@ -1,6 +1,6 @@
 //! One plugin of a session, wherever it runs: what it is asked outside the blocks.
 
-use super::{Place, Plugin, Session};
+use super::{Place, Plugin, PluginAt, Session, main_channels};
 use crate::error::Error;
 use crate::presets;
 use sandrack_sandbox::confine::{Enforced, Grants, Reach, Refusal};
@@ -10,8 +10,19 @@ use sandrack_sandbox::protocol::Activation;
 impl Plugin {
     pub(super) fn new(place: Place, reference: PluginRef, grants: Grants) -> Self {
         let (name, activation) = (String::new(), None);
-        let (latency, tail, side_inputs, is_wire) = (0, 0, 0, false);
-        Self { name, reference, grants, place, activation, latency, tail, side_inputs, is_wire }
+        let (main_channels, latency, tail, side_inputs, is_wire) = (0, 0, 0, 0, false);
+        Self {
+            name,
+            reference,
+            grants,
+            place,
+            activation,
+            main_channels,
+            latency,
+            tail,
+            side_inputs,
+            is_wire,
+        }
     }
 
     /// Activates it, if it is not active in this very way.
@@ -93,6 +104,65 @@ impl Session {
             Place::Worker(node) => Ok(node.refresh_info()?),
             Place::Here(local, _) => Ok(local.refresh_info()),
         }
+    }
+
+    /// Asks a plugin for so many channels on its main input and output, before
+    /// [`connect`](Self::connect); so is whatever takes its place. What it has then may be something
+    /// else.
+    pub fn arrange(
+        &mut self,
+        track: usize,
+        plugin: usize,
+        channels: u32,
+    ) -> Result<&PluginInfo, Error> {
+        let plugin = self.plugin_mut(track, plugin);
+        plugin.main_channels = channels;
+        match &mut plugin.place {
+            Place::Worker(node) => Ok(node.arrange(channels)?),
+            Place::Here(local, _) => Ok(local.arrange(channels)),
+        }
+    }
+
+    /// Arranges a plugin that these channels reach, if it has others. One that takes a single one
+    /// and is reached by one, or several, needs nothing: see [`crate::render`].
+    pub fn fit(&mut self, track: usize, plugin: usize, channels: u32) -> Result<(), Error> {
+        match main_channels(&self.info(track, plugin).inputs) {
+            Some(has) if has != channels && channels > 1 => {
+                self.arrange(track, plugin, channels).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Arranges all plugins, where so many channels reach each track; see [`fit`](Self::fit).
+    pub fn fit_all(&mut self, channels: u32) -> Result<(), Error> {
+        let mut reach = (usize::MAX, channels);
+        for PluginAt { track, plugin } in self.plugins.keys().copied().collect::<Vec<_>>() {
+            if reach.0 != track {
+                reach = (track, channels);
+            }
+            self.fit(track, plugin, reach.1)?;
+            reach.1 = main_channels(&self.info(track, plugin).outputs).unwrap_or(reach.1);
+        }
+        Ok(())
+    }
+
+    /// Where so many channels can't be connected to a plugin: what it takes instead, found out by
+    /// asking it for each count up to eight. What it has then is of no use.
+    pub fn misfit(&mut self, track: usize, plugin: usize, channels: u32) -> Option<String> {
+        let has = main_channels(&self.info(track, plugin).inputs)?;
+        if has == channels || has == 1 || channels == 1 {
+            return None;
+        }
+        let mut takes = |count: &u32| {
+            let info = self.arrange(track, plugin, *count).ok();
+            *count == has || info.and_then(|info| main_channels(&info.inputs)) == Some(*count)
+        };
+        let counts = (1..=8).chain((has > 8).then_some(has));
+        let mut can: Vec<String> = counts.filter(&mut takes).map(|n| n.to_string()).collect();
+        let last = can.pop().unwrap_or_default();
+        let can = if can.is_empty() { last } else { format!("{} or {last}", can.join(", ")) };
+        Some(format!("takes {can} channels, not the {channels}"))
     }
 
     /// The value that a text means to a plugin; `None`: nothing.

@@ -18,6 +18,7 @@ mod memory;
 mod patience;
 mod reload;
 mod report;
+mod spare;
 mod watch;
 
 pub(super) use watch::Watch;
@@ -37,6 +38,7 @@ use sandrack_engine::Controller;
 use sandrack_sandbox::format::ParamEdit;
 use sandrack_sandbox::supervisor::{Node, Worker};
 use sandrack_sandbox::sys::process::Exit;
+use spare::Spare;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,6 +126,8 @@ struct Unit {
     /// Why it was ended, if it was.
     killed: Option<String>,
     patience: Patience,
+    /// Started while it was at one block for long.
+    spare: Option<Spare>,
 }
 
 /// What a new instance of a plugin was given.
@@ -192,6 +196,7 @@ impl Recovery {
                         phase: UnitPhase::Well,
                         killed: None,
                         patience: Patience::default(),
+                        spare: None,
                     };
                     units.push((worker.id(), unit));
                 }
@@ -245,12 +250,17 @@ impl Recovery {
             nodes.into_iter().any(|node| node.worker().id() == worker.id())
         };
         match self.units.iter_mut().find(|unit| shares(unit)) {
-            Some(unit) => unit.plugins.push(at),
+            Some(unit) => {
+                unit.plugins.push(at);
+                // It is not confined for this one.
+                unit.spare = None;
+            }
             None => {
                 let (plugins, faults) = (vec![at], VecDeque::new());
                 let (phase, killed) = (UnitPhase::Well, None);
-                let patience = Patience::default();
-                self.units.push(Unit { plugins, core: None, faults, phase, killed, patience });
+                let (patience, spare) = (Patience::default(), None);
+                let unit = Unit { plugins, core: None, faults, phase, killed, patience, spare };
+                self.units.push(unit);
             }
         }
     }
@@ -261,6 +271,7 @@ impl Recovery {
         self.not_finite.remove(&at);
         let Some(index) = self.unit_of(at) else { return };
         self.units[index].plugins.retain(|known| *known != at);
+        self.units[index].spare = None;
         if self.units[index].plugins.is_empty() {
             self.units.remove(index);
         } else if let UnitPhase::Loading { since, .. } = self.units[index].phase {
@@ -384,6 +395,13 @@ impl Recovery {
                 unit.patience.look(*at, live.watch.run(*at), node.worker(), now);
             }
         }
+        let may_hang = unit.plugins.iter().any(|at| {
+            let node = session.node(at.track, at.plugin);
+            live.watch.hangs(*at, hang / 4).is_some()
+                && node.is_some_and(|node| !unit.patience.spares(*at, node.worker(), hang, now))
+        });
+        self.prepare(index, may_hang, session, now);
+        let unit = &mut self.units[index];
         let runs = unit.plugins.iter().filter_map(|at| Some((*at, live.watch.hangs(*at, hang)?)));
         // Who began, if several are at the same block: the others wait for its thread.
         let hung = runs.max_by_key(|(_, run)| run.was_seen_running);
@@ -443,7 +461,7 @@ impl Recovery {
     }
 
     fn reload(
-        &self,
+        &mut self,
         index: usize,
         ends_old: bool,
         again: bool,
@@ -464,15 +482,17 @@ impl Recovery {
             let snapshot = remembered.as_snapshot();
             given.push(Given { number: remembered.number, snapshot });
             if again {
-                let (plugin, grants) = (node.plugin().clone(), plugin.grants.clone());
-                let recorder = self.recorder();
-                orders.push(Order { plugin, grants, activation, remembered, recorder });
+                let (plugin, recorder) = (node.plugin().clone(), self.recorder());
+                orders.push(Order { plugin, activation, remembered, recorder });
             }
         }
-        let supervisor = session.supervisor.clone();
+        let vessel = self.vessel(index, session);
+        // After a pause it may be needed elsewhere.
+        let spare = self.units[index].spare.take().filter(|_| again && pause.is_zero());
         // It hangs, if it was not it that ended.
-        let ask_where = unit.killed.is_some();
-        let job = Job { supervisor, old, ask_where, pause, core: unit.core, orders };
+        let ask_where = self.units[index].killed.is_some();
+        let spare = spare.map(Spare::take);
+        let job = Job { old, ask_where, pause, vessel, spare, orders };
         Ok((Reload::start(job)?, given))
     }
 
@@ -563,6 +583,7 @@ impl Recovery {
         }
         let ms = since.elapsed().as_secs_f64() * 1e3;
         for &at in &unit.plugins {
+            tracing::debug!(plugin = session.name(at.track, at.plugin), ms, "it is back");
             step.record(at, step.block, FaultKind::Restarted { ms }, String::new());
             step.live.watch.forget(at);
             step.events.push(SessionEvent::Recovered { at, ms });

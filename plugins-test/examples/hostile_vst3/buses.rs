@@ -13,7 +13,7 @@ use crate::what::What;
 /// Channels of each audio bus.
 pub(crate) fn audio(what: What, is_input: bool) -> &'static [i32] {
     match what {
-        What::OddMono => &[1],
+        What::OddMono | What::OddMonoFirst => &[1],
         What::OddBuses if is_input => &[2; 11],
         What::OddBuses => &[2; 3],
         What::OddAsks if is_input => &[2; 2],

@@ -61,8 +61,8 @@ impl<K> IComponentTrait for Plugin<K> {
             what => buses::info(what, media, direction, index),
         };
         let Some(mut bus) = bus else { return kInvalidArgument };
-        if !self.arranged.load(Relaxed) && buses::is_audio(media) {
-            bus.channelCount = 0;
+        if buses::is_audio(media) {
+            bus.channelCount = self.channels_of(index, bus.channelCount);
         }
         // SAFETY: the host passes valid memory.
         unsafe { info.write(bus) };
@@ -140,6 +140,49 @@ impl<K> IComponentTrait for Plugin<K> {
 }
 
 impl<K> Plugin<K> {
+    /// Channels of an audio bus that has so many by itself.
+    fn channels_of(&self, index: int32, own: i32) -> i32 {
+        match (self.arranged.load(Relaxed), self.channels.load(Relaxed)) {
+            (false, _) => 0,
+            (true, given) if given > 0 && index == 0 => given,
+            (true, _) => own,
+        }
+    }
+
+    /// Takes the channels that both main buses are to have; `None`: it is not one for that.
+    ///
+    /// # Safety
+    ///
+    /// As many arrangements as are said.
+    unsafe fn take_channels(
+        &self,
+        inputs: (*mut SpeakerArrangement, int32),
+        outputs: (*mut SpeakerArrangement, int32),
+    ) -> Option<tresult> {
+        if !self.what.is_wide() {
+            return None;
+        }
+        if inputs.1 < 1 || outputs.1 < 1 {
+            return Some(kResultFalse);
+        }
+        // SAFETY: as the caller promises.
+        let (input, output) = unsafe { (*inputs.0, *outputs.0) };
+        let wanted = input.count_ones() as i32;
+        let fits = |most| (1..=most).contains(&wanted) && input == output;
+        match self.what {
+            What::Agrees => return Some(kResultOk),
+            What::Grows if wanted != 2 => self.channels.store(100_000, Relaxed),
+            What::OddAdapts if fits(8) => {
+                self.channels.store(wanted, Relaxed);
+                return Some(kResultFalse);
+            }
+            What::OddMonoFirst if fits(2) => self.channels.store(wanted, Relaxed),
+            What::Any | What::Strike(_) if fits(8) => self.channels.store(wanted, Relaxed),
+            _ => return Some(kResultFalse),
+        }
+        Some(self.fine())
+    }
+
     /// Takes the values of a state; but what brings the plugin that can be any back after a fault
     /// brings it back in peace.
     pub(crate) fn take(&self, values: [f64; PARAMS]) {
@@ -218,6 +261,11 @@ impl<K> IAudioProcessorTrait for Plugin<K> {
         if self.what == What::OddSloppy {
             return kNotImplemented;
         }
+        // SAFETY: the host passes as many as it says.
+        let taken = unsafe { self.take_channels((inputs, input_count), (outputs, output_count)) };
+        if let Some(taken) = taken {
+            return taken;
+        }
         let same = |given: *mut SpeakerArrangement, count: int32, own: &[i32]| {
             count as usize == own.len()
                 // SAFETY: the host passes as many as it says.
@@ -246,7 +294,7 @@ impl<K> IAudioProcessorTrait for Plugin<K> {
         let Some(channels) = usize::try_from(index).ok().and_then(|at| own.get(at)) else {
             return kInvalidArgument;
         };
-        let channels = if self.arranged.load(Relaxed) { *channels } else { 0 };
+        let channels = self.channels_of(index, *channels);
         // SAFETY: the host passes valid memory.
         unsafe { arrangement.write(buses::arrangement(channels)) };
         kResultOk

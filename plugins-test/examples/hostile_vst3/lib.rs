@@ -1,7 +1,8 @@
 //! Hostile VST3 plugins, classes `Hostile WHAT`, for hosts to survive, and classes `Odd WHAT` that
 //! keep the rules in ways not often seen.
 //!
-//! Apart from its one fault each hostile class is a valid stereo effect that passes audio through.
+//! Apart from its one fault each hostile class is a valid effect that passes audio through: stereo,
+//! and most take one to eight channels.
 //!
 //! | when | WHAT |
 //! |---|---|
@@ -23,6 +24,7 @@
 //! | always | `all-errors` (every call that can gives `kInternalError`) |
 //! | `createView` | `view-aborts`, `view-hangs` |
 //! | bus queries | `negative-buses` (-1 of each), `million-buses` (of 2^31-1 or -5 channels, or absent, with unterminated names), `thousand-channels` (in one bus) |
+//! | `setBusArrangements` | `agrees` (to everything, and stays stereo), `grows` (has 100000 channels then, unless asked for stereo) |
 //! | parameter queries | `negative-params` (-1), `lies-params` (2^31-1 with equal ids, unterminated names and NaN, or absent) |
 //!
 //! `any` is whichever of those its parameter `kind` names (id 7: their texts; 0 is none), of those
@@ -46,6 +48,8 @@
 //! | `Odd midi-out` | puts out MIDI controllers 74, 128 (pressure), 129 (bend) and 130 (program) for each note that it gets |
 //! | `Odd midi-mapping` | puts out a constant per held note, times its volume, which controller 7 moves; `bend` and `pressure`, which is read-only but for that, likewise show what moved them |
 //! | `Odd empty` | a gain without channels until the host arranges its buses to be stereo |
+//! | `Odd adapts` | a gain that takes one to eight channels, but says it doesn't |
+//! | `Odd mono-first` | a gain, mono unless it is asked for stereo |
 //! | `Odd asks` | puts out the sum of its inputs, of which the second is inactive until the plugin asks for it, in its first block |
 //! | `Odd programs` | a gain of 0, 1/4, 1/2, 3/4 or 1, which its five programs are, behind a parameter that MIDI does not move by itself; of two units, the second |
 //! | `Odd silent` | leaves rubbish in its outputs and marks it as silence |

@@ -1,7 +1,7 @@
 //! The plugin itself: valid, but for the fault it is created with.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use vst3::Steinberg::Vst::{
@@ -64,6 +64,8 @@ pub(crate) struct Plugin<K> {
     pub(crate) inactive: AtomicU32,
     /// The host has arranged its buses.
     pub(crate) arranged: AtomicBool,
+    /// Channels that the host has given its main buses; 0: none yet.
+    pub(crate) channels: AtomicI32,
     /// Notes that sound.
     pub(crate) held: AtomicU32,
     pub(crate) handler: Mutex<Option<ComPtr<IComponentHandler>>>,
@@ -106,6 +108,7 @@ impl<K> Plugin<K> {
                 _ => 0,
             }),
             arranged: AtomicBool::new(what != What::OddEmpty),
+            channels: AtomicI32::new(0),
             held: AtomicU32::new(0),
             handler: Mutex::default(),
             kept: Mutex::default(),

@@ -52,6 +52,10 @@ classes! {
     ThousandChannels = "Hostile thousand-channels",
     NegativeParams = "Hostile negative-params",
     LiesParams = "Hostile lies-params",
+    Agrees = "Hostile agrees",
+    Grows = "Hostile grows",
+    OddAdapts = "Odd adapts",
+    OddMonoFirst = "Odd mono-first",
     OddDouble = "Odd double",
     OddSplit = "Odd split",
     OddMono = "Odd mono",
@@ -92,6 +96,19 @@ impl What {
     /// Whether its controller is a class of its own.
     pub(crate) fn is_split(self) -> bool {
         matches!(self, Self::OddSplit | Self::SplitStateHangs | Self::SplitStateFails)
+    }
+
+    /// Whether it has a say in how its main buses are arranged.
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(
+            self,
+            Self::Any
+                | Self::Strike(_)
+                | Self::Agrees
+                | Self::Grows
+                | Self::OddAdapts
+                | Self::OddMonoFirst
+        )
     }
 
     /// Whether it is a plugin that keeps the rules, if in a way not often seen.

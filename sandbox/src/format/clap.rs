@@ -38,6 +38,7 @@ mod host;
 mod lists;
 mod more_host;
 mod pool;
+mod ports;
 mod presets;
 mod processor;
 
@@ -393,6 +394,10 @@ impl ClapInstance {
 impl Instance for ClapInstance {
     fn input_channels(&mut self) -> Vec<u32> {
         self.audio_ports(true).iter().map(|port| port.channels).collect()
+    }
+
+    fn arrange(&mut self, channels: u32) {
+        self.arrange_ports(channels);
     }
 
     fn info(&mut self) -> PluginInfo {

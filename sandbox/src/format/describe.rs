@@ -92,6 +92,16 @@ pub struct AudioPort {
     pub active: bool,
 }
 
+/// The bus that is in a chain: the one that the plugin calls its main one, or else the first with
+/// channels.
+pub fn main_port(ports: &[AudioPort]) -> Option<usize> {
+    let with_channels = |port: &AudioPort| port.channels > 0;
+    ports
+        .iter()
+        .position(|port| port.main && with_channels(port))
+        .or_else(|| ports.iter().position(with_channels))
+}
+
 /// A note port of a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotePort {

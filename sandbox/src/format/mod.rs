@@ -19,7 +19,7 @@ mod wish;
 
 pub use describe::{
     AudioPort, Descriptor, Format, ListedPreset, NoteName, NotePort, Notice, Param, ParamEdit,
-    PluginInfo, PluginRef, Preset, StateContext, Voices,
+    PluginInfo, PluginRef, Preset, StateContext, Voices, main_port,
 };
 pub use library::resolve;
 
@@ -39,6 +39,11 @@ pub trait Instance {
     /// Channels of each audio input: what a block needs of [`info`](Self::info), which may take
     /// long.
     fn input_channels(&mut self) -> Vec<u32>;
+
+    /// Asks for so many channels on the main input and output, where there are such, or else on the
+    /// main input alone; other buses stay as they are. A plugin that has neither then is left as it
+    /// was. What it has now, [`info`](Self::info) tells. Nothing, while it is active.
+    fn arrange(&mut self, channels: u32);
 
     /// Prepares for audio.
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError>;

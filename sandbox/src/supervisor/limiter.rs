@@ -8,7 +8,7 @@
 use super::lock;
 use crate::limits::{InForce, bytes};
 use crate::sys::process::Killer;
-use crate::sys::thread;
+use crate::sys::thread::{self, ThreadId};
 use crate::sys::usage::{self, Machine, Usage, folder_size};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ impl Excess {
 pub(super) struct Subject {
     pub(super) process: u32,
     pub(super) killer: Arc<Killer>,
+    /// Its audio thread, once it has one.
+    pub(super) thread: Arc<Mutex<Option<ThreadId>>>,
     pub(super) gone: Arc<AtomicBool>,
     pub(super) limits: InForce,
     /// The folder that counts for [`InForce::disk`].
@@ -200,11 +202,15 @@ impl Seen {
     }
 
     fn end(&self, why: String) {
-        let Subject { process, killer, gone, excess, .. } = &self.subject;
+        let Subject { process, killer, thread, gone, excess, .. } = &self.subject;
         // Its number may be another's by now; its handle never is.
         if !gone.load(Ordering::Acquire) {
             tracing::debug!(process, why, "a worker is ended");
             let _ = excess.ended.set(why);
+            // It ends beside the plugins that share its core, not ahead of them.
+            if let Some(thread) = *lock(thread) {
+                thread::demote(thread);
+            }
             killer.kill();
         }
     }

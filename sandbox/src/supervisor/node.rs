@@ -38,6 +38,8 @@ pub struct Node {
     pub(super) recorder: Mutex<Recorder>,
     /// The state that it was given last.
     pub(super) given: Mutex<Option<Arc<Vec<u8>>>>,
+    /// Channels that it was asked for last; 0: for none.
+    pub(super) asked: u32,
 }
 
 pub(super) struct Active {
@@ -98,6 +100,10 @@ impl Node {
                 plugin: self.plugin.to_string(),
                 what: format!("blocks of {longest} frames: 1..={MAX_FRAMES}"),
             }));
+        }
+        // Once an instance: what it has made of itself since is its own business.
+        if activation.main_channels != 0 && activation.main_channels != self.asked {
+            self.arrange(activation.main_channels)?;
         }
         let activate = Request::Activate(self.number, activation);
         let Answer::Activated { latency, tail } = self.worker.request(activate, &[])? else {
@@ -188,6 +194,16 @@ impl Node {
         }
     }
 
+    /// Asks the plugin, which must not be active, for so many channels on its main input and output.
+    /// What it has then may be something else.
+    pub fn arrange(&mut self, channels: u32) -> Result<&PluginInfo, Error> {
+        self.asked = channels;
+        match self.worker.request(Request::Arrange(self.number, channels), &[])? {
+            Answer::Info(info) => self.take_info(*info),
+            _ => Err(self.worker.confused("answered something else")),
+        }
+    }
+
     /// Takes what the plugin said of itself when its worker was asked for it elsewhere
     /// ([`Worker::describe`]).
     ///
@@ -213,6 +229,7 @@ impl Node {
             active: None,
             recorder: Mutex::default(),
             given: Mutex::new(self.given_state()),
+            asked: self.asked,
         };
         std::mem::replace(self, stays)
     }

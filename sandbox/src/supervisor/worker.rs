@@ -46,7 +46,7 @@ pub struct Worker {
     pub(super) core: Option<usize>,
     pub(super) begun: Mutex<Option<Enforced>>,
     pub(super) listener: OnceLock<Listener>,
-    pub(super) thread: Mutex<Option<ThreadId>>,
+    pub(super) thread: Arc<Mutex<Option<ThreadId>>>,
     pub(super) next_number: AtomicU32,
     pub(super) requests: Mutex<Requests>,
     pub(super) control: Mutex<Control>,
@@ -196,6 +196,7 @@ impl Worker {
             .add(Subject {
                 process: self.id,
                 killer: Arc::clone(&self.killer),
+                thread: Arc::clone(&self.thread),
                 gone: Arc::clone(&self.gone),
                 limits,
                 folder: enforced.folder.clone().filter(|_| !enforced.is_folder_full),
@@ -287,6 +288,7 @@ impl Worker {
                     active: None,
                     recorder: Mutex::default(),
                     given: Mutex::default(),
+                    asked: 0,
                 })
             }
             _ => Err(self.confused("answered something else")),
@@ -439,6 +441,7 @@ impl Worker {
 
     /// Ends the process at once.
     pub fn kill(&self) -> Exit {
+        self.end_now();
         lock(&self.control).process.kill()
     }
 

@@ -255,6 +255,11 @@ impl Worker {
             Request::Info(number) => {
                 Ok(Answer::Info(Box::new(self.plugin(number)?.instance.info())))
             }
+            Request::Arrange(number, channels) => {
+                let plugin = self.plugin(number)?;
+                plugin.instance.arrange(channels);
+                Ok(Answer::Info(Box::new(plugin.instance.info())))
+            }
             Request::Activate(number, activation) => {
                 let plugin = self.plugin(number)?;
                 plugin.input_channels = plugin.instance.input_channels();

@@ -3,7 +3,7 @@
 //! A plugin that ran past its deadline once is off the realtime class, and shares its core with
 //! everything else on the machine. There, a healthy one can be at one block for long without having
 //! had its turn. So what counts is time of its own: running, or asleep. One that has had less than a
-//! third of the limit is spared, but not for ever: what it plays is missing meanwhile, and another
+//! sixth of the limit is spared, but not for ever: what it plays is missing meanwhile, and another
 //! process might be luckier.
 
 use super::watch::Run;
@@ -55,7 +55,7 @@ impl Patience {
         };
         let time = now.saturating_duration_since(seen);
         time < limit * MOST
-            && worker.core_use().is_some_and(|now| own(before, now, time) < limit / 3)
+            && worker.core_use().is_some_and(|now| own(before, now, time) < limit / 6)
     }
 }
 

@@ -1,22 +1,20 @@
 //! Starts plugins again in a new worker, on a thread of its own.
 
 use super::memory::Remembered;
-use sandrack_sandbox::confine::Grants;
+use super::spare::Vessel;
 use sandrack_sandbox::error::Error;
 use sandrack_sandbox::format::{PluginRef, StateContext};
 use sandrack_sandbox::protocol::Activation;
-use sandrack_sandbox::supervisor::{Node, RecorderOptions, Supervisor, Worker};
+use sandrack_sandbox::supervisor::{Node, RecorderOptions, Worker};
 use sandrack_sandbox::sys::process::Exit;
-use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A plugin as it is to be.
 pub(super) struct Order {
     pub(super) plugin: PluginRef,
-    pub(super) grants: Grants,
     pub(super) activation: Activation,
     pub(super) remembered: Remembered,
     pub(super) recorder: Option<RecorderOptions>,
@@ -24,14 +22,16 @@ pub(super) struct Order {
 
 /// What to do.
 pub(super) struct Job {
-    pub(super) supervisor: Supervisor,
-    /// What is ended and reaped first.
+    /// What is ended first, and reaped.
     pub(super) old: Vec<Arc<Worker>>,
     /// Asked before that where it is.
     pub(super) ask_where: bool,
     /// Then this is waited for.
     pub(super) pause: Duration,
-    pub(super) core: Option<usize>,
+    /// The process to start,
+    pub(super) vessel: Vessel,
+    /// or one that may have been started already.
+    pub(super) spare: Option<mpsc::Receiver<Arc<Worker>>>,
     /// Then these are loaded, into one worker; may be none.
     pub(super) orders: Vec<Order>,
 }
@@ -68,7 +68,7 @@ impl Reload {
         let shared = Arc::clone(&new);
         let thread = std::thread::Builder::new()
             .name("plugin restart".into())
-            .spawn(move || run(job, &sender, &stopped, &shared))?;
+            .spawn(move || run(&job, &sender, &stopped, &shared))?;
         Ok(Self { told, stop: Some(stop), new, thread: Some(thread) })
     }
 
@@ -110,20 +110,60 @@ impl Reload {
 
 /// How long one that hangs is given to say where.
 const ANSWER: Duration = Duration::from_millis(10);
+/// How long one that is ended is waited for before another is started beside it.
+const MOMENT: Duration = Duration::from_millis(5);
 
-fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
+fn run(job: &Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
+    let start = Instant::now();
+    let took = |what: &str| {
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        tracing::debug!(
+            plugin = job.orders.first().map(|order| tracing::field::display(&order.plugin)),
+            ms,
+            "{what}"
+        );
+    };
     for worker in &job.old {
         if job.ask_where {
             worker.ask_where(ANSWER);
         }
-        worker.end_now();
-        let exit = worker.kill();
+        let exit = end(worker);
         let _ = told.send(Told::Ended(exit, worker.excess().map(str::to_owned)));
     }
+    took("the old process is ended");
+    bring_back(job, told, stopped, new, &took);
+    // Reaped, however it went on.
+    for worker in &job.old {
+        worker.kill();
+    }
+}
+
+/// Ends a process, and waits for that only for a moment: what has much memory takes long to give it
+/// back. How it ended.
+fn end(worker: &Worker) -> Exit {
+    let was_gone = worker.is_gone();
+    worker.end_now();
+    let give_up = Instant::now() + MOMENT;
+    while !worker.is_gone() && Instant::now() < give_up {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    match was_gone || worker.is_gone() {
+        true => worker.kill(),
+        false => Exit::KILLED,
+    }
+}
+
+fn bring_back(
+    job: &Job,
+    told: &mpsc::Sender<Told>,
+    stopped: &mpsc::Receiver<()>,
+    new: &Mutex<New>,
+    took: &dyn Fn(&str),
+) {
     if job.orders.is_empty() || stopped.recv_timeout(job.pause) != Err(RecvTimeoutError::Timeout) {
         return;
     }
-    let result = load(&job, new);
+    let result = load(job, new, took);
     // Before the news: who has the nodes need not be afraid for them.
     new.lock().unwrap_or_else(PoisonError::into_inner).worker = None;
     let _ = told.send(match result {
@@ -132,9 +172,13 @@ fn run(job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &
     });
 }
 
-fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
-    let name = job.orders[0].plugin.to_string();
-    let worker = job.supervisor.start_worker(&name, job.core)?;
+fn load(job: &Job, new: &Mutex<New>, took: &dyn Fn(&str)) -> Result<Vec<Node>, Error> {
+    let spare = job.spare.as_ref().and_then(|spare| spare.recv().ok());
+    let worker = match spare.filter(|spare| !spare.is_gone()) {
+        Some(spare) => spare,
+        None => job.vessel.start_free()?,
+    };
+    took("a new process has started");
     {
         let mut new = new.lock().unwrap_or_else(PoisonError::into_inner);
         if new.is_stopped {
@@ -142,12 +186,12 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
         }
         new.worker = Some(Arc::clone(&worker));
     }
-    let files: Vec<&Path> = job.orders.iter().map(|order| order.plugin.path.as_path()).collect();
-    let grants: Vec<Grants> = job.orders.iter().map(|order| order.grants.clone()).collect();
-    worker.begin_with(&files, &grants)?;
+    job.vessel.confine(&worker)?;
+    took("it is confined");
     let mut nodes = Vec::with_capacity(job.orders.len());
     for order in &job.orders {
         let mut node = worker.load(&order.plugin)?;
+        took("its plugin is loaded");
         let Remembered { state, params, .. } = &order.remembered;
         if let Some(state) = state {
             let loaded = node.load_state(state.to_vec(), StateContext::Project);
@@ -160,9 +204,11 @@ fn load(job: &Job, new: &Mutex<New>) -> Result<Vec<Node>, Error> {
         if !params.is_empty() {
             forgive(&order.plugin, node.set_params(&params), "it does not take its parameters")?;
         }
+        took("it has its state");
         // Recorded from its first block on.
         node.record(order.recorder)?;
         node.activate(order.activation)?;
+        took("it is active");
         nodes.push(node);
     }
     Ok(nodes)

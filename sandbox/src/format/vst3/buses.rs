@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::abi::{blank, wide};
-use crate::format::{AudioPort, NotePort};
+use crate::format::{AudioPort, NotePort, main_port};
 use crate::shm::layout::MAX_CHANNELS;
 use vst3::ComPtr;
 use vst3::Steinberg::Vst::BusDirections_::{kInput, kOutput};
@@ -15,7 +15,7 @@ use vst3::Steinberg::Vst::BusTypes_::kMain;
 use vst3::Steinberg::Vst::MediaTypes_::{kAudio, kEvent};
 use vst3::Steinberg::Vst::{
     BusDirection, BusInfo, IAudioProcessor, IAudioProcessorTrait, IComponent, IComponentTrait,
-    MediaType, SpeakerArrangement,
+    MediaType, SpeakerArr, SpeakerArrangement,
 };
 use vst3::Steinberg::{kResultOk, kResultTrue};
 
@@ -24,6 +24,32 @@ const MAX_BUSES: i32 = 256;
 
 /// Left and right.
 const STEREO: SpeakerArrangement = 0b11;
+
+/// The speakers that so many channels may stand for, the most usual first: as a WAV file without
+/// a word on it, then as other hosts ask for them, then any.
+fn speakers(channels: u32) -> Vec<SpeakerArrangement> {
+    let known: &[SpeakerArrangement] = match channels {
+        1 => &[SpeakerArr::kMono],
+        2 => &[SpeakerArr::kStereo],
+        3 => &[SpeakerArr::k30Cine, SpeakerArr::k30Music],
+        4 => &[SpeakerArr::k40Music, SpeakerArr::k40Cine, SpeakerArr::kAmbi1stOrderACN],
+        5 => &[SpeakerArr::k50],
+        6 => &[SpeakerArr::k51, SpeakerArr::k60Cine, SpeakerArr::k60Music],
+        7 => &[SpeakerArr::k61Cine, SpeakerArr::k61Music, SpeakerArr::k70Music],
+        8 => &[SpeakerArr::k71Music, SpeakerArr::k71Cine, SpeakerArr::k71CineFullRear],
+        9 => &[SpeakerArr::kAmbi2cdOrderACN],
+        10 => &[SpeakerArr::k71_2, SpeakerArr::k51_4],
+        12 => &[SpeakerArr::k71_4],
+        14 => &[SpeakerArr::k71_6, SpeakerArr::k91_4],
+        16 => &[SpeakerArr::kAmbi3rdOrderACN, SpeakerArr::k91_6],
+        _ => &[],
+    };
+    let mut all = known.to_vec();
+    if (1..=64).contains(&channels) && !all.contains(&arrangement_of(channels)) {
+        all.push(arrangement_of(channels));
+    }
+    all
+}
 
 /// An audio bus.
 #[derive(Clone, Debug)]
@@ -64,25 +90,82 @@ impl Buses {
         }
         // One that refuses its own arrangements keeps, or has chosen, others. So has, at times, one
         // that agrees.
-        buses.arrange(processor, |bus| bus.arrangement);
+        buses.arrange(processor, (None, None), 0);
         let own = Self::read(component, processor)?;
         if own.inputs.iter().chain(&own.outputs).any(|bus| bus.channels > 0) {
             return Ok(own);
         }
         // It leaves all to the host. What it makes of that is asked of it, whatever it answers.
-        own.arrange(processor, |bus| if bus.main { STEREO } else { bus.arrangement });
+        let stereo = |buses: &[AudioBus]| -> Vec<SpeakerArrangement> {
+            buses.iter().map(|bus| if bus.main { STEREO } else { bus.arrangement }).collect()
+        };
+        Self::set(processor, stereo(&own.inputs), stereo(&own.outputs));
         Self::read(component, processor)
     }
 
+    /// Asks for so many channels on the main buses; see
+    /// [`Instance::arrange`](crate::format::Instance::arrange). What a plugin answers says little:
+    /// some refuse and take it all the same, some agree and don't. What they have then is asked.
+    pub(super) fn ask(
+        component: &ComPtr<IComponent>,
+        processor: &ComPtr<IAudioProcessor>,
+        channels: u32,
+    ) -> Result<Self, String> {
+        let before = Self::read(component, processor)?;
+        let (input, output) = before.main();
+        if input.or(output).is_none() {
+            return Ok(before);
+        }
+        let has = |(at, buses): (Option<usize>, &[AudioBus])| Some(buses.get(at?)?.channels);
+        let to_fewer = has((output, &before.outputs)).is_some_and(|o| (2..channels).contains(&o));
+        for alone in [false, true] {
+            // To ask for a main input alone makes sense where it is mixed to fewer channels.
+            if alone && !(input.is_some() && to_fewer) {
+                continue;
+            }
+            for speakers in speakers(channels) {
+                let output = output.filter(|_| !alone);
+                before.arrange(processor, (input, output), speakers);
+                let now = Self::read(component, processor)?;
+                let has_it = match input {
+                    Some(_) => has((now.main().0, &now.inputs)) == Some(channels),
+                    None => has((now.main().1, &now.outputs)) == Some(channels),
+                };
+                if has_it {
+                    return Ok(now);
+                }
+            }
+        }
+        before.arrange(processor, (None, None), 0);
+        Self::read(component, processor)
+    }
+
+    /// Which are the main buses, in and out.
+    fn main(&self) -> (Option<usize>, Option<usize>) {
+        let main = |buses| main_port(&audio_ports(buses));
+        (main(&self.inputs), main(&self.outputs))
+    }
+
+    /// Asks for these speakers on those buses, an input and an output, and on all others for what
+    /// they have.
     fn arrange(
         &self,
         processor: &ComPtr<IAudioProcessor>,
-        arrangement: impl Fn(&AudioBus) -> SpeakerArrangement,
+        (input, output): (Option<usize>, Option<usize>),
+        speakers: SpeakerArrangement,
     ) {
-        let all = |buses: &[AudioBus]| -> Vec<SpeakerArrangement> {
-            buses.iter().map(&arrangement).collect()
+        let all = |buses: &[AudioBus], bus| -> Vec<SpeakerArrangement> {
+            let each = buses.iter().enumerate();
+            each.map(|(at, b)| if Some(at) == bus { speakers } else { b.arrangement }).collect()
         };
-        let (mut inputs, mut outputs) = (all(&self.inputs), all(&self.outputs));
+        Self::set(processor, all(&self.inputs, input), all(&self.outputs, output));
+    }
+
+    fn set(
+        processor: &ComPtr<IAudioProcessor>,
+        mut inputs: Vec<SpeakerArrangement>,
+        mut outputs: Vec<SpeakerArrangement>,
+    ) {
         // SAFETY: see the file's text.
         unsafe {
             processor.setBusArrangements(
@@ -288,6 +371,13 @@ mod tests {
     fn arrangements_have_as_many_speakers_as_channels() {
         for channels in [0, 1, 2, 3, 6, 63, 64] {
             assert_eq!(arrangement_of(channels).count_ones(), channels);
+        }
+        for channels in 1..=64 {
+            let all = speakers(channels);
+            assert!(
+                !all.is_empty() && all.iter().all(|s| s.count_ones() == channels),
+                "{channels}"
+            );
         }
     }
 }

@@ -398,6 +398,16 @@ impl Instance for Vst3Instance {
         self.buses.inputs.iter().map(|bus| bus.channels).collect()
     }
 
+    fn arrange(&mut self, channels: u32) {
+        if self.active {
+            return;
+        }
+        match Buses::ask(&self.component, &self.processor, channels) {
+            Ok(buses) => self.buses = buses,
+            Err(error) => self.log(6, &error),
+        }
+    }
+
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Processor>, PluginError> {
         Ok(Box::new(self.activate_processor(activation)?))
     }

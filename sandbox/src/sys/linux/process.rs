@@ -26,6 +26,9 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Of a process that was ended from outside.
+    pub const KILLED: Self = Self::Signal(Signal::KILL.as_raw());
+
     fn from_status(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),

@@ -57,6 +57,9 @@ const TRIES: u32 = 3;
 const KILLED: u32 = 0xE05A_4B4C;
 
 impl Exit {
+    /// Of a process that was ended from outside.
+    pub const KILLED: Self = Self::Signal(KILLED as i32);
+
     fn from_code(code: u32) -> Self {
         // Errors of the system or of a language's runtime, a breakpoint, a single step. Other codes
         // with the highest bit set are small negative numbers that a program gave.
