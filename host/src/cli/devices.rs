@@ -61,14 +61,14 @@ fn ask(device: &mut DeviceInfo) {
     add_system_ports(device);
 }
 
-/// With a driver that has no MIDI ports of its own, the system's are played.
+/// With all drivers but JACK, which shows them itself, the system's MIDI ports are played as well.
 fn add_system_ports(device: &mut DeviceInfo) {
-    let Some(details) = &mut device.details else { return };
-    if details.midi_inputs.is_empty()
-        && details.midi_outputs.is_empty()
-        && let Ok(ports) = drivers::midi_ports::list()
-    {
-        (details.midi_inputs, details.midi_outputs) = (ports.inputs, ports.outputs);
+    if device.name.starts_with("jack") {
+        return;
+    }
+    if let (Some(details), Ok(ports)) = (&mut device.details, drivers::midi_ports::list()) {
+        details.midi_inputs.extend(ports.inputs);
+        details.midi_outputs.extend(ports.outputs);
     }
 }
 

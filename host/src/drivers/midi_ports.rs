@@ -147,14 +147,23 @@ mod system {
         Error::Driver { driver: format!("MIDI {what}"), reason }
     }
 
+    /// It does not answer at all.
+    fn silent(why: impl std::fmt::Display) -> Error {
+        let advice = match cfg!(windows) {
+            true => "restart the system's audio service",
+            false => "load ALSA's sequencer ('modprobe snd-seq'), or play through JACK",
+        };
+        Error::Driver { driver: "MIDI of the system".into(), reason: format!("{why}: {advice}") }
+    }
+
     fn input() -> Result<MidiInput, Error> {
-        let mut input = MidiInput::new(NAME).map_err(|e| failed("input", e))?;
+        let mut input = MidiInput::new(NAME).map_err(silent)?;
         input.ignore(Ignore::ActiveSense);
         Ok(input)
     }
 
     fn output() -> Result<MidiOutput, Error> {
-        MidiOutput::new(NAME).map_err(|e| failed("output", e))
+        MidiOutput::new(NAME).map_err(silent)
     }
 
     fn names<T: MidiIO>(of: &T) -> Vec<String> {

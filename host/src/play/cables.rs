@@ -1,5 +1,5 @@
-//! The MIDI ports that a rig's notes, controllers and clock come from and go to: the driver's own, or
-//! else the system's.
+//! The MIDI ports that a rig's notes, controllers and clock come from and go to: the driver's own, and
+//! but for JACK, which shows them itself, the system's.
 
 use super::control::Control;
 use super::view::{MessageKind, MidiSendView, MidiView};
@@ -34,6 +34,8 @@ pub(super) struct Cables {
     missing: BTreeSet<(bool, String)>,
     /// What has been told once.
     told: BTreeSet<String>,
+    /// The system's MIDI does not answer: it is not asked again with this driver.
+    is_silent: bool,
     /// The numbers of the next ones that are opened.
     next: u16,
     next_output: u16,
@@ -139,8 +141,8 @@ impl Control {
         self.see_to_cables(Instant::now());
     }
 
-    /// Opens ports of the system that have come, and forgets those that are gone. A driver that has
-    /// its own shows the system's among them.
+    /// Opens ports of the system that have come, and forgets those that are gone. JACK shows the
+    /// system's among others' ports.
     pub(super) fn see_to_cables(&mut self, now: Instant) {
         if self.cables.looked.is_some_and(|looked| now < looked + LOOK) {
             return;
@@ -151,24 +153,27 @@ impl Control {
             names.range(..FIRST_PORT).map(|(_, name)| name.clone()).collect()
         };
         let (mut inputs, mut outputs) = (own(&self.cables.names), own(&self.cables.outputs));
-        let has_own = !inputs.is_empty() || !outputs.is_empty();
         let peers = self.sound.midi_peers();
         let mut problem = String::new();
         if let Some((sources, sinks)) = &peers {
             self.add_words();
             (inputs, outputs) = (names(sources), names(sinks));
-        } else if !has_own {
-            match midi_ports::missing().map(str::to_owned).map_or_else(midi_ports::list, |why| {
-                problem = why;
-                Ok(midi_ports::MidiPortNames::default())
-            }) {
+        } else if midi_ports::missing().is_none() && !self.cables.is_silent {
+            match midi_ports::list() {
                 Ok(ports) => {
-                    (inputs, outputs) = (ports.inputs, ports.outputs);
-                    self.follow_inputs(&inputs);
-                    self.follow_outputs(&outputs);
+                    self.follow_inputs(&ports.inputs);
+                    self.follow_outputs(&ports.outputs);
+                    inputs.extend(ports.inputs);
+                    outputs.extend(ports.outputs);
                 }
-                Err(error) => self.tell_once(MessageKind::Warning, error.to_string()),
+                Err(error) => {
+                    // It would write to the terminal each time that it is asked.
+                    self.cables.is_silent = true;
+                    self.tell_once(MessageKind::Note, error.to_string());
+                }
             }
+        } else if inputs.is_empty() && outputs.is_empty() {
+            problem = midi_ports::missing().unwrap_or_default().to_owned();
         }
         let find = |word: &str, is_output: bool, cables: &Cables| -> Vec<String> {
             let (own, known) = match is_output {
@@ -222,7 +227,10 @@ impl Control {
             let text = match why {
                 "" => {
                     let offer = midi_ports::suggest(word, there);
-                    format!("there is no {what} '{word}'{offer}; it is used as soon as it is there")
+                    let end = if offer.ends_with('?') { "" } else { "." };
+                    format!(
+                        "there is no {what} '{word}'{offer}{end} It is used as soon as it is there"
+                    )
                 }
                 why => format!("there is no {what} '{word}': {why}"),
             };
