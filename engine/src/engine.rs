@@ -11,11 +11,13 @@ use crate::event::Event;
 use crate::graph::NodeId;
 use crate::plan::Plan;
 use crate::schedule::Context;
+use crate::taps::Taps;
 use crate::timing::Recorder;
 use crate::transport;
 
 pub use crate::controller::Controller;
 pub use crate::schedule::Deadlines;
+pub use crate::taps::Tapped;
 
 /// What an engine is made with; all queues have a fixed size.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,7 @@ impl Engine {
                 lost_events: 0,
                 told,
                 lost_told: Arc::clone(&lost_plugin_events),
+                taps: Taps::new(),
             },
         };
         let (lead, began_with) = (None, Transport::default());
@@ -114,6 +117,18 @@ impl Engine {
     /// counts from. False (and counted): there is no room.
     pub fn event(&mut self, node: NodeId, event: Event) -> bool {
         self.rt.keep_event(node, event)
+    }
+
+    /// From the realtime thread: notes that these nodes put out are kept from now on, besides going
+    /// where the plan leads them; a fixed number of nodes at most.
+    pub fn listen(&mut self, nodes: impl Iterator<Item = NodeId>) {
+        self.rt.context.taps.listen(nodes);
+    }
+
+    /// What those nodes put out in what was processed last, node by node. Times in one node's are in
+    /// order.
+    pub fn heard(&self) -> &[Tapped] {
+        self.rt.context.taps.heard()
     }
 
     /// Song position and tempo at the first frame of what is processed next, as far as is known:
@@ -141,6 +156,7 @@ impl Engine {
             self.rt.transport = transport;
         }
         self.began_with = self.rt.transport;
+        self.rt.context.taps.begin();
         let written = outputs.iter().map(|c| c.len());
         let frames = written.chain(inputs.iter().map(|c| c.len())).max().unwrap_or(0);
         self.rt.process(inputs, outputs, frames, deadlines);
@@ -249,6 +265,7 @@ impl EngineRt {
         let mut offset = 0;
         while offset < frames {
             let count = longest.min(frames - offset);
+            self.context.taps.begin_block(offset);
             let last = offset + count == frames;
             let lost = &mut self.context.lost_events;
             self.events.retain_mut(|(node, event)| {

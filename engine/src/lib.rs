@@ -52,6 +52,7 @@ pub mod processor;
 pub mod remote;
 mod schedule;
 mod steps;
+mod taps;
 pub mod timing;
 mod transport;
 

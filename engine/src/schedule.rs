@@ -22,6 +22,7 @@ use crate::event::Event;
 use crate::graph::NodeId;
 use crate::plan::{Agenda, Plan, Rt};
 use crate::remote::{Remote, RemoteIndex, RemoteOutcome, RemoteState, RemoteTimes};
+use crate::taps::Taps;
 use crate::timing::{BlockRecord, NodeOutcome, NodeRecord, Record, Recorder};
 
 /// When to stop waiting, in ns of the engine's clock; `u64::MAX`: never.
@@ -48,6 +49,7 @@ pub(crate) struct Context {
     /// What plugins tell their host.
     pub(crate) told: Producer<PluginEvent>,
     pub(crate) lost_told: Arc<AtomicU64>,
+    pub(crate) taps: Taps,
 }
 
 impl Context {

@@ -138,7 +138,9 @@ impl Run<'_> {
         }
         let plays = usable && !self.rt.mutes[at].is_on();
         let number = self.block.number;
-        self.context.tell(node.id, number, self.rt.events_out[at].as_slice());
+        let events = self.rt.events_out[at].as_slice();
+        self.context.tell(node.id, number, events);
+        self.context.lost_events += self.context.taps.hear(node.id, usable.then_some(events));
         let back = |heard: Option<Heard>| heard == Some(Heard::Fallback);
         let crosses = back(self.rt.declick[at].first().map(|d| d.heard(number)));
         let dry = node.fallback == Fallback::Dry && (node.history || !plays || crosses);
@@ -318,6 +320,8 @@ impl Run<'_> {
             self.context.lost_events += events.dropped() - lost;
             self.context.tell(node.id, number, events.as_slice());
         }
+        let events = usable.then_some(events.as_slice());
+        self.context.lost_events += self.context.taps.hear(node.id, events);
         let plays = usable && !self.rt.remotes[remote].muted;
         // Whether the engine hands the output on to a remote node that else would read it itself.
         let carried = !self.normal

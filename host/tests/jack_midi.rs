@@ -9,7 +9,7 @@ use common::{LONG, PROGRAM, becomes_true, plugin};
 use rtrb::{Consumer, Producer, RingBuffer};
 use sandrack_host::drivers::jack::JackDriver;
 use sandrack_host::drivers::{Callback, CallbackIo, CallbackTime, Driver};
-use sandrack_host::play::{Command, PlayOptions, Player, Source, View};
+use sandrack_host::play::{Command, Learning, PlayOptions, Player, Source, View};
 use sandrack_host::rig::Rig;
 use sandrack_plugins_test::param_id;
 use std::path::Path;
@@ -259,6 +259,101 @@ fn controllers_move_parameters_are_learned_and_programs_recall_snapshots() {
     stage.until("moved by what was learned", |view| value(view, "release") == 0.0);
     keys.play([0xb0, 21, 127]);
     stage.until("moved by what was learned", |view| value(view, "release") > 100.0);
+}
+
+#[test]
+fn ranges_of_keys_and_a_snapshots_key_are_learned_by_pressing_them() {
+    let Some(server) = Jackd::start(FRAMES) else { return };
+    let rig = track("keys", LOW, "{ channel = 1 }")
+        + "[[snapshot]]\nid = \"soft\"\nname = \"Soft\"\nplugin = [{ id = \"keys-synth\", params = { \
+           volume = 0.125 } }]\n";
+    let mut stage = Stage::new(server, &rig);
+    let mut keys = Keyboard::new(&stage.server, "keys", 0);
+    stage.server.connect("keys:midi_out_1", "sandrack:midi_in_1");
+    stage.player.send(Command::LearnKeys(Some(("keys".into(), 0))));
+    stage.until("waiting", |view| view.learning.is_some());
+    // The highest first, and a wheel by mistake.
+    for message in [[0xb0, 1, 127], [0x90, 72, 90], [0x80, 72, 0]] {
+        keys.play(message);
+    }
+    let half = |view: &View| matches!(&view.learning, Some(Learning::Keys { first: Some(72), .. }));
+    stage.until("half learned", half);
+    keys.play([0x90, 60, 90]);
+    keys.play([0x80, 60, 0]);
+    let view = stage.until("learned", |view| view.learning.is_none());
+    let learned = &view.track(&"keys".into()).expect("it is there").midi;
+    assert_eq!((learned[0].keys, learned[0].channel), (Some([60, 72]), Some(1)));
+    stage.until_heard([false, false]);
+    keys.play([0x90, 73, 100]);
+    keys.play([0x90, 59, 100]);
+    std::thread::sleep(Duration::from_millis(300));
+    stage.until_heard([false, false]);
+    keys.play([0x90, 72, 100]);
+    stage.until_heard([true, false]);
+    keys.play([0x80, 72, 100]);
+    stage.until_heard([false, false]);
+    // Another range, on the screen; it can be taken back.
+    stage.player.send(Command::LearnKeys(Some(("keys".into(), 1))));
+    for key in [20, 30] {
+        stage.player.send(Command::NoteOn { track: "keys".into(), key, velocity: 0.5 });
+        stage.player.send(Command::NoteOff { track: "keys".into(), key });
+    }
+    stage.until("learned", |view| {
+        let midi = &view.track(&"keys".into()).expect("it is there").midi;
+        midi.len() == 2 && midi[1].keys == Some([20, 30])
+    });
+    stage.player.send(Command::Undo);
+    stage.until("undone", |view| view.track(&"keys".into()).expect("it is there").midi.len() == 1);
+    stage.player.send(Command::LearnSnapshot(Some("soft".into())));
+    stage.until("waiting", |view| view.learning == Some(Learning::Snapshot("soft".into())));
+    keys.play([0x90, 36, 90]);
+    keys.play([0x80, 36, 0]);
+    stage.until("learned", |view| view.snapshots[0].key == Some(36));
+    assert!(!stage.player.view().snapshots[0].is_current);
+    std::thread::sleep(Duration::from_millis(300));
+    keys.play([0x90, 36, 90]);
+    stage.until("recalled", |view| view.snapshots[0].is_current);
+}
+
+#[test]
+fn ports_are_connected_by_command() {
+    let Some(server) = Jackd::start(FRAMES) else { return };
+    let mut stage = Stage::new(server, &track("keys", LOW, ""));
+    let mut keys = Keyboard::new(&stage.server, "keys", 0);
+    let connect = |port: &str, other: &str, on| Command::Connect {
+        port: port.into(),
+        other: other.into(),
+        on,
+    };
+    let is = |view: &View, port: &str, other: &str| {
+        let ports = view.connections.as_ref().map(|all| all.ports.clone()).unwrap_or_default();
+        let port = ports.into_iter().find(|known| known.name == port).expect("it is there");
+        port.connected.iter().any(|known| known == other)
+    };
+    stage.until("seen", |view| {
+        let all = view.connections.as_ref().expect("JACK's ports are connected");
+        all.midi.0.iter().any(|name| name == "keys:midi_out_1")
+            && all.audio.1.iter().any(|name| name == "ear:in_1")
+    });
+    stage.until("known", |view| is(view, "out_1", "ear:in_1"));
+    stage.player.send(connect("midi_in_1", "keys:midi_out_1", true));
+    stage.until("connected", |view| is(view, "midi_in_1", "keys:midi_out_1"));
+    keys.play([0x90, 57, 100]);
+    stage.until_heard([true, false]);
+    stage.player.send(connect("out_1", "ear:in_1", false));
+    stage.until("not connected", |view| !is(view, "out_1", "ear:in_1"));
+    stage.until_heard([false, false]);
+    stage.player.send(connect("out_1", "ear:in_2", true));
+    stage.until_heard([false, true]);
+    // What is not there is told, with what is.
+    stage.player.send(connect("out_1", "eer:in_1", true));
+    stage.until("told", |view| {
+        view.messages.iter().any(|m| m.text.contains("'eer:in_1'; did you mean 'ear:in_1'?"))
+    });
+    stage.player.send(connect("out_9", "ear:in_1", true));
+    stage.until("told", |view| {
+        view.messages.iter().any(|m| m.text.contains("it has no port 'out_9'"))
+    });
 }
 
 #[test]

@@ -7,7 +7,9 @@ use common::{plugin, supervisor};
 use sandrack_engine::graph::NodeId;
 use sandrack_host::drivers::virtual_driver::VirtualDriver;
 use sandrack_host::drivers::{Callback, CallbackIo, CallbackTime, Driver, DriverConfig};
-use sandrack_host::midi::setup::{Control, Destination, Mapping, Mode, Route, Source, Target};
+use sandrack_host::midi::setup::{
+    Control, Destination, Mapping, Mode, Route, Source, TAPS, Tap, Target,
+};
 use sandrack_host::midi::{MidiControl, MidiNotice, MidiSetup, midi, midi_queue};
 use sandrack_host::report::Isolation;
 use sandrack_host::session::{Running, Session, SessionConfig};
@@ -57,8 +59,17 @@ impl Stage {
         prepare: impl FnOnce(VirtualDriver) -> VirtualDriver,
         setup: impl FnOnce([NodeId; 2]) -> MidiSetup,
     ) -> Self {
+        Self::of("synth", prepare, setup)
+    }
+
+    /// The same, with another plugin in place of the first.
+    fn of(
+        first: &str,
+        prepare: impl FnOnce(VirtualDriver) -> VirtualDriver,
+        setup: impl FnOnce([NodeId; 2]) -> MidiSetup,
+    ) -> Self {
         let config = SessionConfig {
-            tracks: vec![vec![plugin("synth")], vec![plugin("synth")]],
+            tracks: vec![vec![plugin(first)], vec![plugin("synth")]],
             isolation: Isolation::None,
             separate: true,
             ..SessionConfig::default()
@@ -218,4 +229,57 @@ fn controls_are_told_and_what_goes_out_can_come_in() {
         matches!(notice, MidiNotice::Moved { port: 9, control: Control::Controller(74), .. })
     };
     assert_eq!(all.iter().filter(knob).count(), 1, "{all:?}");
+}
+
+/// The notes that a plugin puts out leave in the block in which it was given its own, at their frames;
+/// what it has begun ends on panic, and when nobody listens to it any more.
+#[test]
+fn what_a_plugin_puts_out_leaves_by_the_drivers_port() {
+    let (mut keys, receiver) = midi_queue(64);
+    let with_tap = |node: NodeId| {
+        let port = TAPS.start;
+        let from = Source { port: Some(port), ..Source::default() };
+        let out = Route::to_destination(Destination::Port(0));
+        MidiSetup {
+            routes: vec![Route::to(node), Route { from, channel: Some(3), ..out }],
+            taps: vec![Tap { node, port }],
+            ..MidiSetup::default()
+        }
+    };
+    let mut stage = Stage::of("events", |driver| driver, |[events, _]| with_tap(events));
+    let events = stage.synths[0];
+    stage.midi.add_input(receiver).unwrap();
+    let said = |stage: &Stage| -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut stage.said.lock().unwrap().midi)
+    };
+    stage.run(2);
+    assert_eq!(said(&stage), []);
+    let block = |number: u64| number * u64::from(FRAMES);
+    keys.send(0, 9, &[0x90, 60, 127]);
+    keys.send(0, 9, &[0x90, 62, 127]);
+    stage.run(1);
+    assert_eq!(
+        said(&stage),
+        [(block(2), vec![0x93, 72, 127]), (block(2), vec![0x93, 74, 127])],
+        "an octave up, on its channel"
+    );
+    keys.send(0, 9, &[0x80, 60, 64]);
+    stage.run(1);
+    assert_eq!(said(&stage), [(block(3), vec![0x83, 72, 64])]);
+    stage.midi.panic().unwrap();
+    stage.run(1);
+    let all = said(&stage);
+    let has = |bytes: [u8; 3]| all.iter().any(|(_, said)| *said == bytes);
+    assert!(all.iter().any(|(_, said)| said[..2] == [0x83, 74]), "{all:?}");
+    assert!((0..16).all(|channel| has([0xb0 | channel, 123, 0]) && has([0xb0 | channel, 120, 0])));
+    keys.send(0, 9, &[0x90, 48, 127]);
+    stage.run(1);
+    assert_eq!(said(&stage), [(block(5), vec![0x93, 60, 127])]);
+    // Nobody learns what a plugin plays.
+    let moved: Vec<MidiNotice> = std::iter::from_fn(|| stage.midi.moved()).collect();
+    assert!(moved.iter().all(|n| matches!(n, MidiNotice::Moved { port: 9, .. })), "{moved:?}");
+    stage.midi.set(routes(&[events])).unwrap();
+    stage.run(1);
+    let all = said(&stage);
+    assert!(matches!(&all[..], [(_, end)] if end[..2] == [0x83, 60]), "{all:?}");
 }

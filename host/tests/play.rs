@@ -3,14 +3,15 @@
 mod common;
 
 use common::players::{
-    FRAMES, find, options, played, rig, runs, saved_rig, settle, track, until, value,
+    FRAMES, find, options, played, rig, runs, saved_rig, settle, slot, track, until, value,
 };
 use common::program::Program;
 use common::system::{Signal, send};
-use common::{LONG, becomes_true, plugin, same};
+use common::{LONG, becomes_true, example, plugin, same};
 use sandrack_host::play::{Command, Pace, Player, Source, View, WorkerState};
 use sandrack_host::rig::{Id, Output, Rig, Send, Track, TrackKind};
 use sandrack_plugins_test::param_id;
+use sandrack_sandbox::format::PluginRef;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,44 @@ fn notes_sound_and_a_worker_that_is_killed_comes_back() {
     std::thread::sleep(Duration::from_secs(2));
     until(&player, "heard again", is_heard);
     player.close().expect("it ends");
+}
+
+/// What the contract plugin tells in the samples of each block, first of all of those while it plays:
+/// number of the bar times 1000 and the bar's start.
+fn bars(blocks: &[Vec<f32>]) -> Vec<f32> {
+    const FLAGS: usize = 4;
+    const TEMPO: usize = 6;
+    const BAR: usize = 14;
+    let told = blocks[0].chunks_exact(FRAMES as usize).filter(|block| block[TEMPO] > 0.0);
+    // By the tempo, which is known, pan and fader are taken out.
+    let values = told.map(|block| [FLAGS, BAR].map(|at| block[at] / block[TEMPO] * 120.0));
+    values.filter(|[flags, _]| *flags >= 16.0).map(|[_, bar]| bar.round()).collect()
+}
+
+#[test]
+fn the_first_block_after_locating_is_in_the_bar_that_is_meant() {
+    let contract =
+        PluginRef { path: example("contract"), id: Some("org.sandrack.contract".into()) };
+    let mut teller = track("teller", &[]);
+    teller.plugins = vec![slot("teller", &contract)];
+    let silence = [vec![0.0; 1000 * FRAMES as usize], vec![0.0; 1000 * FRAMES as usize]];
+    let blocks = played(rig(vec![teller]), &silence, |player| {
+        // Until all of it is heard.
+        player.run_blocks(50).expect("it runs");
+        player.send(Command::Locate(9.0));
+        player.send(Command::Transport(true));
+        player.run_blocks(50).expect("it runs");
+        player.send(Command::Locate(2.0));
+        player.run_blocks(50).expect("it runs");
+        player.send(Command::Locate(6.0));
+        player.send(Command::Transport(false));
+        player.run_blocks(50).expect("it runs");
+        player.send(Command::Transport(true));
+    });
+    let mut bars = bars(&blocks);
+    bars.dedup();
+    // From 6 it plays on for more than one bar.
+    assert_eq!(bars[..4], [2008.0, 0.0, 1004.0, 2008.0], "{bars:?}");
 }
 
 /// Two tracks that play a file, each to channels of its own, recorded while something is done.

@@ -19,6 +19,7 @@ mod faults;
 mod help;
 mod keyboard;
 mod look;
+mod midi;
 mod params;
 mod plugin;
 mod rack;

@@ -1,6 +1,6 @@
 //! How things look: colours, sizes, and what is remembered of it between runs.
 
-use eframe::egui::{Color32, Ui, vec2};
+use eframe::egui::{Color32, Response, Role, Ui, WidgetInfo, vec2};
 use sandrack_host::play::WorkerState;
 use serde::{Deserialize, Serialize};
 
@@ -166,4 +166,9 @@ pub(crate) fn apply(ui: &mut Ui) {
     style.spacing.button_padding = vec2(8.0, 4.0);
     style.spacing.interact_size.y = 24.0;
     style.spacing.item_spacing = vec2(6.0, 5.0);
+}
+
+/// Names a widget that has no words of its own, for whoever can't see it.
+pub(crate) fn name(of: &Response, role: Role, name: &str) {
+    of.widget_info(|| WidgetInfo::labeled(role, true, name));
 }

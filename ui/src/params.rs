@@ -3,7 +3,7 @@
 use crate::app::Wishes;
 use crate::look;
 use eframe::egui::{RichText, ScrollArea, Slider, TextEdit, Ui};
-use sandrack_host::play::{Command, ParamValue, ParamView, PluginView, View};
+use sandrack_host::play::{Command, Learning, ParamValue, ParamView, PluginView, View};
 
 /// What is searched for.
 #[derive(Default)]
@@ -115,7 +115,8 @@ fn text(param: &ParamView, value: &ParamValue) -> String {
 
 fn learn(ui: &mut Ui, view: &View, plugin: &PluginView, param: &ParamView, wishes: &mut Wishes) {
     let this = (plugin.id.clone(), param.id);
-    let is_learning = view.learning.as_ref() == Some(&this);
+    let is_learning = matches!(&view.learning, Some(Learning::Param(id, param))
+        if (id, *param) == (&this.0, this.1));
     let palette = look::palette(ui);
     let (word, hint) = match (is_learning, param.controller) {
         (true, _) => ("...".to_owned(), "Move a controller; click to give up".to_owned()),

@@ -2,6 +2,7 @@
 
 use crate::app::{Place, Wishes};
 use crate::look;
+use crate::midi;
 use crate::params::{self, Params};
 use eframe::egui::{CollapsingHeader, ComboBox, Grid, RichText, ScrollArea, TextEdit, Ui};
 use sandrack_host::play::{Command, Level, PluginView, Times, View, WorkerState};
@@ -30,6 +31,14 @@ pub(crate) fn show(
         .id_salt("confinement")
         .show(ui, |ui| confinement(ui, plugin, wishes));
     side_chains(ui, view, plugin, wishes);
+    if plugin.gives_notes || !plugin.midi_out.is_empty() {
+        let mut outputs = plugin.midi_out.clone();
+        ui.label("The notes that it puts out go to");
+        midi::outputs(ui, view, "plugin", &mut outputs);
+        if outputs != plugin.midi_out {
+            wishes.send(Command::SetPluginMidiOut(plugin.id.clone(), outputs));
+        }
+    }
     ui.separator();
     params::show(ui, view, plugin, params, wishes);
 }

@@ -1,8 +1,9 @@
-//! The audio driver: device, buffer size, rate, channels.
+//! The audio driver: device, buffer size, rate, channels, ports.
 
 use crate::app::Wishes;
 use crate::look;
-use eframe::egui::{self, ComboBox, DragValue, RichText, Ui};
+use crate::midi;
+use eframe::egui::{self, ComboBox, DragValue, RichText, Role, Ui};
 use sandrack_host::drivers::{self, DeviceInfo, Rates};
 use sandrack_host::play::{Command, View};
 use sandrack_host::rig::DriverSettings;
@@ -22,6 +23,14 @@ const RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
 
 impl Settings {
     pub(crate) fn show(&mut self, ui: &mut Ui, view: &View, wishes: &mut Wishes) {
+        egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+            self.driver(ui, view, wishes);
+            ui.separator();
+            midi::show(ui, view, wishes);
+        });
+    }
+
+    fn driver(&mut self, ui: &mut Ui, view: &View, wishes: &mut Wishes) {
         let palette = look::palette(ui);
         let driver = &view.driver;
         state(ui, view);
@@ -78,18 +87,17 @@ impl Settings {
         let devices = self.devices.get_or_insert_with(drivers::list);
         let mut chosen = None;
         ui.horizontal(|ui| {
-            ComboBox::from_id_salt("device").selected_text(&wanted.name).width(200.0).show_ui(
-                ui,
-                |ui| {
-                    for device in devices.iter() {
-                        let is_it = device.name == wanted.name;
-                        let label = ui.selectable_label(is_it, &device.name);
-                        if label.on_hover_text(&device.about).clicked() {
-                            chosen = Some(device.clone());
-                        }
+            let shown = ComboBox::from_id_salt("device").selected_text(&wanted.name).width(200.0);
+            let shown = shown.show_ui(ui, |ui| {
+                for device in devices.iter() {
+                    let is_it = device.name == wanted.name;
+                    let label = ui.selectable_label(is_it, &device.name);
+                    if label.on_hover_text(&device.about).clicked() {
+                        chosen = Some(device.clone());
                     }
-                },
-            );
+                }
+            });
+            look::name(&shown.response, Role::ComboBox, "Driver");
             if ui.button("Look again").clicked() {
                 *devices = drivers::list();
             }
@@ -164,16 +172,18 @@ fn sizes_and_rates(ui: &mut Ui, wanted: &mut DriverSettings, device: Option<&Dev
             number => format!("{number} {unit}"),
         };
         let text = or_as_set(wanted.frames, "frames");
-        ComboBox::from_id_salt("frames").selected_text(text).show_ui(ui, |ui| {
+        let shown = ComboBox::from_id_salt("frames").selected_text(text).show_ui(ui, |ui| {
             for frames in sizes {
                 ui.selectable_value(&mut wanted.frames, frames, format!("{frames} frames"));
             }
         });
+        look::name(&shown.response, Role::ComboBox, "Buffer size");
         let text = or_as_set(wanted.rate, "Hz");
-        ComboBox::from_id_salt("rate").selected_text(text).show_ui(ui, |ui| {
+        let shown = ComboBox::from_id_salt("rate").selected_text(text).show_ui(ui, |ui| {
             for rate in rates {
                 ui.selectable_value(&mut wanted.rate, rate, format!("{rate} Hz"));
             }
         });
+        look::name(&shown.response, Role::ComboBox, "Rate");
     });
 }

@@ -3,7 +3,7 @@
 use crate::app::Wishes;
 use crate::look;
 use eframe::egui::{Button, DragValue, RichText, ScrollArea, TextEdit, Ui, vec2};
-use sandrack_host::play::{Command, SnapshotView, View};
+use sandrack_host::play::{Command, Learning, SnapshotView, View};
 
 /// What is being typed.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl Snapshots {
                     wishes.send(Command::RecallSnapshot(snapshot.id.clone()));
                 }
                 if self.is_edited {
-                    ui.push_id(&snapshot.id, |ui| edit(ui, snapshot, wishes));
+                    ui.push_id(&snapshot.id, |ui| edit(ui, view, snapshot, wishes));
                 }
             }
         });
@@ -66,7 +66,7 @@ fn hint(snapshot: &SnapshotView) -> String {
     hint
 }
 
-fn edit(ui: &mut Ui, snapshot: &SnapshotView, wishes: &mut Wishes) {
+fn edit(ui: &mut Ui, view: &View, snapshot: &SnapshotView, wishes: &mut Wishes) {
     ui.horizontal(|ui| {
         let mut program = snapshot.program.unwrap_or(0);
         let mut key = snapshot.key.map_or(-1, i16::from);
@@ -83,6 +83,13 @@ fn edit(ui: &mut Ui, snapshot: &SnapshotView, wishes: &mut Wishes) {
         let key = u8::try_from(key).ok();
         if (program, key) != (snapshot.program, snapshot.key) {
             wishes.send(Command::BindSnapshot(snapshot.id.clone(), program, key));
+        }
+        let is_learning = view.learning == Some(Learning::Snapshot(snapshot.id.clone()));
+        let word = if is_learning { "..." } else { "L" };
+        let hint = "Learn: the next key that is pressed, or the next program, recalls it";
+        if ui.small_button(word).on_hover_text(hint).clicked() {
+            let wanted = (!is_learning).then(|| snapshot.id.clone());
+            wishes.send(Command::LearnSnapshot(wanted));
         }
         if ui.button("Store anew").clicked() {
             wishes.send(Command::UpdateSnapshot(snapshot.id.clone()));

@@ -2,11 +2,12 @@
 
 use crate::app::Wishes;
 use crate::look::{self, Palette};
+use crate::midi;
 use eframe::egui::{
     self, Button, ComboBox, CornerRadius, DragValue, Rect, RichText, Role, Sense, Slider, Ui,
     WidgetInfo, pos2, vec2,
 };
-use sandrack_host::play::{ChannelLevel, Command, TrackView, View};
+use sandrack_host::play::{ChannelLevel, Command, Learning, TrackView, View};
 use sandrack_host::rig::{Id, MidiInput, Output, Send, TrackKind};
 
 /// Faders end here; below it is silence.
@@ -144,7 +145,7 @@ pub(crate) fn details(ui: &mut Ui, view: &View, id: &Id, wishes: &mut Wishes) {
         ui.separator();
         routes(ui, view, track, wishes);
         ui.separator();
-        notes(ui, track, wishes);
+        notes(ui, view, track, wishes);
         ui.separator();
         let red = look::palette(ui).bad;
         if ui.button(RichText::new("Remove track").color(red)).clicked() {
@@ -157,8 +158,8 @@ fn rename(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
     let key = ui.scope_id().with(("rename", &track.id));
     let mut name = ui.data(|data| data.get_temp::<String>(key)).unwrap_or(track.name.to_string());
     let field = ui.horizontal(|ui| {
-        ui.label("Name");
-        ui.text_edit_singleline(&mut name)
+        let label = ui.label("Name");
+        ui.text_edit_singleline(&mut name).labelled_by(label.id)
     });
     let field = field.inner;
     if field.lost_focus() {
@@ -231,7 +232,8 @@ fn send(ui: &mut Ui, track: &TrackView, bus: &TrackView, wishes: &mut Wishes) {
         let mut changed = send.clone();
         let mut gain = send.gain_db.max(LOWEST_DB);
         let drag = DragValue::new(&mut gain).range(LOWEST_DB..=HIGHEST_DB).speed(0.1);
-        ui.add(drag.custom_formatter(|db, _| look::decibels(db)));
+        let drag = ui.add(drag.custom_formatter(|db, _| look::decibels(db)));
+        look::name(&drag, Role::SpinButton, &format!("gain of the send to {}", bus.name));
         if gain != send.gain_db.max(LOWEST_DB) {
             changed.gain_db = faded(gain);
         }
@@ -242,8 +244,8 @@ fn send(ui: &mut Ui, track: &TrackView, bus: &TrackView, wishes: &mut Wishes) {
     });
 }
 
-/// Which notes it plays.
-fn notes(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
+/// Which notes it plays, and what gets them besides its plugins.
+fn notes(ui: &mut Ui, view: &View, track: &TrackView, wishes: &mut Wishes) {
     ui.label(RichText::new("Notes").strong());
     let mut inputs = track.midi.clone();
     if inputs.is_empty() {
@@ -252,7 +254,7 @@ fn notes(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
     let mut removed = None;
     for (number, input) in inputs.iter_mut().enumerate() {
         ui.push_id(number, |ui| {
-            if note_range(ui, input) {
+            if note_range(ui, view, track, (number, input), wishes) {
                 removed = Some(number);
             }
         });
@@ -260,33 +262,66 @@ fn notes(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
     if let Some(number) = removed {
         inputs.remove(number);
     }
-    if ui.button("Add a range").on_hover_text("A split, a layer, a channel").clicked() {
-        inputs.push(MidiInput::default());
-    }
+    ui.horizontal(|ui| {
+        if ui.button("Add a range").on_hover_text("A split, a layer, a channel").clicked() {
+            inputs.push(MidiInput::default());
+        }
+        if track.midi.is_empty() {
+            learn_keys(ui, view, track, 0, wishes);
+        }
+    });
     if inputs != track.midi {
         wishes.send(Command::SetMidi(track.id.clone(), inputs));
+    }
+    let mut outputs = track.midi_out.clone();
+    midi::outputs(ui, view, "notes", &mut outputs);
+    if outputs != track.midi_out {
+        wishes.send(Command::SetMidiOut(track.id.clone(), outputs));
     }
 }
 
 /// One range of keys; true: it is to go.
-fn note_range(ui: &mut Ui, input: &mut MidiInput) -> bool {
+fn note_range(
+    ui: &mut Ui,
+    view: &View,
+    track: &TrackView,
+    (number, input): (usize, &mut MidiInput),
+    wishes: &mut Wishes,
+) -> bool {
+    midi::input(ui, view, &mut input.port);
     let [mut low, mut high] = input.keys.unwrap_or([0, 127]);
-    let mut channel = input.channel.unwrap_or(0);
     ui.horizontal(|ui| {
         ui.add(DragValue::new(&mut low).range(0..=high).prefix("keys "));
         ui.add(DragValue::new(&mut high).range(low..=127).prefix("to "));
-        let any = |channel: f64, _: std::ops::RangeInclusive<usize>| match channel as u8 {
-            0 => "any".to_owned(),
-            channel => channel.to_string(),
-        };
-        ui.add(DragValue::new(&mut channel).range(0..=16).prefix("channel ").custom_formatter(any));
+        learn_keys(ui, view, track, number, wishes);
+        midi::input_channel(ui, &mut input.channel);
     });
     input.keys = ((low, high) != (0, 127)).then_some([low, high]);
-    input.channel = (channel != 0).then_some(channel);
     let transpose = DragValue::new(&mut input.transpose).range(-48..=48).prefix("transpose ");
     ui.horizontal(|ui| {
         ui.add(transpose);
         ui.button("Remove").clicked()
     })
     .inner
+}
+
+/// Lets the ends of a range be pressed instead of typed.
+fn learn_keys(ui: &mut Ui, view: &View, track: &TrackView, range: usize, wishes: &mut Wishes) {
+    let first = match &view.learning {
+        Some(Learning::Keys { track: id, range: known, first }) => {
+            (*id == track.id && *known == range).then_some(*first)
+        }
+        _ => None,
+    };
+    let (word, hint) = match first {
+        None => ("Learn keys", "Press the lowest and the highest key"),
+        Some(None) => ("lowest...", "Press the lowest key; click to give up"),
+        Some(Some(_)) => ("highest...", "Press the highest key; click to give up"),
+    };
+    let palette = look::palette(ui);
+    let color = if first.is_some() { palette.warn } else { palette.weak };
+    if ui.small_button(RichText::new(word).color(color)).on_hover_text(hint).clicked() {
+        let wanted = first.is_none().then(|| (track.id.clone(), range));
+        wishes.send(Command::LearnKeys(wanted));
+    }
 }

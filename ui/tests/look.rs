@@ -4,11 +4,11 @@ mod common;
 
 use common::raster::Raster;
 use common::rigs;
-use eframe::egui::{Key, Modifiers, vec2};
+use eframe::egui::{Key, Modifiers, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use sandrack_host::play::{Command, View};
-use sandrack_host::rig::Id;
+use sandrack_host::play::{Command, Learning, View};
+use sandrack_host::rig::{Id, MidiInput, MidiOutput};
 use sandrack_ui::{App, Bottom, Look, Side};
 
 struct Shown {
@@ -90,6 +90,70 @@ fn a_plugin_is_chosen_and_retried() {
     assert!(harness.query_by_label("failed 5 times in 30 s").is_some());
     harness.get_by_label("Try again").click();
     assert_eq!(wanted(&mut harness), Some(Command::Restart("plugin-4".into())));
+}
+
+#[test]
+fn midi_ports_are_chosen_where_the_driver_is() {
+    let look = Look { side: Side::Driver, bottom: Bottom::Nothing, ..Look::default() };
+    let mut harness = shown(rigs::with_ports(), look);
+    harness.run_steps(4);
+    harness.snapshot("ports");
+    let told = "'Old Sequencer' is not there; it is used as soon as it is";
+    assert!(harness.query_by_label(told).is_some());
+    harness.get_by_role_and_label(Role::ComboBox, "gets a clock").click();
+    harness.run_steps(3);
+    // By the name without ALSA's numbers, which are others tomorrow.
+    harness.get_by_label("a2j:Big Module 28:0").click();
+    let all = ["a2j:Drum Box", "Old Sequencer", "a2j:Big Module"].map(String::from);
+    assert_eq!(wanted(&mut harness), Some(Command::SetClockOut(all.into())));
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.get_by_role_and_label(Role::ComboBox, "leads the tempo").click();
+    harness.run_steps(3);
+    harness.get_by_label("a2j:Pads 24:0").click();
+    assert_eq!(wanted(&mut harness), Some(Command::SetClock(Some("a2j:Pads".into()))));
+    harness.get_by_role_and_label(Role::ComboBox, "<- midi_out_1").click();
+    harness.run_steps(3);
+    harness.get_by_label("a2j:Drum Box 32:0").click();
+    let connect = |port: &str, other: &str, on| {
+        Some(Command::Connect { port: port.into(), other: other.into(), on })
+    };
+    assert_eq!(wanted(&mut harness), connect("midi_out_1", "a2j:Drum Box 32:0", true));
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    harness.get_by_role_and_label(Role::ComboBox, "-> midi_in_1").click();
+    harness.run_steps(3);
+    harness.get_by_label("a2j:nanoKEY2 20:0").click();
+    assert_eq!(wanted(&mut harness), connect("midi_in_1", "a2j:nanoKEY2 20:0", false));
+}
+
+#[test]
+fn a_tracks_ports_are_chosen_and_its_keys_learned() {
+    let look = Look { side: Side::Track, bottom: Bottom::Nothing, ..Look::default() };
+    let mut view = rigs::with_ports();
+    view.tracks[0].midi = vec![MidiInput::default()];
+    let mut harness = shown(view, look);
+    harness.run_steps(4);
+    let keys: Id = "keys".into();
+    harness.get_by_role_and_label(Role::ComboBox, "Add a MIDI output").click();
+    harness.run_steps(3);
+    harness.get_by_label("a2j:Big Module 28:0").click();
+    let to = MidiOutput { port: "a2j:Big Module".into(), channel: None };
+    assert_eq!(wanted(&mut harness), Some(Command::SetMidiOut(keys.clone(), vec![to.clone()])));
+    harness.get_by_role_and_label(Role::ComboBox, "MIDI input").click();
+    harness.run_steps(3);
+    harness.get_by_label("a2j:nanoKEY2 20:0").click();
+    let input = MidiInput { port: Some("a2j:nanoKEY2".into()), ..MidiInput::default() };
+    assert_eq!(wanted(&mut harness), Some(Command::SetMidi(keys.clone(), vec![input])));
+    harness.get_by_label("Learn keys").click();
+    assert_eq!(wanted(&mut harness), Some(Command::LearnKeys(Some((keys.clone(), 0)))));
+    let track = &mut harness.state_mut().view;
+    track.tracks[0].midi_out = vec![to];
+    track.learning = Some(Learning::Keys { track: keys, range: 0, first: Some(40) });
+    harness.run_steps(3);
+    harness.snapshot("track");
+    harness.get_by_label("highest...").click();
+    assert_eq!(wanted(&mut harness), Some(Command::LearnKeys(None)));
 }
 
 #[test]

@@ -28,7 +28,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     let mut devices = match &arguments.name {
         // An error of the only one asked for is an error.
-        Some(name) => vec![drivers::probe(name)?],
+        Some(name) => {
+            let mut device = drivers::probe(name)?;
+            add_system_ports(&mut device);
+            vec![device]
+        }
         None => drivers::list(),
     };
     if !arguments.names {
@@ -47,13 +51,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Error> {
 
 /// Fills in what only opening a driver tells, or why that can't be done.
 fn ask(device: &mut DeviceInfo) {
-    if device.details.is_some() || device.problem.is_some() {
-        return;
+    if device.details.is_none() && device.problem.is_none() {
+        match drivers::probe(&device.name) {
+            Ok(known) => *device = known,
+            Err(Error::Driver { reason, .. }) => device.problem = Some(reason),
+            Err(error) => device.problem = Some(error.to_string()),
+        }
     }
-    match drivers::probe(&device.name) {
-        Ok(known) => *device = known,
-        Err(Error::Driver { reason, .. }) => device.problem = Some(reason),
-        Err(error) => device.problem = Some(error.to_string()),
+    add_system_ports(device);
+}
+
+/// With a driver that has no MIDI ports of its own, the system's are played.
+fn add_system_ports(device: &mut DeviceInfo) {
+    let Some(details) = &mut device.details else { return };
+    if details.midi_inputs.is_empty()
+        && details.midi_outputs.is_empty()
+        && let Ok(ports) = drivers::midi_ports::list()
+    {
+        (details.midi_inputs, details.midi_outputs) = (ports.inputs, ports.outputs);
     }
 }
 

@@ -86,7 +86,7 @@ pub fn find(names: &[String], wanted: &str) -> Result<usize, Error> {
         [] if names.is_empty() => {
             fail(missing().unwrap_or("there is none: plug one in").to_owned())
         }
-        [] => fail(format!("there is no such port; there is {}", list(&mut (0..names.len())))),
+        [] => fail(format!("there is no such port{}", suggest(&wanted, names))),
         several => fail(format!(
             "it may be {}: name one of them whole",
             list(&mut several.iter().copied())
@@ -94,17 +94,45 @@ pub fn find(names: &[String], wanted: &str) -> Result<usize, Error> {
     }
 }
 
+/// The port that may have been meant by a word which none has in its name, or else what ports there
+/// are; to be put behind a complaint.
+pub fn suggest(word: &str, names: &[String]) -> String {
+    const ALIKE: f64 = 0.6;
+    const MOST: usize = 12;
+    let word = word.to_lowercase();
+    let alike = |name: &String| {
+        let name = name.to_lowercase();
+        let parts = name.split(|c: char| !c.is_alphanumeric());
+        let all = parts.chain([name.as_str()]);
+        all.map(|part| strsim::normalized_damerau_levenshtein(part, &word)).fold(0.0, f64::max)
+    };
+    let nearest = names.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
+    let all = |count| {
+        let some: Vec<String> = names.iter().take(count).map(|name| format!("'{name}'")).collect();
+        some.join(", ")
+    };
+    match nearest {
+        None => "; there is none".to_owned(),
+        Some(near) if alike(near) >= ALIKE && names.len() > 1 => {
+            let more = if names.len() > MOST { ", …" } else { "" };
+            format!("; did you mean '{near}'? There is {}{more}", all(MOST))
+        }
+        Some(near) if alike(near) >= ALIKE => format!("; did you mean '{near}'?"),
+        Some(_) if names.len() > MOST => format!("; there is {}, …", all(MOST)),
+        Some(_) => format!("; there is {}", all(MOST)),
+    }
+}
+
 #[cfg(any(windows, all(target_os = "linux", feature = "alsa")))]
 mod system {
     use super::{MidiPortNames, find};
-    use crate::drivers::clock;
+    use crate::drivers::{clock, midi_timetable};
     use crate::error::Error;
     use crate::midi::{MidiReceiver, MidiSender, midi_queue};
     use midir::{Ignore, MidiIO, MidiInput, MidiInputConnection, MidiOutput};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::thread::JoinHandle;
-    use std::time::Duration;
 
     pub(super) const MISSING: Option<&str> = None;
 
@@ -179,23 +207,15 @@ mod system {
         let ports = output.ports();
         let to = ports.get(index).ok_or_else(|| failed(&name, "it is gone"))?;
         let mut connection = output.connect(to, NAME).map_err(|e| failed(&name, e))?;
-        let (sender, mut receiver) = midi_queue(QUEUE);
+        let (sender, receiver) = midi_queue(QUEUE);
         let ends = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&ends);
         let send = move || {
-            while !ended.load(Relaxed) {
-                // What lies further ahead than any block is not meant so.
-                let latest = clock::now_ns().saturating_add(1_000_000_000);
-                match receiver.next_before(u64::MAX) {
-                    Some((due, _, bytes)) => {
-                        clock::sleep_until(due.min(latest));
-                        if let Err(error) = connection.send(bytes) {
-                            tracing::debug!("MIDI output: {error}");
-                        }
-                    }
-                    None => std::thread::sleep(Duration::from_millis(1)),
+            midi_timetable::run(receiver, &ended, |bytes| {
+                if let Err(error) = connection.send(bytes) {
+                    tracing::debug!("MIDI output: {error}");
                 }
-            }
+            });
         };
         let thread = std::thread::Builder::new().name("MIDI output".into()).spawn(send);
         let thread = Some(thread.map_err(|e| failed(&name, e))?);

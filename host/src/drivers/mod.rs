@@ -14,6 +14,8 @@ mod device;
 pub mod jack;
 pub mod keeper;
 pub mod midi_ports;
+#[cfg(any(test, windows, all(target_os = "linux", feature = "alsa")))]
+mod midi_timetable;
 #[cfg(windows)]
 mod planar;
 mod registry;
@@ -146,6 +148,32 @@ pub trait Driver: Send {
     fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
         (Vec::new(), Vec::new())
     }
+    /// Ports of other programs and devices that its own can be connected to: those that can be heard,
+    /// and those that can be played to. `None`: its ports are not connected so.
+    fn midi_peers(&self) -> Option<(Vec<MidiPeer>, Vec<MidiPeer>)> {
+        None
+    }
+    /// What its ports are connected to, and could be. `None`: they are not connected so.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+    /// Connects one of its ports to another's, or not any more.
+    ///
+    /// # Errors
+    /// One of them is not there, or they don't fit.
+    fn connect(&mut self, port: &str, other: &str, _on: bool) -> Result<(), Error> {
+        let reason = format!("its port '{port}' can't be connected to '{other}', or to any other");
+        Err(Error::Driver { driver: self.name().to_owned(), reason })
+    }
+    /// Has a MIDI port for each of these words, inputs and outputs, beside those that it has: one that
+    /// connects itself to whatever has the word in its name, now or later. Ports that are there stay
+    /// what they are.
+    ///
+    /// # Errors
+    /// A port can't be made.
+    fn add_midi_words(&mut self, _inputs: &[String], _outputs: &[String]) -> Result<(), Error> {
+        Ok(())
+    }
     /// So many frames lie between what comes in and what goes out because of it. Drivers that tell
     /// other programs what they have to compensate pass it on.
     fn set_graph_latency(&mut self, _frames: u32) {}
@@ -165,6 +193,55 @@ pub trait Driver: Send {
     /// What has happened since the last call. Cheap enough to poll.
     fn take_events(&mut self) -> Vec<DriverEvent> {
         Vec::new()
+    }
+}
+
+/// A port of a driver that can be connected to those of other programs and devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverPort {
+    /// Its name, without the program's.
+    pub name: String,
+    /// MIDI, or else audio.
+    pub is_midi: bool,
+    /// Whether it is played to, or else plays.
+    pub is_input: bool,
+    /// The others' ports that it is connected to.
+    pub connected: Vec<String>,
+}
+
+/// What a driver's ports are connected to, and could be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Its own.
+    pub ports: Vec<DriverPort>,
+    /// Others' audio ports: those that can be heard, and those that can be played to.
+    pub audio: (Vec<String>, Vec<String>),
+    /// Others' MIDI ports, likewise.
+    pub midi: (Vec<String>, Vec<String>),
+}
+
+impl Connections {
+    /// What one of the ports could be connected to.
+    pub fn others(&self, port: &DriverPort) -> &[String] {
+        let (sources, sinks) = if port.is_midi { &self.midi } else { &self.audio };
+        if port.is_input { sources } else { sinks }
+    }
+}
+
+/// A port of another program or a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MidiPeer {
+    /// Its name.
+    pub name: String,
+    /// What it is called besides.
+    pub aliases: Vec<String>,
+}
+
+impl MidiPeer {
+    /// Whether a word means it: it is a part of one of its names, in any case.
+    pub fn is_meant_by(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        std::iter::once(&self.name).chain(&self.aliases).any(|n| n.to_lowercase().contains(&word))
     }
 }
 

@@ -42,11 +42,15 @@ pub struct JackOptions {
     /// More MIDI inputs, numbered after those: a word each, which is the port's name, and is in the
     /// names of what it connects itself to, now or as soon as that is there.
     pub midi_words: Vec<String>,
+    /// The same for MIDI outputs.
+    pub midi_out_words: Vec<String>,
 }
 
 impl Default for JackOptions {
     fn default() -> Self {
-        Self { client: "sandrack".into(), connect: true, midi: (1, 1), midi_words: Vec::new() }
+        let (midi_words, midi_out_words) = (Vec::new(), Vec::new());
+        let client = "sandrack".into();
+        Self { client, connect: true, midi: (1, 1), midi_words, midi_out_words }
     }
 }
 
@@ -151,6 +155,8 @@ fn virtual_driver() -> DeviceInfo {
                 256,
             )),
             latency: Some((0, 0)),
+            midi_inputs: vec![VirtualDriver::MIDI_INPUT.into()],
+            midi_outputs: vec![VirtualDriver::MIDI_OUTPUT.into()],
             ..DeviceDetails::default()
         }),
     }

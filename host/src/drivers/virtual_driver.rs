@@ -100,6 +100,9 @@ impl VirtualDriver {
     pub const FRAMES: RangeInclusive<u32> = 16..=8192;
     /// Channels each way it can do at most.
     pub const MAX_CHANNELS: u32 = 512;
+    /// Its MIDI ports.
+    pub(super) const MIDI_INPUT: &str = "midi_in_1";
+    pub(super) const MIDI_OUTPUT: &str = "midi_out_1";
 
     /// A driver that calls back on time.
     ///
@@ -413,7 +416,8 @@ impl Driver for VirtualDriver {
     }
 
     fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
-        (vec!["virtual:midi_in_1".into()], vec!["virtual:midi_out_1".into()])
+        let name = |port| format!("virtual:{port}");
+        (vec![name(Self::MIDI_INPUT)], vec![name(Self::MIDI_OUTPUT)])
     }
 
     fn running(&self) -> bool {

@@ -109,9 +109,14 @@ impl ClockIn {
 pub(crate) fn place(transport: &mut Transport, beats: f64) {
     transport.position_beats = beats;
     transport.position_seconds = beats * 60.0 / transport.tempo.max(1.0);
+    find_bar(transport);
+}
+
+/// Finds the bar that the song is in, as if the signature had always been the same.
+pub(crate) fn find_bar(transport: &mut Transport) {
     let bar = f64::from(transport.signature_numerator.max(1)) * 4.0
         / f64::from(transport.signature_denominator.max(1));
-    let bars = (beats / bar).floor();
+    let bars = (transport.position_beats / bar).floor();
     transport.bar_number = bars as i32;
     transport.bar_start_beats = bars * bar;
 }
@@ -131,6 +136,16 @@ pub(super) struct ClockOut {
 }
 
 impl ClockOut {
+    /// Tells where the song is, and goes on from there: somebody may have come who does not know.
+    pub(super) fn begin_again(&mut self) {
+        self.expected_beats = f64::NEG_INFINITY;
+    }
+
+    /// Whether receivers have been told that the song moves.
+    pub(super) fn is_playing(&self) -> bool {
+        self.playing
+    }
+
     /// Sends what belongs to a block that begins so.
     pub(super) fn block(
         &mut self,

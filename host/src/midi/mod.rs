@@ -15,6 +15,7 @@
 //! | [`midi`]: [`MidiRt`], [`MidiControl`] | the two halves |
 //! | [`Learn`] | which control is meant |
 //! | `router`, `sounding`, `output` | routing itself, on the realtime thread |
+//! | `taps` | notes that plugins put out, as messages |
 //! | `clock` | MIDI clock, both ways |
 //!
 //! Nothing in the callback allocates, locks or drops: a setup goes there in a box through a queue,
@@ -30,8 +31,10 @@ mod realtime;
 mod router;
 pub mod setup;
 mod sounding;
+mod taps;
 
 pub use buffer::{MidiBuffer, MidiMessage};
+pub(crate) use clock::find_bar;
 pub use learn::Learn;
 pub use queue::{MidiReceiver, MidiSender, midi_queue};
 pub(crate) use realtime::shared;

@@ -7,11 +7,13 @@ use super::output::Sink;
 use super::queue::{MidiReceiver, MidiSender};
 use super::router::{MidiNotice, Prepared, Router};
 use super::setup::MidiSetup;
+use super::taps::Pieces;
+use crate::drivers::midi_ports::FIRST_PORT;
 use crate::drivers::{CallbackIo, CallbackTime, DriverTransport, clock};
 use rtrb::{Consumer, Producer, RingBuffer};
 use sandrack_engine::Deadlines;
 use sandrack_engine::block::Transport;
-use sandrack_engine::engine::Engine;
+use sandrack_engine::engine::{Engine, Tapped};
 use sandrack_engine::event::Event;
 use sandrack_engine::graph::NodeId;
 use std::sync::Arc;
@@ -85,6 +87,13 @@ pub struct MidiRt {
     rate: f64,
     /// Everything that came in for this block.
     merged: MidiBuffer,
+    /// What plugins put out in this block.
+    tapped: MidiBuffer,
+    pieces: Pieces,
+    /// Ports that got a clock and get none any more.
+    stopped: Vec<u16>,
+    /// The engine does not know yet whom to listen to.
+    has_new_setup: bool,
     inputs: Vec<MidiReceiver>,
     outputs: Vec<(u16, MidiSender)>,
     clock_in: ClockIn,
@@ -123,6 +132,10 @@ pub fn midi(setup: MidiSetup, rate: u32) -> (MidiRt, MidiControl) {
         router: Router::new(setup),
         rate: rate.into(),
         merged: MidiBuffer::usual(),
+        tapped: MidiBuffer::usual(),
+        pieces: Pieces::new(),
+        stopped: Vec::with_capacity(PORTS),
+        has_new_setup: true,
         inputs: Vec::with_capacity(PORTS),
         outputs: Vec::with_capacity(PORTS),
         clock_in: ClockIn::default(),
@@ -237,6 +250,10 @@ impl Sink for Outputs<'_, '_> {
             };
             return sender.send(due, port, bytes);
         }
+        // A cable that was pulled: what does not arrive there is not to be sent again and again.
+        if port >= FIRST_PORT {
+            return true;
+        }
         self.driver.as_mut().is_some_and(|midi| midi.push(frame, port, bytes))
     }
 }
@@ -254,13 +271,25 @@ impl MidiRt {
         let frames = frames(io);
         let Self { router, rate, merged, inputs, outputs, clock_in, .. } = self;
         let Self { clock_out, moved, notices, commands, garbage, waiting, counts, .. } = self;
+        let Self { tapped, pieces, has_new_setup, stopped, .. } = self;
         let mut panics = false;
         *waiting = waiting.take().and_then(|rest| give_back(garbage, rest));
         while waiting.is_none()
             && let Ok(command) = commands.pop()
         {
             let rest = match command {
-                Command::Setup(setup) => Some(Garbage::Setup(router.swap(setup))),
+                Command::Setup(setup) => {
+                    let before = router.swap(setup);
+                    *has_new_setup = true;
+                    let (old, new) = (&before.setup.clock_out, &router.setup().clock_out);
+                    if old != new {
+                        // Those that are new are told where the song is, the others that it is over.
+                        let gone = old.iter().filter(|port| !new.contains(port));
+                        stopped.extend(gone.copied().take(stopped.capacity() - stopped.len()));
+                        clock_out.begin_again();
+                    }
+                    Some(Garbage::Setup(before))
+                }
                 Command::Panic => {
                     panics = true;
                     None
@@ -326,6 +355,10 @@ impl MidiRt {
         let mut sink =
             Outputs { engine, driver: io.midi_out.as_deref_mut(), outputs, time, rate: *rate };
         router.begin(&mut sink);
+        if std::mem::take(has_new_setup) {
+            sink.engine.listen(router.setup().taps.iter().map(|tap| tap.node));
+            router.silence_lost_taps(&mut sink);
+        }
         if panics {
             router.panic(&mut sink);
         }
@@ -352,6 +385,24 @@ impl MidiRt {
 
         sink.engine.process(io.inputs, io.outputs, deadlines);
 
+        if !router.setup().taps.is_empty() {
+            tapped.clear();
+            let lost = (router.lost(), tapped.lost());
+            for index in 0..sink.engine.heard().len() {
+                let Tapped { node, event } = sink.engine.heard()[index];
+                let Some(port) = router.tap(node) else { continue };
+                match event {
+                    Some(event) => pieces.write(&event, port, tapped),
+                    None => router.silence_port(port, &mut sink),
+                }
+            }
+            router.process(tapped, &mut sink, &mut tell);
+            let lost = router.lost() - lost.0 + tapped.lost() - lost.1;
+            counts.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+        for port in stopped.drain(..).filter(|_| clock_out.is_playing()) {
+            sink.message(0, port, &[0xfc]);
+        }
         let began = *sink.engine.began_with();
         let ports = &router.setup().clock_out;
         if !ports.is_empty() {

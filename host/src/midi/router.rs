@@ -6,7 +6,7 @@
 use super::buffer::{MidiBuffer, MidiMessage};
 use super::message::{Message, cc};
 use super::output::{Budget, Out, Place, Sink};
-use super::setup::{Control, Destination, MidiSetup, Mode, Route, Target};
+use super::setup::{Control, Destination, MidiSetup, Mode, PRIVATE, Route, TAPS, Target};
 use super::sounding::{From, Lasting, Sounding, is_pedal};
 use sandrack_engine::graph::NodeId;
 
@@ -113,6 +113,11 @@ impl Router {
         &self.prepared.setup
     }
 
+    /// The port that a plugin's notes come through.
+    pub(super) fn tap(&self, node: NodeId) -> Option<u16> {
+        self.setup().taps.iter().find(|tap| tap.node == node).map(|tap| tap.port)
+    }
+
     /// Notes that are held, or wait for room for their end.
     pub(super) fn notes(&self) -> usize {
         self.sounding.notes()
@@ -137,6 +142,20 @@ impl Router {
     pub(super) fn begin(&mut self, sink: &mut impl Sink) {
         self.budget.begin();
         self.sounding.settle(&mut Out { sink, budget: &mut self.budget, frame: 0 });
+    }
+
+    /// Ends all that was begun through a port: what played there can't end it itself.
+    pub(super) fn silence_port(&mut self, port: u16, sink: &mut impl Sink) {
+        let out = &mut Out { sink, budget: &mut self.budget, frame: 0 };
+        self.sounding.release_ports(|known| known == port, out);
+    }
+
+    /// The same for those plugins' ports that the setup does not have any more.
+    pub(super) fn silence_lost_taps(&mut self, sink: &mut impl Sink) {
+        let taps = &self.prepared.setup.taps;
+        let is_lost = |port| TAPS.contains(&port) && !taps.iter().any(|tap| tap.port == port);
+        let out = &mut Out { sink, budget: &mut self.budget, frame: 0 };
+        self.sounding.release_ports(is_lost, out);
     }
 
     /// Routes the messages of a block.
@@ -165,7 +184,9 @@ impl Router {
         let mut out = Out { sink, budget, frame };
         let mut is_taken = false;
         if let Some((control, channel, value)) = Control::of(message) {
-            tell(MidiNotice::Moved { port, channel, control, value });
+            if !PRIVATE.contains(&port) {
+                tell(MidiNotice::Moved { port, channel, control, value });
+            }
             is_taken = map(prepared, port, channel, control, value, &mut out, tell);
         }
         let setup = &prepared.setup;
@@ -347,8 +368,7 @@ fn lasting(
 
 /// To all destinations of routes from the port, once each: these messages have no channel.
 fn exclusive(setup: &MidiSetup, port: u16, bytes: &[u8], out: &mut Out<'_, impl Sink>) {
-    let goes =
-        |route: &&Route| route.controllers && route.from.port.is_none_or(|only| only == port);
+    let goes = |route: &&Route| route.controllers && route.from.has_port(port);
     for (index, route) in setup.routes.iter().enumerate().filter(|(_, route)| goes(route)) {
         if !setup.routes[..index].iter().filter(goes).any(|before| before.to == route.to) {
             out.sysex(route.to, bytes);

@@ -17,17 +17,36 @@ pub struct MidiSetup {
     pub programs: Option<Source>,
     /// Port whose MIDI clock leads tempo and transport.
     pub clock_in: Option<u16>,
-    /// Ports of the driver that get a MIDI clock.
+    /// Ports that get a MIDI clock.
     pub clock_out: Vec<u16>,
+    /// Plugins whose notes come in through a port of their own, to be routed to output ports.
+    pub taps: Vec<Tap>,
     /// Nodes that get [`panic`](super::MidiControl::panic) beside those of the routes: instruments that
     /// other plugins play.
     pub panic: Vec<NodeId>,
 }
 
+/// Ports that are meant only by who names them: a [`Source`] of any port does not mean these, and
+/// what comes there is not learned.
+pub const PRIVATE: std::ops::Range<u16> = 0xe000..0xf000;
+
+/// Those of them that are for plugins' notes.
+pub const TAPS: std::ops::Range<u16> = 0xe000..0xe800;
+
+/// A plugin whose notes come in as if they were played on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// The plugin's node.
+    pub node: NodeId,
+    /// One of [`TAPS`]. What comes there may only be routed to [`Destination::Port`]: for
+    /// plugins it is too late in this block.
+    pub port: u16,
+}
+
 /// Where messages come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// A port; `None`: any.
+    /// A port; `None`: any that is not [private](PRIVATE).
     pub port: Option<u16>,
     /// Channels.
     pub channels: Channels,
@@ -36,7 +55,12 @@ pub struct Source {
 impl Source {
     /// Whether it is one of these.
     pub fn matches(&self, port: u16, channel: u8) -> bool {
-        self.port.is_none_or(|only| only == port) && self.channels.has(channel)
+        self.has_port(port) && self.channels.has(channel)
+    }
+
+    /// Whether it is this port.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.port.map_or(!PRIVATE.contains(&port), |only| only == port)
     }
 }
 
@@ -100,7 +124,7 @@ pub enum Destination {
         /// Its note port.
         port: u16,
     },
-    /// A MIDI output port of the driver.
+    /// A MIDI output port, the driver's or another.
     Port(u16),
 }
 

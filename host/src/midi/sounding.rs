@@ -148,6 +148,21 @@ impl Sounding {
         }
     }
 
+    /// All keys of some ports are let go, and what lasts there goes to its rest.
+    pub(super) fn release_ports(
+        &mut self,
+        is_it: impl Fn(u16) -> bool,
+        out: &mut Out<'_, impl Sink>,
+    ) {
+        for held in &mut self.held {
+            held.by = held.by.filter(|((port, _), _)| !is_it(*port));
+        }
+        for away in &mut self.away {
+            away.by = away.by.filter(|(port, _)| !is_it(*port));
+        }
+        self.settle(out);
+    }
+
     /// The pressure on a key goes to what it began.
     pub(super) fn key_pressure(&self, by: (From, u8), value: u8, out: &mut Out<'_, impl Sink>) {
         for held in self.held.iter().filter(|held| held.by == Some(by)) {

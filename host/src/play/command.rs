@@ -1,6 +1,6 @@
 //! What a playing rig can be told.
 
-use crate::rig::{DriverSettings, Id, MidiInput, Output, Send, TrackKind};
+use crate::rig::{DriverSettings, Id, MidiInput, MidiOutput, Output, Send, TrackKind};
 use sandrack_sandbox::format::{PluginRef, Preset};
 use std::path::PathBuf;
 
@@ -93,6 +93,14 @@ pub enum Command {
     RemoveSend(Id, Id),
     /// Which notes a track plays.
     SetMidi(Id, Vec<MidiInput>),
+    /// MIDI ports that get what a track plays.
+    SetMidiOut(Id, Vec<MidiOutput>),
+    /// MIDI ports that get the notes which a plugin puts out.
+    SetPluginMidiOut(Id, Vec<MidiOutput>),
+    /// The MIDI port whose clock leads tempo and position, by a part of its name; `None`: none does.
+    SetClock(Option<String>),
+    /// MIDI ports that get a clock, by parts of their names.
+    SetClockOut(Vec<String>),
 
     /// Begins a note of a track: key 0 ..= 127, velocity 0 ..= 1.
     NoteOn {
@@ -140,6 +148,12 @@ pub enum Command {
     RemoveSnapshot(Id),
     /// The next controller that moves is to move this parameter; `None`: not after all.
     Learn(Option<(Id, u32)>),
+    /// The next two keys that are pressed are to be the ends of a range of keys of a track: which of
+    /// its ranges, from 0 (or a new one). `None`: not after all.
+    LearnKeys(Option<(Id, usize)>),
+    /// The next key that is pressed, or the next program, is to recall this snapshot; `None`: not
+    /// after all.
+    LearnSnapshot(Option<Id>),
     /// Takes away what controllers do to a parameter.
     Forget(Id, u32),
 
@@ -156,6 +170,15 @@ pub enum Command {
     /// Makes it again.
     Redo,
 
+    /// Connects one of the driver's ports to another program's or device's, or not any more.
+    Connect {
+        /// The driver's own, without the program's name.
+        port: String,
+        /// The other's.
+        other: String,
+        /// Whether they are to be connected.
+        on: bool,
+    },
     /// Another driver, buffer size or rate; plugins keep their state.
     SetDriver(DriverSettings),
     /// Opens the driver's own settings.

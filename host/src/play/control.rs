@@ -9,10 +9,10 @@ use super::slots::{Job, Slot};
 use super::snapshots::Relieved;
 use super::sound::Sound;
 use super::statistics::Statistics;
-use super::view::{Message, MessageKind, View};
+use super::view::{Learning, Message, MessageKind, View};
 use crate::error::Error;
 use crate::faults::FaultWriter;
-use crate::midi::{Learn, MidiControl, MidiSender};
+use crate::midi::{Learn, MidiControl, MidiSender, find_bar};
 use crate::rig::{DriverSettings, Id, Rig, States};
 use crate::session::{EngineCallback, Live, LoadOrder, PluginAt, Session, SessionEvent, StripKey};
 use sandrack_engine::Controller;
@@ -72,6 +72,8 @@ pub(super) struct Control {
     pub(super) relieved: BTreeMap<PluginAt, Relieved>,
     /// Notes that were begun by command, and who plays them.
     pub(super) held: BTreeMap<(Id, u8), PluginAt>,
+    /// The same, of MIDI ports: the port that they came in by.
+    pub(super) held_out: BTreeMap<(Id, u8), u16>,
     /// Frames that the engine had done when the transport became as it is.
     pub(super) began: Option<u64>,
     /// The mixer, or what else the rig says, is not yet what the engine was told.
@@ -80,7 +82,7 @@ pub(super) struct Control {
     pub(super) routed: u64,
     pub(super) transport: Transport,
     pub(super) cables: super::cables::Cables,
-    pub(super) learning: Option<(Id, u32, Learn)>,
+    pub(super) learning: Option<(Learning, Learn)>,
     pub(super) current: Option<Id>,
     pub(super) spares: super::snapshots::Spares,
     pub(super) history: History,
@@ -151,6 +153,7 @@ impl Control {
             last_strip: 0,
             relieved: BTreeMap::new(),
             held: BTreeMap::new(),
+            held_out: BTreeMap::new(),
             began: None,
             is_stale: true,
             routed: u64::MAX,
@@ -413,8 +416,9 @@ impl Control {
         self.picture.messages = self.messages.iter().cloned().collect();
     }
 
-    /// Sets the song position.
+    /// Sets the song position, and with it the bar.
     pub(super) fn tell_transport(&mut self) {
+        find_bar(&mut self.transport);
         let Some(engine) = &mut self.engine else { return };
         if engine.controller.transport(self.transport).is_err() {
             self.tell(MessageKind::Error, None, "the driver does not take anything".into());

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::control::Control;
 use super::history::{Change, History};
-use super::view::MessageKind;
+use super::view::{Learning, MessageKind};
 use crate::catalog::find::named;
 use crate::rig::{Id, Output, PluginSlot, Rig, Track, TrackKind};
 use sandrack_sandbox::format::{Format, PluginRef};
@@ -135,6 +135,28 @@ impl Control {
                 self.change_track(&id, "output", |track| track.output = to);
             }
             Command::SetMidi(id, to) => self.change_track(&id, "notes", |track| track.midi = to),
+            Command::SetMidiOut(id, to) => {
+                self.change_track(&id, "MIDI output", |track| track.midi_out = to);
+            }
+            Command::SetPluginMidiOut(id, to) => {
+                let label = format!("MIDI output of {}", self.name_of(&id));
+                self.change(label, format!("MIDI output {id}"), |rig| {
+                    rig.plugin_mut(&id).ok_or_else(|| no_plugin(&id))?.midi_out = to;
+                    Ok(())
+                });
+            }
+            Command::SetClock(port) => {
+                self.change("MIDI clock".into(), "clock".into(), |rig| {
+                    rig.transport.clock = port;
+                    Ok(())
+                });
+            }
+            Command::SetClockOut(ports) => {
+                self.change("MIDI clock".into(), "clock out".into(), |rig| {
+                    rig.transport.clock_out = ports;
+                    Ok(())
+                });
+            }
             Command::SetSend(id, send) => {
                 let label = format!("send to {}", send.to);
                 self.change_track(&id, &label, |track| {
@@ -190,7 +212,20 @@ impl Control {
                     Ok(())
                 });
             }
-            Command::Learn(what) => self.learn(what),
+            Command::Learn(what) => {
+                self.learn(what.map(|(id, param)| Learning::Param(id, param)));
+            }
+            Command::LearnKeys(what) => {
+                let keys = what.map(|(track, range)| Learning::Keys { track, range, first: None });
+                self.learn(keys);
+            }
+            Command::LearnSnapshot(what) => self.learn(what.map(Learning::Snapshot)),
+            Command::Connect { port, other, on } => {
+                if let Err(error) = self.sound.connect(&port, &other, on) {
+                    self.tell(MessageKind::Error, None, error.to_string());
+                }
+                self.cables.look_again();
+            }
             Command::Forget(id, param) => self.forget_mappings(&id, param),
             Command::RenameRig(name) => {
                 self.change("name of the rig".into(), "name".into(), |rig| {
@@ -231,6 +266,7 @@ impl Control {
             group: None,
             bypass: false,
             side_chains: Vec::new(),
+            midi_out: Vec::new(),
             grants: Default::default(),
             state: None,
             params: BTreeMap::new(),

@@ -133,6 +133,7 @@ impl Control {
     pub(super) fn tell_engine(&mut self) {
         let mixer = self.mixer();
         self.routed = u64::MAX;
+        self.cables.look_again();
         let bypasses: Vec<(Id, PluginAt, bool)> = self
             .slots
             .iter()

@@ -24,6 +24,7 @@ mod command;
 mod control;
 mod edit;
 mod history;
+mod learning;
 mod mixing;
 mod notes;
 mod picture;

@@ -3,18 +3,24 @@
 use super::cables::{KEYBOARD, KEYBOARD_NAME};
 use super::control::Control;
 use super::view::MessageKind;
-use crate::midi::setup::{Control as Knob, Mapping, Mode, Range, Route, Source, Target};
-use crate::midi::{Learn, MidiNotice, MidiSetup, setup};
-use crate::rig::{Id, Track, TrackKind};
+use crate::midi::setup::{
+    Control as Knob, Destination, Mapping, Mode, PRIVATE, Range, Route, Source, TAPS, Tap, Target,
+};
+use crate::midi::{MidiNotice, MidiSetup, setup};
+use crate::rig::{Id, MidiOutput, Track, TrackKind};
 use crate::session::PluginAt;
 use sandrack_engine::event::{Event, EventKind, NoteAddress};
 use sandrack_engine::graph::NodeId;
 use sandrack_sandbox::format::ParamEdit;
 use sandrack_sandbox::sys::clock::now_ns;
-use std::collections::BTreeMap;
 
 /// A port that nobody has.
 const NOBODY: u16 = u16::MAX;
+
+/// The port of what is played by command on a track, for MIDI ports: plugins have it by then.
+fn commanded(track: usize) -> u16 {
+    TAPS.end + (track as u16 % (PRIVATE.end - TAPS.end))
+}
 
 impl Control {
     /// The plugin of a track that is given notes.
@@ -30,28 +36,16 @@ impl Control {
     /// What is routed where, and what controllers do.
     pub(super) fn midi_setup(&self) -> MidiSetup {
         let mut all = MidiSetup::default();
-        for track in &self.rig.tracks {
-            let Some((_, node)) = self.player_of(track) else { continue };
-            all.panic.push(node);
-            if track.midi.is_empty() && track.kind == TrackKind::Track {
-                all.routes.push(Route::to(node));
-            }
-            for input in &track.midi {
-                let range = |pair: Option<[u8; 2]>| {
-                    pair.map_or(Range::ALL, |[low, high]| Range { low, high })
-                };
-                all.routes.push(Route {
-                    from: self.source(input.port.as_deref(), input.channel),
-                    keys: range(input.keys),
-                    velocities: range(input.velocity),
-                    transpose: input.transpose,
-                    channel: input.to_channel.map(|channel| channel - 1),
-                    ..Route::to(node)
-                });
-            }
+        for (number, track) in self.rig.tracks.iter().enumerate() {
+            self.route_track(number, track, &mut all);
+            self.tap_plugins(track, &mut all);
         }
-        let clock = self.rig.transport.clock.as_ref();
-        all.clock_in = clock.and_then(|word| self.cables.find(word));
+        let transport = &self.rig.transport;
+        all.clock_in = transport.clock.as_ref().and_then(|word| self.cables.find(word));
+        let outputs = transport.clock_out.iter();
+        all.clock_out = outputs.filter_map(|word| self.cables.find_output(word)).collect();
+        all.clock_out.sort_unstable();
+        all.clock_out.dedup();
         self.map_controllers(&mut all);
         for (number, snapshot) in self.rig.snapshots.iter().enumerate() {
             let from = self.source(None, snapshot.channel);
@@ -65,6 +59,71 @@ impl Control {
             }
         }
         all
+    }
+
+    /// What a track plays goes to the plugin that plays, and to MIDI ports.
+    fn route_track(&self, number: usize, track: &Track, all: &mut MidiSetup) {
+        let mut to: Vec<(Destination, Option<u8>)> = Vec::new();
+        if let Some((_, node)) = self.player_of(track) {
+            all.panic.push(node);
+            to.push((Route::to(node).to, None));
+        }
+        to.extend(self.outputs(&track.midi_out));
+        for (to, channel) in to {
+            let route = Route::to_destination(to);
+            if track.midi.is_empty() && track.kind == TrackKind::Track {
+                all.routes.push(Route { channel, ..route });
+            }
+            for input in &track.midi {
+                let range = |pair: Option<[u8; 2]>| {
+                    pair.map_or(Range::ALL, |[low, high]| Range { low, high })
+                };
+                all.routes.push(Route {
+                    from: self.source(input.port.as_deref(), input.channel),
+                    keys: range(input.keys),
+                    velocities: range(input.velocity),
+                    transpose: input.transpose,
+                    channel: channel.or(input.to_channel.map(|channel| channel - 1)),
+                    ..route
+                });
+            }
+            // What is played by command goes straight to plugins.
+            if matches!(to, Destination::Port(_)) {
+                let port = Some(commanded(number));
+                let from = Source { port, ..Source::default() };
+                all.routes.push(Route { from, channel, ..route });
+            }
+        }
+    }
+
+    /// What plugins put out goes to MIDI ports.
+    fn tap_plugins(&self, track: &Track, all: &mut MidiSetup) {
+        for slot in track.plugins.iter().filter(|slot| !slot.midi_out.is_empty()) {
+            let live = self.engine.as_ref().map(|engine| &engine.live);
+            let node = self.at(&slot.id).and_then(|at| live?.node(at));
+            let port = node.map(|node| TAPS.start + (node.raw() % TAPS.len() as u64) as u16);
+            let (Some(node), Some(port)) = (node, port) else { continue };
+            let is_free = !all.taps.iter().any(|tap| tap.port == port);
+            if !is_free {
+                continue;
+            }
+            all.taps.push(Tap { node, port });
+            let from = Source { port: Some(port), ..Source::default() };
+            for (to, channel) in self.outputs(&slot.midi_out) {
+                all.routes.push(Route { from, channel, ..Route::to_destination(to) });
+            }
+        }
+    }
+
+    /// The ports that are there.
+    fn outputs<'a>(
+        &'a self,
+        wanted: &'a [MidiOutput],
+    ) -> impl Iterator<Item = (Destination, Option<u8>)> + 'a {
+        wanted.iter().filter_map(|output| {
+            let port = self.cables.find_output(&output.port)?;
+            Some((Destination::Port(port), output.channel.map(|channel| channel - 1)))
+        })
     }
 
     fn map_controllers(&self, all: &mut MidiSetup) {
@@ -116,14 +175,7 @@ impl Control {
         while let Some(notice) = engine.midi.notice() {
             notices.push(notice);
         }
-        let mut learned = None;
-        while let Some(moved) = engine.midi.moved() {
-            if let Some((_, _, learn)) = &mut self.learning
-                && learned.is_none()
-            {
-                learned = learn.hear(&moved);
-            }
-        }
+        let moved: Vec<MidiNotice> = std::iter::from_fn(|| engine.midi.moved()).collect();
         for notice in notices {
             match notice {
                 MidiNotice::Param { node, param, value } => {
@@ -149,8 +201,11 @@ impl Control {
                 | MidiNotice::Moved { .. } => {}
             }
         }
-        if let Some((source, knob)) = learned {
-            self.learned(source, knob);
+        for moved in moved {
+            let learning = self.learning.as_mut();
+            if let Some((source, knob)) = learning.and_then(|(_, learn)| learn.hear(&moved)) {
+                self.learned(source, knob);
+            }
         }
     }
 
@@ -169,68 +224,21 @@ impl Control {
         }
     }
 
-    pub(super) fn learn(&mut self, what: Option<(Id, u32)>) {
-        self.learning = what.map(|(id, param)| (id, param, Learn::new()));
-    }
-
-    fn learned(&mut self, source: Source, knob: Knob) {
-        let Some((id, param, _)) = self.learning.take() else { return };
-        let Knob::Controller(controller) = knob else {
-            let text = "only controllers can move a parameter: move a knob or fader".to_owned();
-            self.learning = Some((id, param, Learn::new()));
-            return self.tell(MessageKind::Note, None, text);
-        };
-        let channel = (0..16u8).find(|channel| source.channels == setup::Channels::only(*channel));
-        let port = source.port.and_then(|port| match port {
-            KEYBOARD => Some(KEYBOARD_NAME.to_owned()),
-            port => self.cables.names.get(&port).cloned(),
-        });
-        let word = param.to_string();
-        self.change_mappings("controller", |rig| {
-            rig.mappings.retain(|known| {
-                known.plugin.as_ref() != Some(&id) || known.param.as_ref() != Some(&word)
-            });
-            rig.mappings.push(crate::rig::Mapping {
-                port,
-                channel: channel.map(|channel| channel + 1),
-                controller,
-                plugin: Some(id.clone()),
-                param: Some(word.clone()),
-                track: None,
-                from: None,
-                to: None,
-            });
-        });
-        let text = format!("controller {controller} moves it from now on");
-        self.tell(MessageKind::Note, Some(&id), text);
-    }
-
-    pub(super) fn forget_mappings(&mut self, id: &Id, param: u32) {
-        let is_it = |known: &crate::rig::Mapping| {
-            known.plugin.as_ref() == Some(id)
-                && known.param.as_ref().is_some_and(|word| word.parse() == Ok(param))
-        };
-        self.change_mappings("controller", |rig| rig.mappings.retain(|known| !is_it(known)));
-    }
-
-    /// The controllers of a plugin's parameters.
-    pub(super) fn controllers(&self, id: &Id) -> BTreeMap<u32, u8> {
-        let mine = self.rig.mappings.iter().filter(|known| known.plugin.as_ref() == Some(id));
-        mine.filter_map(|known| Some((known.param.as_ref()?.parse().ok()?, known.controller)))
-            .collect()
-    }
-
     /// Begins a note of a track, or ends it.
     pub(super) fn note(&mut self, id: &Id, key: u8, velocity: Option<f64>) {
+        let key = key.min(127);
+        if velocity.is_some() {
+            self.learn_key(key);
+        }
+        let is_sent = self.send_note(id, key, velocity);
         let track = self.rig.track(id);
         let Some((at, node)) = track.and_then(|track| self.player_of(track)) else {
-            if velocity.is_some() {
+            if velocity.is_some() && !is_sent {
                 let text = format!("'{id}': no plugin of this track takes notes");
                 self.tell(MessageKind::Note, None, text);
             }
             return;
         };
-        let key = key.min(127);
         let note = NoteAddress { note_id: -1, port: 0, channel: 0, key: key.into() };
         let Some(engine) = &mut self.engine else { return };
         let held = (id.clone(), key);
@@ -253,6 +261,31 @@ impl Control {
         }
     }
 
+    /// The same for the track's MIDI ports. Whether there are any.
+    fn send_note(&mut self, id: &Id, key: u8, velocity: Option<f64>) -> bool {
+        let place = self.rig.tracks.iter().position(|track| track.id == *id);
+        let place = place.filter(|place| !self.rig.tracks[*place].midi_out.is_empty());
+        let Some(engine) = &mut self.engine else { return false };
+        let held = (id.clone(), key);
+        match (velocity, place) {
+            (Some(velocity), Some(place)) => {
+                let velocity = if velocity.is_finite() { velocity.clamp(0.0, 1.0) } else { 0.5 };
+                let velocity = ((velocity * 127.0).round() as u8).max(1);
+                let port = commanded(place);
+                self.held_out.insert(held, port);
+                engine.keyboard.send(now_ns(), port, &[0x90, key, velocity]);
+            }
+            // Where it began, though the track may be elsewhere by now.
+            (None, _) => {
+                if let Some(port) = self.held_out.remove(&held) {
+                    engine.keyboard.send(now_ns(), port, &[0x80, key, 64]);
+                }
+            }
+            (Some(_), None) => {}
+        }
+        place.is_some()
+    }
+
     pub(super) fn midi_message(&mut self, port: &str, data: [u8; 3]) {
         let number = match port.eq_ignore_ascii_case(KEYBOARD_NAME) || port.is_empty() {
             true => KEYBOARD,
@@ -271,6 +304,7 @@ impl Control {
 
     pub(super) fn panic(&mut self) {
         self.held.clear();
+        self.held_out.clear();
         let players: Vec<NodeId> = {
             let Some(engine) = &self.engine else { return };
             self.owners

@@ -46,6 +46,7 @@ pub(super) struct Shown {
     is_shared: bool,
     presets: Arc<[Preset]>,
     takes_notes: bool,
+    gives_notes: bool,
     side_inputs: Arc<[Arc<str>]>,
     has_editor: bool,
 }
@@ -83,6 +84,7 @@ impl Shown {
             self.presets = info.presets.clone().into();
         }
         self.takes_notes = !info.note_inputs.is_empty();
+        self.gives_notes = !info.note_outputs.is_empty();
         self.side_inputs = side_inputs(info).map(|port| port.name.as_str().into()).collect();
         self.has_editor = info.has_editor;
         self.is_known = true;
@@ -171,7 +173,9 @@ impl Control {
                 is_silenced: silenced.contains(&track.id),
                 sends: track.sends.clone(),
                 midi: track.midi.clone(),
-                takes_notes: plugins.iter().any(|plugin| plugin.takes_notes),
+                midi_out: track.midi_out.clone(),
+                takes_notes: !track.midi_out.is_empty()
+                    || plugins.iter().any(|plugin| plugin.takes_notes),
                 meter: self.meter(track, now),
                 plugins,
             });
@@ -203,6 +207,8 @@ impl Control {
             path: self.saver.path().map(Into::into),
             is_saved: self.saver.has(&self.rig),
             driver: self.sound.view(&self.settings),
+            midi: Arc::clone(&self.cables.view),
+            connections: self.cables.connections.clone(),
             engine,
             tracks: shown,
             snapshots,
@@ -227,7 +233,7 @@ impl Control {
                     is_led: false,
                 },
             },
-            learning: self.learning.as_ref().map(|(id, param, _)| (id.clone(), *param)),
+            learning: self.learning.as_ref().map(|(what, _)| what.clone()),
             progress,
             is_changing,
         }
@@ -340,6 +346,8 @@ impl Control {
             takes_notes: shown.takes_notes,
             load,
             latency: there.and_then(|node| node.latency()).unwrap_or(0),
+            gives_notes: shown.gives_notes,
+            midi_out: wanted.midi_out.clone(),
             side_inputs: Arc::clone(&shown.side_inputs),
             side_chains: wanted.side_chains.clone(),
             confinement: ConfinementView {

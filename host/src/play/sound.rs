@@ -5,10 +5,11 @@ use super::control::{Control, EngineParts};
 use super::view::{DriverView, MessageKind};
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{
-    self, Callback, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions, Settings,
+    self, Callback, Connections, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions,
+    MidiPeer, Settings,
 };
 use crate::error::Error;
-use crate::midi::{MidiRt, midi, midi_queue};
+use crate::midi::{MidiRt, MidiSetup, midi, midi_queue};
 use crate::rig::DriverSettings;
 use crate::session::{Running, realtime_setup};
 use crate::wav::SampleFormat;
@@ -73,6 +74,37 @@ impl Sound {
         self.driver.as_ref().map_or(0, |driver| driver.get().xruns())
     }
 
+    /// Names of the driver's own MIDI ports.
+    pub(super) fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
+        self.driver.as_ref().map(|driver| driver.get().midi_ports()).unwrap_or_default()
+    }
+
+    /// What they can be connected to.
+    pub(super) fn midi_peers(&self) -> Option<(Vec<MidiPeer>, Vec<MidiPeer>)> {
+        self.driver.as_ref()?.get().midi_peers()
+    }
+
+    /// What its ports are connected to.
+    pub(super) fn connections(&self) -> Option<Connections> {
+        self.driver.as_ref()?.get().connections()
+    }
+
+    pub(super) fn connect(&mut self, port: &str, other: &str, on: bool) -> Result<(), Error> {
+        let Some(driver) = &mut self.driver else {
+            return Err(Error::Usage("no driver is open, whose port could be connected".into()));
+        };
+        driver.get_mut().connect(port, other, on)
+    }
+
+    pub(super) fn add_midi_words(
+        &mut self,
+        inputs: &[String],
+        outputs: &[String],
+    ) -> Result<(), Error> {
+        let driver = self.driver.as_mut();
+        driver.map_or(Ok(()), |driver| driver.get_mut().add_midi_words(inputs, outputs))
+    }
+
     /// Counts from now on.
     pub(super) fn reset(&mut self) {
         self.xruns_before = self.xruns();
@@ -108,8 +140,8 @@ impl Control {
         if settings.name != "virtual" {
             let config = DriverConfig { rate, frames, inputs, outputs };
             let before = self.sound.before;
-            let jack =
-                JackOptions { midi_words: self.words_for_driver(), ..JackOptions::default() };
+            let (midi_words, midi_out_words) = self.words_for_driver();
+            let jack = JackOptions { midi_words, midi_out_words, ..JackOptions::default() };
             let how =
                 DriverOptions { setup: Some(setup), before, jack, ..DriverOptions::default() };
             return Ok(Opened::Other(drivers::open(&settings.name, &config, &how)?));
@@ -207,8 +239,7 @@ impl Control {
         self.engine = Some(EngineParts { live, controller, midi, keyboard });
         self.is_stale = true;
         self.transport_moved();
-        let ports = self.sound.driver.as_ref().map(|driver| driver.get().midi_ports().0);
-        self.begin_cables(ports.unwrap_or_default());
+        self.begin_cables();
     }
 
     fn start_sound(&mut self) {
@@ -238,12 +269,27 @@ impl Control {
 
     /// Ends driver and engine, and closes the driver.
     pub(super) fn close_sound(&mut self) -> Result<(), Error> {
+        self.silence_outputs();
         self.callback = None;
         let Some(mut driver) = self.sound.driver.take() else { return Ok(()) };
         let stopped = driver.get_mut().stop();
         // With it, what it was given: the engine, which belongs on this thread again.
         drop(driver);
         stopped.map(drop)
+    }
+
+    /// What plays outside would play on: its notes are ended, and its clock stops.
+    fn silence_outputs(&mut self) {
+        if self.cables.view.sends.is_empty() || !self.sound.runs_by_itself() {
+            return;
+        }
+        let setup = MidiSetup { clock_out: Vec::new(), ..self.midi_setup() };
+        let Some(engine) = &mut self.engine else { return };
+        if engine.midi.set(setup).is_ok() && engine.midi.panic().is_ok() {
+            let (rate, frames) = self.blocks;
+            let period = Duration::from_secs_f64(f64::from(frames) / f64::from(rate.max(1)));
+            std::thread::sleep((3 * period).max(Duration::from_millis(10)));
+        }
     }
 
     /// Another driver, buffer size or rate. Where that can't be opened, it is the one before again.

@@ -4,8 +4,11 @@
 //! clones an `Arc`, and keeps it as long as it likes. What changes seldom (names, parameters'
 //! descriptions) is shared from one picture to the next.
 
+use crate::drivers::Connections;
 use crate::faults::FaultRecord;
-use crate::rig::{DriverSettings, Grants, Id, MidiInput, Output, Send, SideChain, TrackKind};
+use crate::rig::{
+    DriverSettings, Grants, Id, MidiInput, MidiOutput, Output, Send, SideChain, TrackKind,
+};
 use sandrack_engine::graph::NodeId;
 use sandrack_sandbox::confine::Level;
 use sandrack_sandbox::format::{Format, Preset};
@@ -28,6 +31,10 @@ pub struct View {
     pub is_saved: bool,
     /// What calls back.
     pub driver: DriverView,
+    /// MIDI ports, and what goes to them.
+    pub midi: Arc<MidiView>,
+    /// What the driver's ports are connected to; `None`: it has none that could be.
+    pub connections: Option<Arc<Connections>>,
     /// All blocks together.
     pub engine: EngineView,
     /// Tracks and buses, in their order.
@@ -46,8 +53,8 @@ pub struct View {
     pub redo: Arc<[String]>,
     /// Song position and tempo.
     pub transport: TransportView,
-    /// The parameter that waits for a controller.
-    pub learning: Option<(Id, u32)>,
+    /// What waits for a controller or key.
+    pub learning: Option<Learning>,
     /// What takes long and is under way; `None`: nothing.
     pub progress: Option<Progress>,
     /// Whether changes are under way: what is heard is not yet what is shown.
@@ -86,6 +93,50 @@ pub struct DriverView {
     pub is_running: bool,
     /// Why it does not; empty: it does, or was not asked to.
     pub error: String,
+}
+
+/// What waits for a controller or key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Learning {
+    /// A parameter of a plugin: for a controller.
+    Param(Id, u32),
+    /// A range of keys: for its ends.
+    Keys {
+        /// The track.
+        track: Id,
+        /// Which of its ranges, from 0.
+        range: usize,
+        /// The end that is known.
+        first: Option<u8>,
+    },
+    /// A snapshot: for a key or program.
+    Snapshot(Id),
+}
+
+/// MIDI ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MidiView {
+    /// Ports that can be heard, by their names.
+    pub inputs: Vec<String>,
+    /// Ports that can be played to.
+    pub outputs: Vec<String>,
+    /// Why there are none, or not those of the system, and what to do; empty: that needs no words.
+    pub problem: String,
+    /// Part of the name of the port whose MIDI clock leads.
+    pub clock: Option<String>,
+    /// Those of the ports that get a MIDI clock.
+    pub clock_out: Vec<String>,
+    /// What the rig sends to, by the words that it has for it.
+    pub sends: Vec<MidiSendView>,
+}
+
+/// A word that a rig sends MIDI to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MidiSendView {
+    /// The word.
+    pub word: String,
+    /// The ports that it means now; none: there is none.
+    pub ports: Vec<String>,
 }
 
 /// All blocks together, since statistics began.
@@ -147,7 +198,9 @@ pub struct TrackView {
     pub sends: Vec<Send>,
     /// Which notes it plays.
     pub midi: Vec<MidiInput>,
-    /// Whether one of its plugins takes notes.
+    /// MIDI ports that get them, too.
+    pub midi_out: Vec<MidiOutput>,
+    /// Whether one of its plugins takes notes, or a MIDI port does.
     pub takes_notes: bool,
     /// How loud it is behind its fader, left and right.
     pub meter: [ChannelLevel; 2],
@@ -222,6 +275,10 @@ pub struct PluginView {
     pub load: PluginLoad,
     /// Its delay, frames.
     pub latency: u32,
+    /// Whether it puts out notes.
+    pub gives_notes: bool,
+    /// MIDI ports that get them.
+    pub midi_out: Vec<MidiOutput>,
     /// Names of its inputs beside the main one.
     pub side_inputs: Arc<[Arc<str>]>,
     /// What comes to these.

@@ -1,7 +1,7 @@
 //! What must be true of a rig before anything is loaded for it.
 
 use super::read::offer;
-use super::{Id, MidiInput, Output, PluginSlot, Rig, SideChain, Track, TrackKind};
+use super::{Id, MidiInput, MidiOutput, Output, PluginSlot, Rig, SideChain, Track, TrackKind};
 use std::collections::BTreeSet;
 
 /// One step on the way to something in a rig's file.
@@ -53,8 +53,10 @@ impl Rig {
             for (midi, input) in track.midi.iter().enumerate() {
                 check_midi(input, &[here[0], here[1], Key("midi"), At(midi)])?;
             }
+            check_midi_outputs(&track.midi_out, &at("midi_out"))?;
             for (place, slot) in track.plugins.iter().enumerate() {
                 let at = |key| [here[0], here[1], Key("plugin"), At(place), Key(key)];
+                check_midi_outputs(&slot.midi_out, &at("midi_out"))?;
                 check_id(&slot.id, &mut plugins, &at("id"))?;
                 if slot.plugin.is_empty() && slot.path.as_os_str().is_empty() {
                     return refuse(&at("id"), "a plugin needs 'plugin' (its id) or 'path'");
@@ -96,6 +98,10 @@ impl Rig {
         if !(1.0..=999.0).contains(&transport.tempo) {
             let at = [Key("transport"), Key("tempo")];
             return refuse(&at, format!("tempo = {}: must be 1 to 999", transport.tempo));
+        }
+        for (number, port) in transport.clock_out.iter().enumerate() {
+            let at = [Key("transport"), Key("clock_out"), At(number)];
+            check_port(port, "clock_out", &at)?;
         }
         let [upper, lower] = transport.signature;
         if !(1..=99).contains(&upper) || !lower.is_power_of_two() || lower > 64 {
@@ -353,6 +359,26 @@ fn check_channels(channels: &[u32], at: &[Step], key: &str) -> Result<(), Proble
             format!("{key}: must be no channel, one, or two neighbours: [], [3] or [3, 4]"),
         ),
     }
+}
+
+/// A port that something is sent to: an empty word would mean any.
+fn check_port(port: &str, key: &str, at: &[Step]) -> Result<(), Problem> {
+    match port.trim().is_empty() {
+        true => refuse(at, format!("{key}: name a MIDI port, or a part of its name")),
+        false => Ok(()),
+    }
+}
+
+fn check_midi_outputs(outputs: &[MidiOutput], here: &[Step]) -> Result<(), Problem> {
+    for (number, output) in outputs.iter().enumerate() {
+        let at = |key| [here, &[At(number), Key(key)]].concat();
+        check_port(&output.port, "port", &at("port"))?;
+        check_range("channel", output.channel, 1..=16, &at("channel"))?;
+        if outputs[..number].contains(output) {
+            return refuse(&at("port"), format!("midi_out: '{}' is there twice", output.port));
+        }
+    }
+    Ok(())
 }
 
 fn check_midi(input: &MidiInput, here: &[Step]) -> Result<(), Problem> {

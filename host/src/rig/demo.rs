@@ -21,6 +21,7 @@ pub fn demo() -> Result<Rig, Error> {
             group: None,
             bypass: false,
             side_chains: Vec::new(),
+            midi_out: Vec::new(),
             grants: super::Grants::default(),
             state: None,
             params: Default::default(),

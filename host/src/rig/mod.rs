@@ -170,11 +170,13 @@ pub struct TransportSettings {
     pub signature: [u16; 2],
     /// Part of the name of a MIDI port, in any case: its MIDI clock leads tempo and position.
     pub clock: Option<String>,
+    /// Parts of the names of MIDI ports, in any case: they get a MIDI clock.
+    pub clock_out: Vec<String>,
 }
 
 impl Default for TransportSettings {
     fn default() -> Self {
-        Self { tempo: 120.0, signature: [4, 4], clock: None }
+        Self { tempo: 120.0, signature: [4, 4], clock: None, clock_out: Vec::new() }
     }
 }
 
@@ -225,6 +227,9 @@ pub struct Track {
     /// Which notes it plays; none: all.
     #[serde(default, rename = "midi")]
     pub midi: Vec<MidiInput>,
+    /// MIDI ports that get what it plays, besides its plugins.
+    #[serde(default)]
+    pub midi_out: Vec<MidiOutput>,
     /// Its plugins, in the order in which sound passes them.
     #[serde(default, rename = "plugin")]
     pub plugins: Vec<PluginSlot>,
@@ -245,6 +250,7 @@ impl Track {
             solo: false,
             sends: Vec::new(),
             midi: Vec::new(),
+            midi_out: Vec::new(),
             plugins: Vec::new(),
         }
     }
@@ -298,6 +304,17 @@ pub struct MidiInput {
     pub to_channel: Option<u8>,
 }
 
+/// A MIDI port that something goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MidiOutput {
+    /// Part of the name of a MIDI port, in any case.
+    pub port: String,
+    /// MIDI channel that it is sent on, 1 ..= 16; else the one it came on.
+    #[serde(default)]
+    pub channel: Option<u8>,
+}
+
 /// A plugin's place in a track: what is to be there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -325,6 +342,9 @@ pub struct PluginSlot {
     /// What goes to its further inputs.
     #[serde(default, rename = "side_chain")]
     pub side_chains: Vec<SideChain>,
+    /// MIDI ports that get the notes which it puts out.
+    #[serde(default)]
+    pub midi_out: Vec<MidiOutput>,
     /// What it may do besides making sound.
     #[serde(default)]
     pub grants: Grants,

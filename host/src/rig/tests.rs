@@ -124,6 +124,36 @@ fn errors_name_line_and_key_and_the_nearest_word() {
 }
 
 #[test]
+fn midi_outputs_are_read_written_and_checked() {
+    let with = |track: &str, transport: &str| {
+        let text = TEXT.replace("mute = false # not now", track);
+        text.replace("# The piano.", &format!("[transport]\n{transport}\n# The piano."))
+    };
+    let outputs = "midi_out = [{ port = \"Big Module\", channel = 5 }, { port = \"b\" }] # out";
+    let text = with(outputs, "clock_out = [\"drum\"] # beat");
+    let mut rig = parse(&text).unwrap();
+    assert_eq!(
+        rig.tracks[0].midi_out[0],
+        MidiOutput { port: "Big Module".into(), channel: Some(5) }
+    );
+    assert_eq!(rig.transport.clock_out, ["drum"]);
+    assert_eq!(rig.to_text(&text).unwrap(), text);
+    rig.tracks[0].plugins[0].midi_out = vec![MidiOutput { port: "c".into(), channel: None }];
+    let written = rig.to_text(&text).unwrap();
+    assert!(written.contains("port = \"c\"\n"), "{written}");
+    assert!(written.contains("# out") && written.contains("# beat"), "{written}");
+    assert_eq!(parse(&written).unwrap(), rig);
+    assert_eq!(parse(&rig.to_text("").unwrap()).unwrap(), rig);
+    let wrong = |outputs: &str| with(&format!("midi_out = [{outputs}]"), "");
+    refused(&wrong("{ port = \"a\", channel = 17 }"), &["a.toml:15:", "channel = 17", "16"]);
+    refused(&wrong("{ prot = \"a\" }"), &["a.toml:15:", "'prot'", "'port'"]);
+    refused(&wrong("{ channel = 1 }"), &["a.toml:15:", "'port'", "missing"]);
+    refused(&wrong("{ port = \" \" }"), &["a.toml:15:", "port", "name a MIDI port"]);
+    refused(&wrong("{ port = \"a\" }, { port = \"a\" }"), &["a.toml:15:", "'a'", "twice"]);
+    refused(&with("", "clock_out = [\"\"]"), &["a.toml:10:", "clock_out", "name a MIDI port"]);
+}
+
+#[test]
 fn states_are_kept_once_and_damage_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.states");

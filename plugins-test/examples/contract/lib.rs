@@ -48,7 +48,9 @@ pub(crate) mod registers {
     pub(crate) const EXEC_IN_TASK: usize = 12;
     /// Of the last system exclusive message: each byte, and 31 times those before, modulo 65536.
     pub(crate) const SYSEX: usize = 13;
-    pub(crate) const COUNT: usize = 14;
+    /// Number of the bar, times 1000, and the quarter notes at which it begins.
+    pub(crate) const BAR: usize = 14;
+    pub(crate) const COUNT: usize = 15;
 }
 
 /// The entry point of CLAP.

@@ -6,6 +6,7 @@ use clap_sys::ext::note_ports::{
     CLAP_EXT_NOTE_PORTS, CLAP_NOTE_DIALECT_CLAP, CLAP_NOTE_DIALECT_MIDI, clap_host_note_ports,
 };
 use clap_sys::ext::thread_pool::{CLAP_EXT_THREAD_POOL, clap_host_thread_pool};
+use clap_sys::fixedpoint::CLAP_BEATTIME_FACTOR;
 use clap_sys::host::clap_host;
 use clap_sys::plugin::{clap_plugin, clap_plugin_descriptor};
 use clap_sys::process::{CLAP_PROCESS_CONTINUE, CLAP_PROCESS_ERROR, clap_process};
@@ -258,6 +259,8 @@ unsafe extern "C" fn process(plugin: *const clap_plugin, process: *const clap_pr
             values[registers::SIGNATURE] =
                 f32::from(transport.tsig_num) * 100.0 + f32::from(transport.tsig_denom);
             values[registers::TEMPO] = transport.tempo as f32;
+            let start = transport.bar_start as f64 / CLAP_BEATTIME_FACTOR as f64;
+            values[registers::BAR] = transport.bar_number as f32 * 1000.0 + start as f32;
         }
         values[registers::PARAM] = number(&contract.param);
         values[registers::MODULATION] = number(&contract.modulation);

@@ -219,13 +219,30 @@ impl Ring {
 }
 
 /// Delays a channel by a fixed number of frames. One that takes the place of a longer or shorter
-/// one lets that be heard until it is full itself, then turns into it (as the engine's lines do).
+/// one lets that be heard until it is full itself, then turns into it (as the engine's lines do). Another
+/// may come before that is over: what is heard then goes on.
 #[derive(Default)]
 struct DelayLine {
     ring: Ring,
     before: Ring,
     /// Frames until only the present line is heard.
     left: usize,
+    /// The line before that, which was turning into it.
+    older: Ring,
+    /// Frames until it is not heard any more. Before then `before` does not turn into `ring`.
+    older_left: usize,
+}
+
+/// From one signal to another, `left` frames before the end of it.
+fn crossed(old: f32, new: f32, left: usize) -> f32 {
+    match left {
+        0 => new,
+        left if left > RAMP => old,
+        left => {
+            let weight = left as f32 / RAMP as f32;
+            old * weight + new * (1.0 - weight)
+        }
+    }
 }
 
 impl DelayLine {
@@ -237,10 +254,19 @@ impl DelayLine {
     fn take_over(&mut self, old: &mut Self) {
         if self.ring.samples.len() == old.ring.samples.len() {
             std::mem::swap(self, old);
+            return;
+        }
+        if old.left > RAMP {
+            // Its own ring has not been heard yet.
+            std::mem::swap(&mut self.before, &mut old.before);
+            std::mem::swap(&mut self.older, &mut old.older);
+            self.older_left = old.older_left;
         } else {
             std::mem::swap(&mut self.before, &mut old.ring);
-            self.left = self.ring.samples.len() + RAMP;
+            std::mem::swap(&mut self.older, &mut old.before);
+            self.older_left = old.left;
         }
+        self.left = self.ring.samples.len().max(self.older_left) + RAMP;
     }
 
     #[inline]
@@ -252,15 +278,12 @@ impl DelayLine {
             return;
         }
         for sample in samples {
-            let (new, old) = (self.ring.step(*sample), self.before.step(*sample));
-            *sample = match self.left {
-                0 => new,
-                left if left > RAMP => old,
-                left => {
-                    let weight = left as f32 / RAMP as f32;
-                    old * weight + new * (1.0 - weight)
-                }
-            };
+            let (new, mut old) = (self.ring.step(*sample), self.before.step(*sample));
+            if self.older_left > 0 {
+                old = crossed(self.older.step(*sample), old, self.older_left);
+                self.older_left -= 1;
+            }
+            *sample = crossed(old, new, self.left);
             self.left = self.left.saturating_sub(1);
         }
     }
@@ -297,6 +320,33 @@ mod tests {
             assert!(jump <= most, "{before} to {after}: a step of {jump}");
             let exact = 100 + after + RAMP;
             assert_eq!(heard[exact..], input[exact - after..1000 - after], "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn a_delay_that_changes_again_before_the_first_change_is_over_makes_no_gap() {
+        for delays in [[0, 400, 100], [400, 0, 300], [50, 900, 0], [10, 300, 20], [300, 0, 500]] {
+            for pause in [1, 100, 255, 300, 500] {
+                let input: Vec<f32> = (1..=4000).map(|n| n as f32).collect();
+                let mut heard = input.clone();
+                let mut line = DelayLine::new(delays[0]);
+                line.process(&mut heard[..1000]);
+                let mut from = 1000;
+                for (delay, frames) in [(delays[1], pause), (delays[2], pause), (delays[0], 2000)] {
+                    let mut next = DelayLine::new(delay);
+                    next.take_over(&mut line);
+                    line = next;
+                    heard[from..from + frames].chunks_mut(33).for_each(|part| line.process(part));
+                    from += frames;
+                }
+                let steps = heard[delays[0]..from].windows(2).map(|w| (w[1] - w[0]).abs());
+                // Two may turn into others at once.
+                let most = 1.0 + 2.0 * 900.0 / RAMP as f32;
+                let jump = steps.fold(0.0, f32::max);
+                assert!(jump <= most, "{delays:?} after {pause}: a step of {jump}");
+                let end = from - 100;
+                assert_eq!(heard[end..from], input[end - delays[0]..from - delays[0]]);
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! Pictures of rigs, to be drawn.
 
+use sandrack_host::drivers::{Connections, DriverPort};
 use sandrack_host::play::{
-    BlockTiming, ChannelLevel, ConfinementView, Culprit, Format, Message, MessageKind, NodeId,
-    NodeTiming, ParamValue, ParamView, PluginLoad, PluginView, SnapshotView, TrackView, View,
-    WorkerState,
+    BlockTiming, ChannelLevel, ConfinementView, Culprit, Format, Message, MessageKind,
+    MidiSendView, MidiView, NodeId, NodeTiming, ParamValue, ParamView, PluginLoad, PluginView,
+    SnapshotView, TrackView, View, WorkerState,
 };
 use sandrack_host::rig::{Id, Output, Send, TrackKind};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub fn track(name: &str, kind: TrackKind, plugins: Vec<PluginView>) -> TrackView
         is_silenced: false,
         sends: Vec::new(),
         midi: Vec::new(),
+        midi_out: Vec::new(),
         takes_notes: kind == TrackKind::Track,
         meter: [ChannelLevel { peak: 0.4, held: 0.6, rms: 0.2, clipped: false }; 2],
         plugins,
@@ -63,6 +65,8 @@ pub fn plugin(name: &str, number: u64, state: WorkerState) -> PluginView {
         latency: 0,
         side_inputs: Vec::new().into(),
         side_chains: Vec::new(),
+        gives_notes: false,
+        midi_out: Vec::new(),
         confinement: ConfinementView::default(),
         has_editor: true,
         is_editor_open: false,
@@ -171,5 +175,46 @@ pub fn large(tracks: u64) -> View {
             track(&format!("Track {number}"), TrackKind::Track, plugins.collect())
         })
         .collect();
+    view
+}
+
+/// The same with MIDI ports, as with JACK.
+pub fn with_ports() -> View {
+    let mut view = stage();
+    let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let port = |name: &str, is_midi, is_input, connected: &[&str]| DriverPort {
+        name: name.into(),
+        is_midi,
+        is_input,
+        connected: strings(connected),
+    };
+    let inputs = strings(&["a2j:nanoKEY2 20:0", "a2j:Pads 24:0"]);
+    let outputs = strings(&["a2j:Big Module 28:0", "a2j:Drum Box 32:0"]);
+    view.connections = Some(Arc::new(Connections {
+        ports: vec![
+            port("in_1", false, true, &["system:capture_1"]),
+            port("out_1", false, false, &["system:playback_1"]),
+            port("out_2", false, false, &["system:playback_2"]),
+            port("midi_in_1", true, true, &["a2j:nanoKEY2 20:0", "a2j:Pads 24:0"]),
+            port("midi_out_1", true, false, &[]),
+        ],
+        audio: (
+            strings(&["system:capture_1", "system:capture_2"]),
+            strings(&["system:playback_1", "system:playback_2"]),
+        ),
+        midi: (inputs.clone(), outputs.clone()),
+    }));
+    view.midi = Arc::new(MidiView {
+        inputs,
+        outputs,
+        problem: String::new(),
+        clock: None,
+        clock_out: strings(&["a2j:Drum Box", "Old Sequencer"]),
+        sends: vec![
+            MidiSendView { word: "a2j:Drum Box".into(), ports: strings(&["a2j:Drum Box 32:0"]) },
+            MidiSendView { word: "Old Sequencer".into(), ports: Vec::new() },
+        ],
+    });
+    view.driver.settings.name = "jack".into();
     view
 }

@@ -2,7 +2,7 @@
 
 use super::super::{clean, print};
 use super::Shown;
-use crate::play::{BlockTiming, Message, View, WorkerState};
+use crate::play::{BlockTiming, Message, MidiSendView, View, WorkerState};
 use crate::rig::Id;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -52,6 +52,13 @@ impl Lines {
                 "latency_ms": driver.latency_ms, "tracks": view.tracks.len(), "plugins": plugins,
             })
         });
+        for send in &view.midi.sends {
+            let text = format!("MIDI out: {}", sent_to(send));
+            self.say(
+                &text,
+                || json!({ "event": "midi-out", "to": send.word, "ports": send.ports }),
+            );
+        }
         if let Some(advice) = &view.engine.restriction {
             self.say(&format!("note: {advice}"), || json!({ "event": "note", "text": advice }));
         }
@@ -85,6 +92,15 @@ impl Lines {
                 "period_us": us(block.period_ns), "culprit": culprit,
             })
         });
+    }
+}
+
+/// A word that a rig sends MIDI to, and what it means now.
+pub(super) fn sent_to(send: &MidiSendView) -> String {
+    match send.ports.as_slice() {
+        [] => format!("'{}' (not there)", send.word),
+        [one] if *one == send.word => format!("'{one}'"),
+        ports => format!("'{}' to '{}'", send.word, ports.join("', '")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::clean;
 use super::Shown;
+use super::lines::sent_to;
 use crate::play::{PluginView, View, WorkerState};
 use console::{Term, style};
 use std::time::{Duration, Instant};
@@ -29,7 +30,12 @@ impl Screen {
     fn draw(&mut self, view: &View) {
         let (height, width) = self.term.size();
         let (height, width) = (usize::from(height).max(8), usize::from(width).max(40));
-        let mut lines = vec![head(view), driver(view), String::new()];
+        let mut lines = vec![head(view), driver(view)];
+        if !view.midi.sends.is_empty() {
+            let all: Vec<String> = view.midi.sends.iter().map(sent_to).collect();
+            lines.push(format!("MIDI out  {}", clean(&all.join(", "))));
+        }
+        lines.push(String::new());
         let mut plugins = Vec::new();
         for track in &view.tracks {
             let mark = match (track.mute, track.solo, track.is_silenced) {

@@ -246,6 +246,15 @@ impl Client {
         code == 0 || code == THERE
     }
 
+    /// The opposite; true also when they were not connected.
+    pub(super) fn disconnect(&self, from: &str, to: &str) -> bool {
+        let Some(raw) = self.raw() else { return false };
+        let (Ok(c_from), Ok(c_to)) = (c_string(from), c_string(to)) else { return false };
+        // SAFETY: the strings outlive the call.
+        let code = unsafe { (self.library.jack_disconnect)(raw, c_from.as_ptr(), c_to.as_ptr()) };
+        code == 0 || !(self.has_port(from) && self.has_port(to))
+    }
+
     /// A port's latency; `mode`: one of libjack's two.
     pub(super) fn latency(&self, port: Port, mode: c_int) -> Latency {
         if self.raw().is_none() {

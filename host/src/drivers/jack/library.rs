@@ -208,6 +208,7 @@ functions! {
     jack_get_ports:
         unsafe extern "C" fn(Client, *const c_char, *const c_char, c_ulong) -> *mut *const c_char;
     jack_connect: unsafe extern "C" fn(Client, *const c_char, *const c_char) -> c_int;
+    jack_disconnect: unsafe extern "C" fn(Client, *const c_char, *const c_char) -> c_int;
     jack_free: unsafe extern "C" fn(*mut c_void);
     jack_transport_query: unsafe extern "C" fn(Client, *mut jack_position_t) -> c_int;
     jack_midi_get_event_count: unsafe extern "C" fn(*mut c_void) -> u32;

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `library` | libjack's interface, loaded at run time |
 //! | `client` | a client and its ports, safe to use |
+//! | `ports` | our ports |
 //! | `process` | what JACK's threads call |
 //! | `transport` | JACK's song position as the host's |
 //! | `registered` | how it is listed and opened by name |
@@ -19,19 +20,22 @@
 
 mod client;
 mod library;
+mod ports;
 mod process;
 pub(super) mod registered;
 mod transport;
 mod wires;
 
 use super::{
-    Callback, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions, Settings, clock,
+    Callback, Connections, Driver, DriverConfig, DriverEvent, DriverOptions, DriverPort,
+    JackOptions, MidiPeer, Settings, clock,
 };
 use crate::error::Error;
 use crate::midi::MidiBuffer;
-use client::{Client, Kind};
+use client::{Client, Kind, Port};
 use library::{CAPTURE_LATENCY, PLAYBACK_LATENCY, port_flag};
-use process::{Context, MOST_CHANNELS, MOST_FRAMES, Ports, Rt, Shared};
+use ports::Ports;
+use process::{Context, MOST_CHANNELS, MOST_FRAMES, Rt, Shared};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::cell::UnsafeCell;
 use std::marker::PhantomPinned;
@@ -40,7 +44,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
-use wires::Wires;
+use wires::{Wires, Words};
 
 /// What a server offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +166,7 @@ impl JackDriver {
             inputs: wanted.inputs,
             outputs: wanted.outputs,
         };
-        let ports = register(&client, &config, options).map_err(fail)?;
+        let ports = Ports::register(&client, &config, options).map_err(fail)?;
         let (to_rt, incoming) = RingBuffer::new(1);
         let (outgoing, from_rt) = RingBuffer::new(1);
         let rt = Rt {
@@ -237,7 +241,7 @@ impl JackDriver {
         self.is_active = true;
         if self.options.connect {
             let Context { client, ports, .. } = &*self.context;
-            let words = (self.options.midi.0 as usize, self.options.midi_words.as_slice());
+            let words = words(&self.options);
             self.wires = Wires::remembered(&self.name, client, ports, words);
             self.wires.follow(client, ports, words);
             self.wires.connect(client);
@@ -261,27 +265,13 @@ impl JackDriver {
     }
 }
 
-fn register(
-    client: &Client,
-    config: &DriverConfig,
-    options: &JackOptions,
-) -> Result<Ports, String> {
-    let midi = options.midi;
-    let many = |count: u32, name: &str, kind, flag| -> Result<Vec<client::Port>, String> {
-        (1..=count).map(|n| client.register(&format!("{name}_{n}"), kind, flag)).collect()
-    };
-    let mut midi_inputs = many(midi.0, "midi_in", Kind::Midi, port_flag::INPUT)?;
-    for word in &options.midi_words {
-        // What is before a colon is the client's name.
-        let name = word.replace(|c: char| c == ':' || c.is_control(), "_");
-        midi_inputs.push(client.register(&name, Kind::Midi, port_flag::INPUT)?);
+/// The words of its MIDI ports.
+fn words(options: &JackOptions) -> Words<'_> {
+    let (inputs, outputs) = options.midi;
+    Words {
+        inputs: (inputs as usize, &options.midi_words),
+        outputs: (outputs as usize, &options.midi_out_words),
     }
-    Ok(Ports {
-        inputs: many(config.inputs, "in", Kind::Audio, port_flag::INPUT)?,
-        outputs: many(config.outputs, "out", Kind::Audio, port_flag::OUTPUT)?,
-        midi_inputs,
-        midi_outputs: many(midi.1, "midi_out", Kind::Midi, port_flag::OUTPUT)?,
-    })
 }
 
 /// What is to be added to JACK's clock to get ours: of a few readings the one that was quickest.
@@ -369,7 +359,7 @@ impl Driver for JackDriver {
         if self.gone().is_some() {
             return self.told.latency;
         }
-        let most = |ports: &[client::Port], mode| {
+        let most = |ports: &[Port], mode| {
             ports.iter().map(|port| client.latency(*port, mode).1).max().unwrap_or(0)
         };
         (most(&ports.inputs, CAPTURE_LATENCY), most(&ports.outputs, PLAYBACK_LATENCY))
@@ -390,9 +380,90 @@ impl Driver for JackDriver {
 
     fn midi_ports(&self) -> (Vec<String>, Vec<String>) {
         let Context { client, ports, .. } = &*self.context;
-        let names =
-            |ports: &[client::Port]| ports.iter().map(|port| client.port_name(*port)).collect();
+        let names = |ports: &ports::MidiPorts| ports.iter().map(|p| client.port_name(p)).collect();
         (names(&ports.midi_inputs), names(&ports.midi_outputs))
+    }
+
+    fn midi_peers(&self) -> Option<(Vec<MidiPeer>, Vec<MidiPeer>)> {
+        let client = &self.context.client;
+        let own = format!("{}:", client.name());
+        let peers = |flag| {
+            let names = client.ports(Kind::Midi, flag).into_iter();
+            let others = names.filter(|name| !name.starts_with(&own));
+            others.map(|name| MidiPeer { aliases: client.aliases(&name), name }).collect()
+        };
+        Some((peers(port_flag::OUTPUT), peers(port_flag::INPUT)))
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        let Context { client, ports, .. } = &*self.context;
+        let own = format!("{}:", client.name());
+        let others = |kind| {
+            let names = |flag| {
+                let names = client.ports(kind, flag).into_iter();
+                names.filter(|name| !name.starts_with(&own)).collect()
+            };
+            (names(port_flag::OUTPUT), names(port_flag::INPUT))
+        };
+        let mut all = Vec::new();
+        let mut add = |ports: &mut dyn Iterator<Item = Port>, is_midi, is_input| {
+            all.extend(ports.map(|port| {
+                let name = client.port_name(port);
+                let name = name.strip_prefix(&own).unwrap_or(&name).to_owned();
+                DriverPort { name, is_midi, is_input, connected: client.connections(port) }
+            }));
+        };
+        add(&mut ports.inputs.iter().copied(), false, true);
+        add(&mut ports.outputs.iter().copied(), false, false);
+        add(&mut ports.midi_inputs.iter(), true, true);
+        add(&mut ports.midi_outputs.iter(), true, false);
+        Some(Connections { ports: all, audio: others(Kind::Audio), midi: others(Kind::Midi) })
+    }
+
+    fn connect(&mut self, port: &str, other: &str, on: bool) -> Result<(), Error> {
+        let known = self.connections().unwrap_or_default();
+        let Some(mine) = known.ports.iter().find(|known| known.name == port) else {
+            return Err(self.fail(&format!("it has no port '{port}'")));
+        };
+        if !known.others(mine).iter().any(|known| known == other) {
+            let offer = crate::drivers::midi_ports::suggest(other, known.others(mine));
+            return Err(self.fail(&format!("'{port}' can't be connected to '{other}'{offer}")));
+        }
+        let client = &self.context.client;
+        let full = format!("{}:{port}", client.name());
+        let (from, to) = match mine.is_input {
+            true => (other, full.as_str()),
+            false => (full.as_str(), other),
+        };
+        self.wires.forget(from, to);
+        let done = if on { client.connect(from, to) } else { client.disconnect(from, to) };
+        match done {
+            true => Ok(()),
+            false => Err(self.fail(&format!("the server does not connect '{port}' and '{other}'"))),
+        }
+    }
+
+    fn add_midi_words(&mut self, inputs: &[String], outputs: &[String]) -> Result<(), Error> {
+        let Context { client, ports, .. } = &*self.context;
+        let JackOptions { midi_words, midi_out_words, .. } = &mut self.options;
+        let mut all =
+            [(inputs, midi_words, port_flag::INPUT), (outputs, midi_out_words, port_flag::OUTPUT)];
+        for (words, known, flag) in &mut all {
+            for word in words.iter() {
+                if !known.contains(word) {
+                    ports
+                        .add(client, word, *flag)
+                        .map_err(|reason| Error::Driver { driver: self.name.clone(), reason })?;
+                    known.push(word.clone());
+                }
+            }
+        }
+        if self.options.connect && self.is_active {
+            let Context { client, ports, .. } = &*self.context;
+            self.wires.follow(client, ports, words(&self.options));
+            self.wires.connect(client);
+        }
+        Ok(())
     }
 
     fn take_events(&mut self) -> Vec<DriverEvent> {
@@ -421,8 +492,7 @@ impl Driver for JackDriver {
             self.looked_at_wires = Instant::now();
             let Context { client, ports, .. } = &*self.context;
             if self.options.connect {
-                let words = (self.options.midi.0 as usize, self.options.midi_words.as_slice());
-                self.wires.follow(client, ports, words);
+                self.wires.follow(client, ports, words(&self.options));
             }
             self.wires.look(client, ports, &self.name);
             self.wires.connect(client);

@@ -20,6 +20,7 @@
 
 use super::client::{Client, Port};
 use super::library::{CAPTURE_LATENCY, PLAYBACK_LATENCY, jack_midi_event_t, jack_position_t};
+use super::ports::Ports;
 use super::transport::Follower;
 use crate::drivers::{Callback, CallbackIo, CallbackTime, ThreadSetup, clock};
 use crate::midi::MidiBuffer;
@@ -38,15 +39,6 @@ pub(super) const MOST_FRAMES: usize = 8192;
 
 /// Channels each way at most.
 pub(super) const MOST_CHANNELS: usize = 512;
-
-/// The client's ports; the place of a MIDI port is its number.
-#[derive(Default)]
-pub(super) struct Ports {
-    pub(super) inputs: Vec<Port>,
-    pub(super) outputs: Vec<Port>,
-    pub(super) midi_inputs: Vec<Port>,
-    pub(super) midi_outputs: Vec<Port>,
-}
 
 /// What the process thread owns.
 pub(super) struct Rt {
@@ -237,7 +229,7 @@ impl Rt {
         self.midi_in.clear();
         self.midi_out.clear();
         for (number, port) in ports.midi_inputs.iter().enumerate() {
-            read_midi(client, *port, number as u16, frames as u32, &mut self.midi_in);
+            read_midi(client, port, number as u16, frames as u32, &mut self.midi_in);
         }
         if is_there && !shared.has_panicked.load(Relaxed) {
             let time = self.time(context, frames as u32);
@@ -269,7 +261,7 @@ impl Rt {
             }
         }
         for (number, port) in ports.midi_outputs.iter().enumerate() {
-            let lost = write_midi(client, *port, number as u16, frames as u32, &self.midi_out);
+            let lost = write_midi(client, port, number as u16, frames as u32, &self.midi_out);
             shared.lost_midi.fetch_add(lost, Relaxed);
         }
     }

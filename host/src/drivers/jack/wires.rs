@@ -3,7 +3,7 @@
 
 use super::client::{Client, Kind, Port};
 use super::library::port_flag;
-use super::process::Ports;
+use super::ports::Ports;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -30,18 +30,29 @@ fn memory() -> MutexGuard<'static, HashMap<String, Vec<Wire>>> {
 #[derive(Default)]
 pub(super) struct Wires {
     pending: Vec<(String, String)>,
-    /// MIDI sources that were there when it was last looked at.
-    sources: BTreeSet<String>,
+    /// Others' MIDI ports that were there when it was last looked at.
+    seen: [Seen; 2],
 }
 
-/// The number of the first MIDI input that belongs to a word, and the words.
-type Words<'a> = (usize, &'a [String]);
+/// Of one direction: others' ports, and how many words of ours have seen them.
+#[derive(Default)]
+struct Seen {
+    others: BTreeSet<String>,
+    words: usize,
+}
 
-/// Whether a source is what a word means, by one of its names.
-fn is_meant(client: &Client, source: &str, word: &str) -> bool {
+/// The words of our MIDI ports, each with the number of the first port that belongs to one.
+#[derive(Clone, Copy)]
+pub(super) struct Words<'a> {
+    pub(super) inputs: (usize, &'a [String]),
+    pub(super) outputs: (usize, &'a [String]),
+}
+
+/// Whether a port is what a word means, by one of its names.
+fn is_meant(client: &Client, other: &str, word: &str) -> bool {
     let word = word.to_lowercase();
     let has = |name: &String| name.to_lowercase().contains(&word);
-    has(&source.to_owned()) || client.aliases(source).iter().any(has)
+    has(&other.to_owned()) || client.aliases(other).iter().any(has)
 }
 
 impl Wires {
@@ -50,41 +61,58 @@ impl Wires {
         driver: &str,
         client: &Client,
         ports: &Ports,
-        (first, words): Words<'_>,
+        words: Words<'_>,
     ) -> Self {
         let known = memory().get(driver).cloned();
-        let wires = known.unwrap_or_else(|| to_hardware(client, ports, words));
-        let name = |port: Option<&Port>| port.map(|port| client.port_name(*port));
+        let wires = known.unwrap_or_else(|| to_hardware(client, ports, words.inputs.1));
+        let name = |port: Option<Port>| port.map(|port| client.port_name(port));
         let pending = wires.into_iter().filter_map(|(mine, other)| {
             Some(match mine {
-                Mine::Input(n) => (other, name(ports.inputs.get(n))?),
+                Mine::Input(n) => (other, name(ports.inputs.get(n).copied())?),
                 // Those of words find what they mean themselves.
-                Mine::MidiInput(n) if n >= first => return None,
+                Mine::MidiInput(n) if n >= words.inputs.0 => return None,
+                Mine::MidiOutput(n) if n >= words.outputs.0 => return None,
                 Mine::MidiInput(n) => (other, name(ports.midi_inputs.get(n))?),
-                Mine::Output(n) => (name(ports.outputs.get(n))?, other),
+                Mine::Output(n) => (name(ports.outputs.get(n).copied())?, other),
                 Mine::MidiOutput(n) => (name(ports.midi_outputs.get(n))?, other),
             })
         });
-        Self { pending: pending.collect(), sources: BTreeSet::new() }
+        Self { pending: pending.collect(), seen: Default::default() }
     }
 
-    /// Connects MIDI sources that have come since the last time to the inputs whose words mean them.
-    pub(super) fn follow(&mut self, client: &Client, ports: &Ports, (first, words): Words<'_>) {
-        if words.is_empty() {
-            return;
-        }
+    /// Connects MIDI ports of others that have come since the last time to those of ours whose words
+    /// mean them; and words that have come since to what was there.
+    pub(super) fn follow(&mut self, client: &Client, ports: &Ports, words: Words<'_>) {
         let own = format!("{}:", client.name());
-        let sources: BTreeSet<String> =
-            client.ports(Kind::Midi, port_flag::OUTPUT).into_iter().collect();
-        let new = sources.difference(&self.sources).filter(|name| !name.starts_with(&own));
-        for source in new {
-            for (port, word) in ports.midi_inputs.iter().skip(first).zip(words) {
-                if is_meant(client, source, word) {
-                    self.pending.push((source.clone(), client.port_name(*port)));
+        let ways = [
+            (&ports.midi_inputs, words.inputs, port_flag::OUTPUT),
+            (&ports.midi_outputs, words.outputs, port_flag::INPUT),
+        ];
+        for ((list, (first, words), flag), seen) in ways.into_iter().zip(&mut self.seen) {
+            if words.is_empty() {
+                continue;
+            }
+            let others: BTreeSet<String> = client.ports(Kind::Midi, flag).into_iter().collect();
+            let ours: Vec<Port> = list.iter().skip(first).collect();
+            for other in others.iter().filter(|name| !name.starts_with(&own)) {
+                let before = if seen.others.contains(other) { seen.words } else { 0 };
+                for (port, word) in ours.iter().zip(words).skip(before) {
+                    if is_meant(client, other, word) {
+                        let (other, mine) = (other.clone(), client.port_name(*port));
+                        self.pending.push(match flag {
+                            port_flag::OUTPUT => (other, mine),
+                            _ => (mine, other),
+                        });
+                    }
                 }
             }
+            *seen = Seen { others, words: words.len() };
         }
-        self.sources = sources;
+    }
+
+    /// Somebody has decided about these two: they are not waited for any more.
+    pub(super) fn forget(&mut self, from: &str, to: &str) {
+        self.pending.retain(|pending| (pending.0.as_str(), pending.1.as_str()) != (from, to));
     }
 
     /// Makes what can be made: other programs may come later.
@@ -101,16 +129,16 @@ impl Wires {
             return;
         }
         let mut wires: Vec<Wire> = Vec::new();
-        let mut add = |ports: &[Port], mine: fn(usize) -> Mine| {
-            for (number, port) in ports.iter().enumerate() {
-                let others = client.connections(*port).into_iter();
+        let mut add = |ports: &mut dyn Iterator<Item = Port>, mine: fn(usize) -> Mine| {
+            for (number, port) in ports.enumerate() {
+                let others = client.connections(port).into_iter();
                 wires.extend(others.map(|other| (mine(number), other)));
             }
         };
-        add(&ports.inputs, Mine::Input);
-        add(&ports.outputs, Mine::Output);
-        add(&ports.midi_inputs, Mine::MidiInput);
-        add(&ports.midi_outputs, Mine::MidiOutput);
+        add(&mut ports.inputs.iter().copied(), Mine::Input);
+        add(&mut ports.outputs.iter().copied(), Mine::Output);
+        add(&mut ports.midi_inputs.iter(), Mine::MidiInput);
+        add(&mut ports.midi_outputs.iter(), Mine::MidiOutput);
         memory().insert(driver.to_owned(), wires);
     }
 }
@@ -124,7 +152,7 @@ fn to_hardware(client: &Client, ports: &Ports, words: &[String]) -> Vec<Wire> {
     let inputs = (0..ports.inputs.len()).zip(captures).map(|(n, name)| (Mine::Input(n), name));
     let outputs = (0..ports.outputs.len()).zip(playbacks).map(|(n, name)| (Mine::Output(n), name));
     let mut wires: Vec<Wire> = inputs.chain(outputs).collect();
-    if !ports.midi_inputs.is_empty() {
+    if ports.midi_inputs.len() > 0 {
         let sources = physical(Kind::Midi, port_flag::OUTPUT).into_iter();
         let is_free = |name: &String| !words.iter().any(|word| is_meant(client, name, word));
         wires.extend(sources.filter(is_free).map(|name| (Mine::MidiInput(0), name)));
