@@ -21,10 +21,11 @@ use sandrack_sandbox::calibrate::{Calibration, calibrate};
 use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::supervisor::{RecorderOptions, Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::thread::realtime_advice;
+use sandrack_sandbox::sys::usage::stolen;
 
 use crate::chain::Chain;
 use crate::os;
-use crate::stolen::{self, Missed};
+use crate::stolen::Missed;
 use crate::witness::Witness;
 
 /// Frames per second, in all benchmarks.
@@ -172,7 +173,7 @@ impl Slot {
         sleep(WARM_UP);
         watch(true);
         let first = self.log.count.load(Ordering::Relaxed);
-        let mut samples = vec![(driver.xruns(), stolen::since_boot())];
+        let mut samples = vec![(driver.xruns(), stolen())];
         let end = Instant::now() + length;
         while let left = end.saturating_duration_since(Instant::now())
             && !left.is_zero()
@@ -180,16 +181,21 @@ impl Slot {
             // Seldom enough to disturb little, often enough for the queue of records.
             sleep(left.min(Duration::from_millis(50)));
             watch(false);
-            samples.push((driver.xruns(), stolen::since_boot()));
+            samples.push((driver.xruns(), stolen()));
         }
         let last = self.log.count.load(Ordering::Relaxed);
-        let stolen = samples.last().map_or_else(Duration::default, |last| last.1 - samples[0].1);
+        let taken = samples.last().map_or_else(Duration::default, |last| last.1 - samples[0].1);
         self.callback = Some(driver.stop()?);
         let column = |at: usize| {
             let blocks = &self.log.blocks[first..last];
             blocks.iter().map(|block| block[at].load(Ordering::Relaxed)).collect()
         };
-        Ok(Slice { busy: column(0), since_due: column(1), missed: Missed::of(&samples), stolen })
+        Ok(Slice {
+            busy: column(0),
+            since_due: column(1),
+            missed: Missed::of(&samples),
+            stolen: taken,
+        })
     }
 }
 

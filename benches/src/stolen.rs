@@ -1,22 +1,9 @@
-//! Time that the hypervisor gave to others while this machine's cores wanted to run.
+//! Periods missed beside a theft of the cores by the hypervisor.
 //!
-//! Linux counts it in the `steal` column of `/proc/stat`, in hundredths of a second (proc(5)). Not
-//! every hypervisor tells, and short thefts are never told: what is counted here was stolen, what
-//! is not may have been.
+//! Short thefts are not told by the system: what is counted here was beside one, what is not may have
+//! been.
 
 use std::time::Duration;
-
-/// What was stolen of all cores together since the machine started; 0 where the system doesn't say.
-#[must_use]
-pub fn since_boot() -> Duration {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    Duration::from_millis(10 * hundredths(&stat).unwrap_or(0))
-}
-
-/// The eighth number of the first line, which is of all cores.
-fn hundredths(stat: &str) -> Option<u64> {
-    stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().nth(7)?.parse().ok()
-}
 
 /// Periods missed, and how many of them beside a theft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,14 +41,6 @@ impl std::ops::AddAssign for Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_steal_column_is_the_eighth() {
-        let stat = "cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
-        assert_eq!(hundredths(stat), Some(80));
-        assert_eq!(hundredths("cpu  10 20 30 40\n"), None);
-        assert_eq!(hundredths(""), None);
-    }
 
     #[test]
     fn periods_missed_beside_a_theft_are_told_apart() {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a process uses at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,20 @@ pub fn machine() -> Machine {
     }
 }
 
+/// Time that the hypervisor gave to others while cores of this machine wanted to run, of all of them
+/// together since it started. Linux counts it in the `steal` column of `/proc/stat` (proc(5)); not
+/// every hypervisor tells, and short thefts are never told.
+pub fn stolen() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks_a_second = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_millis(stolen_ticks(&stat).unwrap_or(0).saturating_mul(1000) / ticks_a_second)
+}
+
+/// The eighth number of the first line, which is of all cores.
+fn stolen_ticks(stat: &str) -> Option<u64> {
+    stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().nth(7)?.parse().ok()
+}
+
 /// Bytes that all that lies in a folder takes on the disk. Looks at so many entries at most: a
 /// folder with more has no size that matters. Links are not followed.
 pub fn folder_size(folder: &Path, most_entries: usize) -> u64 {
@@ -100,6 +115,14 @@ pub fn folder_size(folder: &Path, most_entries: usize) -> u64 {
 mod tests {
     use super::*;
     use std::hint::black_box;
+
+    #[test]
+    fn the_steal_column_is_the_eighth() {
+        let stat = "cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(stolen_ticks(stat), Some(80));
+        assert_eq!(stolen_ticks("cpu  10 20 30 40\n"), None);
+        assert_eq!(stolen_ticks(""), None);
+    }
 
     #[test]
     fn what_this_process_uses_is_seen() {
