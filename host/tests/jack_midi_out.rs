@@ -39,6 +39,16 @@ impl Message {
     }
 }
 
+impl Message {
+    /// The clocks of two programs are compared to the server's apart from each other, on a busy machine
+    /// not to the microsecond: in the same cycle, or in another one.
+    #[track_caller]
+    fn is_in_the_cycle_of(&self, other: &Self) {
+        let cycles = self.since(other) - f64::from(self.frame) + f64::from(other.frame);
+        assert!(cycles.abs() < f64::from(FRAMES / 2), "{cycles} frames between the cycles");
+    }
+}
+
 /// Another program, with a MIDI port each way.
 struct Other {
     _driver: JackDriver,
@@ -167,13 +177,12 @@ fn notes_go_to_a_named_port_in_the_same_cycle_at_their_frame_and_panic_ends_them
         let sent = keys.play(frame, [0x90, key, 100]);
         let heard = module.hears_bytes(&[0x94, key + 2, 100]);
         assert_eq!(heard.frame, frame);
-        // The clocks of the two are compared to the server's apart from each other.
-        assert!(heard.since(&sent).abs() < 32.0, "{} frames later", heard.since(&sent));
+        heard.is_in_the_cycle_of(&sent);
     }
     keys.play(100, [0x90, 40, 100]);
     let sent = keys.play(3, [0xb0, 7, 90]);
     let heard = module.hears_bytes(&[0xb4, 7, 90]);
-    assert!(heard.since(&sent).abs() < 32.0);
+    heard.is_in_the_cycle_of(&sent);
     keys.play(5, [0x80, 60, 0]);
     module.hears_bytes(&[0x84, 62, 0]);
     let below = module.all.iter().filter(|m| m.bytes[1] == 42 || m.bytes[1] == 40).count();
@@ -214,7 +223,7 @@ fn what_a_plugin_puts_out_goes_to_a_port_and_ends_when_it_is_taken_away() {
         // An octave up, on another channel, at its frame of the same cycle.
         let heard = module.hears_bytes(&[0x91, key + 12, 127]);
         assert_eq!(heard.frame, frame);
-        assert!(heard.since(&sent).abs() < 32.0, "{} frames later", heard.since(&sent));
+        heard.is_in_the_cycle_of(&sent);
     }
     keys.play(7, [0x83, 60, 64]);
     module.hears("its end", |m| m.bytes[0] == 0x81 && m.bytes[1] == 72);
@@ -258,12 +267,14 @@ fn a_clock_goes_out_at_its_frames_with_start_position_and_stop() {
         all.take(count).map(|m| m.since(from)).collect()
     };
     assert!(start.since(&first) > 0.0);
-    // 24 to the quarter at 125 a minute: 960 frames apart. The server's clock says when a cycle began
-    // to some microseconds; no sum of errors.
-    for (number, at) in clocks(&mut drums, &start, 100).into_iter().enumerate() {
-        let wanted = number as f64 * 960.0;
-        assert!((at - wanted).abs() < 100.0, "clock {number} at {at}, not {wanted}");
-    }
+    // 24 to the quarter at 125 a minute: 960 frames apart, without a sum of errors. The server's clock
+    // says when a cycle began to some microseconds; and it leaves cycles out when the machine is busy.
+    let clocks = clocks(&mut drums, &start, 100);
+    assert!(clocks[0].abs() < 100.0, "{clocks:?}");
+    let apart: Vec<f64> = clocks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let even: Vec<f64> = apart.iter().copied().filter(|d| (d - 960.0).abs() < 100.0).collect();
+    let mean = even.iter().sum::<f64>() / even.len() as f64;
+    assert!(even.len() + 4 > apart.len() && (mean - 960.0).abs() < 8.0, "{mean}: {apart:?}");
     drums.forget();
     player.send(Command::Transport(false));
     drums.hears_bytes(&[0xfc]);

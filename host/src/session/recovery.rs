@@ -253,7 +253,7 @@ impl Recovery {
             Some(unit) => {
                 unit.plugins.push(at);
                 // It is not confined for this one.
-                unit.spare = None;
+                unit.retire_spare();
             }
             None => {
                 let (plugins, faults) = (vec![at], VecDeque::new());
@@ -271,7 +271,7 @@ impl Recovery {
         self.not_finite.remove(&at);
         let Some(index) = self.unit_of(at) else { return };
         self.units[index].plugins.retain(|known| *known != at);
-        self.units[index].spare = None;
+        self.units[index].retire_spare();
         if self.units[index].plugins.is_empty() {
             self.units.remove(index);
         } else if let UnitPhase::Loading { since, .. } = self.units[index].phase {
@@ -388,6 +388,9 @@ impl Recovery {
         });
         if is_gone {
             return self.fail(index, now, None, step);
+        }
+        if unit.spare.is_none() && unit.plugins.iter().all(|at| live.watch.run(*at).is_none()) {
+            return UnitPhase::Well;
         }
         let hang = self.options.hang;
         for at in &unit.plugins {

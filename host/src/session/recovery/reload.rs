@@ -68,7 +68,7 @@ impl Reload {
         let shared = Arc::clone(&new);
         let thread = std::thread::Builder::new()
             .name("plugin restart".into())
-            .spawn(move || run(&job, &sender, &stopped, &shared))?;
+            .spawn(move || run(job, &sender, &stopped, &shared))?;
         Ok(Self { told, stop: Some(stop), new, thread: Some(thread) })
     }
 
@@ -113,7 +113,8 @@ const ANSWER: Duration = Duration::from_millis(10);
 /// How long one that is ended is waited for before another is started beside it.
 const MOMENT: Duration = Duration::from_millis(5);
 
-fn run(job: &Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
+fn run(mut job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: &Mutex<New>) {
+    let old = std::mem::take(&mut job.old);
     let start = Instant::now();
     let took = |what: &str| {
         let ms = start.elapsed().as_secs_f64() * 1e3;
@@ -123,7 +124,7 @@ fn run(job: &Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: 
             "{what}"
         );
     };
-    for worker in &job.old {
+    for worker in &old {
         if job.ask_where {
             worker.ask_where(ANSWER);
         }
@@ -131,10 +132,21 @@ fn run(job: &Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, new: 
         let _ = told.send(Told::Ended(exit, worker.excess().map(str::to_owned)));
     }
     took("the old process is ended");
-    bring_back(job, told, stopped, new, &took);
-    // Reaped, however it went on.
-    for worker in &job.old {
-        worker.kill();
+    bring_back(&job, told, stopped, new, &took);
+    reap(old);
+}
+
+/// Waits for ends, on a thread that nobody waits for; without one, whoever lets go of it last does.
+fn reap(old: Vec<Arc<Worker>>) {
+    fn end(all: &[Arc<Worker>]) {
+        for worker in all {
+            worker.kill();
+        }
+    }
+    let (gone, going): (Vec<_>, Vec<_>) = old.into_iter().partition(|worker| worker.is_gone());
+    end(&gone);
+    if !going.is_empty() {
+        let _ = std::thread::Builder::new().name("plugin end".into()).spawn(move || end(&going));
     }
 }
 

@@ -3,7 +3,7 @@
 //! That a plugin hangs is certain only after a while, in which nothing would happen: a new process
 //! is started and confined for it meanwhile. It is kept for some time, should the plugin go on.
 
-use super::Recovery;
+use super::{Recovery, Unit};
 use crate::session::{Place, Session};
 use sandrack_sandbox::confine::Grants;
 use sandrack_sandbox::error::Error;
@@ -56,8 +56,8 @@ impl Recovery {
         session: &Session,
         now: Instant,
     ) {
-        let count = self.units.iter().filter(|unit| unit.spare.is_some()).count();
-        let may_start = may_hang && count < MOST;
+        let count = || self.units.iter().filter(|unit| unit.spare.is_some()).count();
+        let may_start = may_hang && count() < MOST;
         let vessel = may_start.then(|| self.vessel(index, session));
         let unit = &mut self.units[index];
         match &mut unit.spare {
@@ -67,11 +67,7 @@ impl Recovery {
                     .and_then(|vessel| Spare::start(vessel, now))
             }
             Some(spare) if may_hang => spare.keep(now),
-            Some(spare) if spare.is_over(now) => {
-                if let Some(spare) = unit.spare.take() {
-                    spare.retire();
-                }
-            }
+            Some(spare) if spare.is_over(now) => unit.retire_spare(),
             Some(_) => {}
         }
     }
@@ -86,6 +82,15 @@ impl Recovery {
         });
         let plugins = plugins.collect();
         Vessel { supervisor: session.supervisor.clone(), core: unit.core, plugins }
+    }
+}
+
+impl Unit {
+    /// Ends its spare process, if there is one, without waiting for that.
+    pub(super) fn retire_spare(&mut self) {
+        if let Some(spare) = self.spare.take() {
+            spare.retire();
+        }
     }
 }
 
