@@ -96,6 +96,21 @@ pub fn measure(
     rounds: usize,
     rest: Duration,
 ) -> Result<(Floor, bool), Error> {
+    // A process that does not come up, as happens under Wine now and then, leaves all others waiting.
+    let first = chain(program, links, placement, rounds, rest);
+    let Err(error @ Error::Protocol { .. }) = first else { return first };
+    tracing::warn!("{error}: tried once more");
+    chain(program, links, placement, rounds, rest)
+}
+
+/// One chain of processes, as [`measure`] wants it.
+fn chain(
+    program: &Path,
+    links: usize,
+    placement: Placement,
+    rounds: usize,
+    rest: Duration,
+) -> Result<(Floor, bool), Error> {
     let links = links.clamp(1, 60);
     let len = AUDIO_AT + MAX_LINKS * SAMPLES * 4;
     let memory = SharedMemory::with_bells("sandrack-floor", len, links + 1)
