@@ -96,7 +96,7 @@ pub fn measure(
     rounds: usize,
     rest: Duration,
 ) -> Result<(Floor, bool), Error> {
-    // A process that does not come up, as happens under Wine now and then, leaves all others waiting.
+    // Seen under Wine, once, for a reason that is not known. A process that does not come up would do it.
     let first = chain(program, links, placement, rounds, rest);
     let Err(error @ Error::Protocol { .. }) = first else { return first };
     tracing::warn!("{error}: tried once more");
