@@ -355,6 +355,8 @@ pub enum Answer {
         latency: u32,
         /// How long it sounds after its input has become silent, frames; `u32::MAX`: without end.
         tail: u32,
+        /// Channels of its input and output buses, as it was activated.
+        channels: (Vec<u32>, Vec<u32>),
     },
     /// To `SaveState`.
     State(Vec<u8>),

@@ -8,7 +8,7 @@ use super::node::AudioNode;
 use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
-use crate::format::{self, Instance, Notice, Processor};
+use crate::format::{self, Instance, KeepsLoaded, Notice, Processor};
 use crate::protocol::replies::{self, ReplySender};
 use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION};
 use crate::shm::crash_page::CrashView;
@@ -47,6 +47,9 @@ struct Worker {
     handles: io::Result<Vec<Handle>>,
     replies: ReplySender,
     plugins: BTreeMap<NodeNumber, Plugin>,
+    /// Libraries that were listed. What goes wrong when one ends must not cost what was in it, so they
+    /// end with the worker.
+    listed: Vec<KeepsLoaded>,
     audio: Option<AudioHandle>,
     /// Takes the control thread's way to the audio thread there.
     wiring: mpsc::Sender<Wiring>,
@@ -123,6 +126,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         handles: Ok(Vec::new()),
         replies,
         plugins: BTreeMap::new(),
+        listed: Vec::new(),
         audio: None,
         wiring,
         editors: Editors::default(),
@@ -234,8 +238,16 @@ impl Worker {
         match request {
             Request::Confine(..) => Err(confused("it is confined already")),
             Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
-            Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
-            Request::ListPresets(path) => Ok(Answer::Presets(format::presets(&path)?)),
+            Request::List(path) => {
+                let (all, library) = format::list(&path)?;
+                self.listed.push(library);
+                Ok(Answer::Descriptors(all))
+            }
+            Request::ListPresets(path) => {
+                let (all, library) = format::presets(&path)?;
+                self.listed.push(library);
+                Ok(Answer::Presets(all))
+            }
             Request::Load(number, plugin) => {
                 let main = self.waker.clone();
                 let instance = format::load(&plugin, move || main.wake())?;
@@ -262,12 +274,13 @@ impl Worker {
             }
             Request::Activate(number, activation) => {
                 let plugin = self.plugin(number)?;
-                plugin.input_channels = plugin.instance.input_channels();
                 plugin.max_frames = activation.max_frames.max(activation.batch_frames);
                 let processor = format::batch::activate(plugin.instance.as_mut(), activation)?;
                 plugin.idle_processor = Some(processor);
                 let (latency, tail) = (plugin.instance.latency(), plugin.instance.tail());
-                Ok(Answer::Activated { latency, tail })
+                let channels = plugin.instance.channels();
+                plugin.input_channels.clone_from(&channels.0);
+                Ok(Answer::Activated { latency, tail, channels })
             }
             Request::Start(number, shape, region) => self.start(number, shape, region),
             Request::Record(number, to) => self.record(number, to),
@@ -445,6 +458,7 @@ impl Worker {
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }
+        self.listed.clear();
     }
 }
 
