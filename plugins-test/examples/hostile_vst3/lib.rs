@@ -52,9 +52,12 @@
 //! | `Odd mono-first` | a gain, mono unless it is asked for stereo |
 //! | `Odd asks` | puts out the sum of its inputs, of which the second is inactive until the plugin asks for it, in its first block |
 //! | `Odd programs` | a gain of 0, 1/4, 1/2, 3/4 or 1, which its five programs are, behind a parameter that MIDI does not move by itself; of two units, the second |
-//! | `Odd silent` | leaves rubbish in its outputs and marks it as silence |
+//! | `Odd silent` | marks its outputs as silence, as its inputs may have been, and has something in them all the same |
 //! | `Odd sysex` | answers each system exclusive message with the same one, the bytes between its ends backwards |
 //! | `Odd sloppy` | a gain that answers `kResultFalse` or `kNotImplemented` wherever hosts live with that |
+//! | `Odd remaps` | a gain whose parameter is another (`value`, id 8) from block N on, which it tells |
+//! | `Odd stateless` | a gain that says that it has no state, by `kResultFalse` |
+//! | `Odd twins` | a gain whose controller is a class of its own, with a state of its own that is the same as the component's; it does not look at the component's |
 //!
 //! The gains have a parameter `gain` (id 1, 0..1, default 1).
 //!

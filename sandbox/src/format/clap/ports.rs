@@ -3,9 +3,7 @@
 use super::ClapInstance;
 use crate::format::main_port;
 use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
-use clack_extensions::configurable_audio_ports::{
-    AudioPortRequest, AudioPortRequestDetails, PluginConfigurableAudioPorts,
-};
+use clack_extensions::configurable_audio_ports::{AudioPortRequest, AudioPortRequestDetails};
 use clack_extensions::surround::{SurroundChannel, SurroundConfig};
 use clack_host::utils::ClapId;
 
@@ -69,10 +67,6 @@ impl ClapInstance {
     /// Asks for these channels on the main ports, in the way that names channels one by one. Whether
     /// it agrees.
     fn configure(&mut self, mains: Mains, wanted: Channels) -> bool {
-        let Some(mut handle) = self.instance.inactive_plugin_handle() else { return false };
-        let Some(ports) = handle.get_extension::<PluginConfigurableAudioPorts>() else {
-            return false;
-        };
         let asked = [(true, mains.0, wanted.0), (false, mains.1, wanted.1)];
         // First what the channels are, where there is a usual meaning; then only how many.
         [details, untyped].iter().any(|details| {
@@ -83,8 +77,7 @@ impl ClapInstance {
                     AudioPortRequest::new(is_input, index, details(count))
                 })
                 .collect();
-            ports.can_apply_configuration(&mut handle, &requests)
-                && ports.apply_configuration(&mut handle, &requests)
+            self.extensions().configure_ports(AudioPortRequest::slice_as_raw(&requests))
         })
     }
 
