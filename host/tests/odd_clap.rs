@@ -87,7 +87,8 @@ fn what_a_plugin_puts_out_behind_a_block_comes_with_its_last_frame_and_is_told()
     // What is told of a log is told a tenth of a second after the last.
     std::thread::sleep(std::time::Duration::from_millis(110));
     let told = rig.plugin.take_notices();
-    let is_it = |notice: &Notice| matches!(notice, Notice::Log(_, text) if text.starts_with("2 of its output events lay behind"));
+    let says = "2 of its output events lay behind the end of their block";
+    let is_it = |notice: &Notice| matches!(notice, Notice::Log(_, text) if text.starts_with(says));
     assert!(told.iter().any(is_it), "{told:?}");
 }
 

@@ -115,9 +115,8 @@ fn parameters_of_other_numbers_are_obeyed_after_a_restart() {
         rig.step(&[]);
     }
     rig.plugin.idle();
-    let asked = |plugin: &mut LocalPlugin| {
-        plugin.take_notices().iter().any(|notice| *notice == Notice::RestartRequested)
-    };
+    let asked =
+        |plugin: &mut LocalPlugin| plugin.take_notices().contains(&Notice::RestartRequested);
     assert!(!asked(&mut rig.plugin));
     rig.step(&[]);
     rig.plugin.idle();

@@ -169,7 +169,7 @@ fn what_is_not_of_notes_and_offsets_out_of_range_are_said() {
         .file("a.csv", "time,param,value,ramp,note\n0,gain,0.1,,60\n")
         .wav("in.wav", &constant(1.0, 100))
         .run(&["in.wav", "out.wav", "--automation", "a.csv"])
-        .assert_error(&["a.csv", "line 2", "column 'note': 'gain' is not of single notes"]);
+        .assert_error(&["a.csv:2: column 'note': 'gain' is not of single notes"]);
     let contract = PluginRef { path: example("contract"), id: None };
     Render::of(&[contract])
         .file("a.csv", "time,param,value\n0,mod:#0,1.5\n")

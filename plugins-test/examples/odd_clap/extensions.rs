@@ -110,7 +110,7 @@ unsafe extern "C" fn load(this: P, stream: *const clap_istream) -> bool {
     // SAFETY: the plugin is alive and the stream valid.
     unsafe {
         let read = (*stream).read;
-        if !read.is_some_and(|read| read(stream, state.as_mut_ptr().cast(), 1) == 1) {
+        if read.is_none_or(|read| read(stream, state.as_mut_ptr().cast(), 1) != 1) {
             return false;
         }
         let this = plugin(this);

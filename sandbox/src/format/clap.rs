@@ -14,12 +14,8 @@ use crate::event::{Event, kind};
 use crate::protocol::Activation;
 use crate::shm::layout::MAX_CHANNELS;
 use crate::sys::library::Library;
-use clack_extensions::audio_ports::{AudioPortFlags, AudioPortInfoBuffer, PluginAudioPorts};
 use clack_extensions::gui::PluginGui;
 use clack_extensions::latency::PluginLatency;
-use clack_extensions::note_ports::{
-    NoteDialect, NoteDialects, NotePortInfoBuffer, PluginNotePorts,
-};
 use clack_extensions::params::{ParamInfoBuffer, ParamInfoFlags, PluginParams};
 use clack_extensions::timer::PluginTimer;
 use clack_host::prelude::*;
@@ -51,8 +47,7 @@ use lists::OutEvents;
 use pool::Pool;
 use processor::ClapProcessor;
 
-/// Most buses, and most parameters, that are believed of a plugin.
-const MAX_PORTS: u32 = 256;
+/// Most parameters that are believed of a plugin.
 const MAX_PARAMS: u32 = 100_000;
 /// Most parameters that may be missing from, or repeated in, a plugin's list before the rest of it
 /// is not believed either.
@@ -214,51 +209,6 @@ impl ClapInstance {
             unused_ports: HashSet::new(),
             edits: VecDeque::new(),
         })
-    }
-
-    fn audio_ports(&mut self, input: bool) -> Vec<AudioPort> {
-        let handle = self.instance.plugin_handle();
-        let Some(ports) = handle.get_extension::<PluginAudioPorts>() else { return vec![] };
-        let count = ports.count(&handle, input).min(MAX_PORTS);
-        let mut buffer = AudioPortInfoBuffer::new();
-        let mut all = Vec::new();
-        for index in 0..count {
-            let info = ports.get(&handle, index, input, &mut buffer);
-            // One that can't be described is there all the same, and counts: without channels.
-            all.push(info.map_or_else(AudioPort::default, |info| AudioPort {
-                name: text(info.name),
-                channels: info.channel_count,
-                main: info.flags.contains(AudioPortFlags::IS_MAIN),
-                active: true,
-            }));
-        }
-        all
-    }
-
-    fn note_ports(&mut self, input: bool) -> Vec<NotePort> {
-        let handle = self.instance.plugin_handle();
-        let Some(ports) = handle.get_extension::<PluginNotePorts>() else { return vec![] };
-        let count = ports.count(&handle, input).min(MAX_PORTS);
-        let mut buffer = NotePortInfoBuffer::new();
-        let mut all = Vec::new();
-        for index in 0..count {
-            if let Some(info) = ports.get(&handle, index, input, &mut buffer) {
-                all.push(NotePort {
-                    name: text(info.name),
-                    clap: info.supported_dialects.supports(NoteDialect::Clap),
-                    midi: info
-                        .supported_dialects
-                        .intersects(NoteDialects::MIDI | NoteDialects::MIDI_MPE),
-                    prefers_midi: matches!(
-                        info.preferred_dialect,
-                        Some(NoteDialect::Midi | NoteDialect::MidiMpe)
-                    ),
-                    expressions: info.supported_dialects.supports(NoteDialect::Clap),
-                    channels: 16,
-                });
-            }
-        }
-        all
     }
 
     fn params(&mut self) -> Vec<Param> {
