@@ -195,7 +195,10 @@ fn connection(
     wishes: &mut Wishes,
 ) {
     let text = match port.connected.as_slice() {
-        [] => "not connected".to_owned(),
+        [] => match port.awaited.first() {
+            Some(other) => format!("waits for {other}"),
+            None => "not connected".to_owned(),
+        },
         [one] => one.clone(),
         [first, more @ ..] => format!("{first} and {} more", more.len()),
     };
@@ -213,7 +216,16 @@ fn connection(
                 wishes.send(Command::Connect { port, other, on });
             }
         }
-        if others.is_empty() && port.connected.is_empty() {
+        for other in &port.awaited {
+            let mut on = true;
+            if !others.contains(other)
+                && ui.checkbox(&mut on, format!("{other} (not there)")).changed()
+            {
+                let (port, other) = (port.name.clone(), other.clone());
+                wishes.send(Command::Connect { port, other, on });
+            }
+        }
+        if others.is_empty() && port.connected.is_empty() && port.awaited.is_empty() {
             ui.weak("There is nothing to connect it to.");
         }
     });

@@ -401,6 +401,7 @@ impl Control {
         self.spares.clear();
         (self.states, self.rig, self.current) = (states, rig, None);
         self.history = History::default();
+        self.sound.set_wiring(&self.rig.connections);
         self.follow_rig();
         if driver != self.settings && self.options.driver.is_none() {
             self.set_driver(driver);

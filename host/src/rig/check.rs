@@ -15,17 +15,19 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) at: Vec<Step>,
+    /// The key there, where the file's writer names it.
+    pub(super) name: Option<String>,
     pub(super) reason: String,
 }
 
 use Step::{At, Key};
 
 fn refuse<T>(at: &[Step], reason: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem { at: at.to_vec(), reason: reason.into() })
+    Err(Problem { at: at.to_vec(), name: None, reason: reason.into() })
 }
 
 /// Most channels of a driver, each way.
-const CHANNELS: u32 = 512;
+pub(super) const CHANNELS: u32 = 512;
 
 /// Inputs of a plugin beside its main one.
 const MOST_SIDE_CHAINS: u32 = 62;
@@ -38,6 +40,7 @@ impl Rig {
     /// nothing feeds itself.
     pub(super) fn check(&self) -> Result<(), Problem> {
         self.check_driver()?;
+        self.check_connections()?;
         let mut tracks = BTreeSet::new();
         let mut plugins = BTreeSet::new();
         for (number, track) in self.tracks.iter().enumerate() {

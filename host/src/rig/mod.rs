@@ -11,6 +11,7 @@
 //! The form of the file is described in docs/rig.md.
 
 mod check;
+mod connections;
 pub mod demo;
 mod read;
 pub mod states;
@@ -113,6 +114,10 @@ pub struct Rig {
     /// Beats and bars as plugins are told of them.
     #[serde(default)]
     pub transport: TransportSettings,
+    /// What the driver's ports (JACK's) are connected to, where the user has said so: others' ports, by
+    /// the driver's own.
+    #[serde(default)]
+    pub connections: BTreeMap<String, Vec<String>>,
     /// Tracks and buses, in the order in which they are shown.
     #[serde(default, rename = "track")]
     pub tracks: Vec<Track>,
@@ -131,6 +136,7 @@ impl Default for Rig {
             name: String::new(),
             driver: DriverSettings::default(),
             transport: TransportSettings::default(),
+            connections: BTreeMap::new(),
             tracks: Vec::new(),
             mappings: Vec::new(),
             snapshots: Vec::new(),
