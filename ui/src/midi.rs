@@ -2,7 +2,7 @@
 //! driver's ports are connected to.
 
 use crate::app::Wishes;
-use crate::look;
+use crate::{look, pedals};
 use eframe::egui::{CollapsingHeader, ComboBox, DragValue, RichText, Role, Ui};
 use sandrack_host::play::{Command, MidiView, View};
 use sandrack_host::rig::MidiOutput;
@@ -143,6 +143,8 @@ pub(crate) fn show(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
         ui.weak(format!("inputs: {}", list(&midi.inputs)));
         ui.weak(format!("outputs: {}", list(&midi.outputs)));
     }
+    CollapsingHeader::new("Pedals, buttons and knobs")
+        .show(ui, |ui| pedals::show(ui, view, wishes));
 }
 
 fn clock(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
