@@ -23,12 +23,16 @@ pub(super) fn strike(strike: Strike) {
         }
         Strike::HeapSmash => heap_smash(),
         Strike::DoubleFree => double_free(),
-        Strike::Hang => loop {
-            hint::spin_loop();
-        },
+        Strike::Hang => spin_forever(),
         Strike::Sleep => sleep_forever(),
         Strike::Stop => sys::stop(),
         _ => {}
+    }
+}
+
+pub(super) fn spin_forever() -> ! {
+    loop {
+        hint::spin_loop();
     }
 }
 

@@ -86,6 +86,8 @@ strikes! {
     StartFails = "start-fails",
     StartHangs = "start-hangs",
     StopHangs = "stop-hangs",
+    StartSpins = "start-spins",
+    StopSpins = "stop-spins",
     DeactivateAborts = "deactivate-aborts",
     DeactivateHangs = "deactivate-hangs",
     StateSaveAborts = "state-save-aborts",
@@ -104,6 +106,8 @@ strikes! {
     Hang = "hang",
     Sleep = "sleep",
     Stop = "stop",
+    RingsHost = "rings-host",
+    ScribblesAsleep = "scribbles-asleep",
     // In a block, once.
     Late = "late",
     Scribble = "scribble",
@@ -218,6 +222,9 @@ impl Strike {
             | (Self::StateSaveHangs, Entry::SaveState)
             | (Self::StateLoadHangs, Entry::LoadState)
             | (Self::DestroyHangs, Entry::Destroy) => sleep_forever(),
+            (Self::StartSpins, Entry::Start) | (Self::StopSpins, Entry::Stop) => {
+                crash::spin_forever()
+            }
             (_, Entry::Init) => escape::attempt(self, escape::When::Init),
             _ => {}
         }
@@ -259,6 +266,14 @@ impl Strike {
             | Self::Hang
             | Self::Sleep
             | Self::Stop => crash::strike(self),
+            Self::RingsHost => {
+                shared_memory::ring_host();
+                sleep_forever();
+            }
+            Self::ScribblesAsleep => {
+                shared_memory::wrong_marks();
+                sleep_forever();
+            }
             _ if !first => {}
             Self::Late => crash::late(),
             // SAFETY: as the caller promises; of what else is written to, none. That is the fault.
