@@ -49,6 +49,7 @@ pub(super) const ALL: &[Kind] = &[
     kind("sleep", Then::Falls),
     kind("stop", Then::Falls),
     kind("rings-host", Then::Falls),
+    kind("leaves-memory", Then::Falls),
     kind("handles-signals", Then::Falls),
     confined("big-allocation", Then::Falls),
     confined("memory-bomb", Then::Bursts),

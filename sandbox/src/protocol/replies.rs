@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes at a time: below what any system's channel takes at once.
 const PIECE: usize = 32 * 1024;
-/// Bytes of a reply: a state may have 1 GiB.
-const MOST: usize = (1 << 30) + (1 << 20);
+/// Bytes of a reply: a state may have 256 MiB, of which the host keeps several at times.
+const MOST: usize = (256 << 20) + (1 << 20);
 
 /// What goes over the channel.
 #[derive(Serialize, Deserialize)]
