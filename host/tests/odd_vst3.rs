@@ -163,9 +163,9 @@ fn of_many_buses_those_that_are_connected_are_heard() {
 
 #[test]
 fn a_bus_may_have_more_channels_than_there_are_silence_flags() {
-    let mut rig = Rig::connected("Hostile thousand-channels", 1);
+    let mut rig = Rig::new("wide");
     rig.step(&[]);
-    for channel in [0, 63, 64, 999] {
+    for channel in [0, 63, 64, 199] {
         let mut samples = [f32::NAN; FRAMES];
         rig.processor.output(0, channel, &mut samples);
         assert_eq!(samples, [INPUT; FRAMES], "channel {channel}");

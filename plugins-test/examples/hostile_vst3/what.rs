@@ -72,6 +72,7 @@ classes! {
     OddRemaps = "Odd remaps",
     OddStateless = "Odd stateless",
     OddTwins = "Odd twins",
+    OddWide = "Odd wide",
 }
 
 impl What {

@@ -6,8 +6,8 @@
 
 use super::editor::{Editor, Readiness, Watched};
 use super::{
-    AudioPort, Descriptor, Format, Instance, KeepsLoaded, ListedPreset, NotePort, Notice, Param,
-    ParamEdit, PluginInfo, PluginRef, Preset, Processor, StateContext,
+    AudioPort, Descriptor, Format, Instance, KeepsLoaded, ListedPreset, Notice, Param, ParamEdit,
+    PluginInfo, PluginRef, Preset, Processor, StateContext,
 };
 use crate::error::PluginError;
 use crate::event::{Event, kind};
