@@ -129,7 +129,7 @@ fn run(mut job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, ne
             worker.ask_where(ANSWER);
         }
         let exit = end(worker);
-        let _ = told.send(Told::Ended(exit, worker.excess().map(str::to_owned)));
+        let _ = told.send(Told::Ended(exit, worker.why_ended()));
     }
     took("the old process is ended");
     bring_back(&job, told, stopped, new, &took);
