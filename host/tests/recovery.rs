@@ -429,3 +429,22 @@ fn a_plugin_that_hangs_while_it_is_activated_anew_holds_up_nobody() {
     stage.offline.session.workers().iter().for_each(|worker| worker.end_now());
     stage.end();
 }
+
+/// What it writes to shared memory says that something goes on, or that nothing is to be waited for.
+#[test]
+fn a_plugin_that_sleeps_behind_false_marks_comes_back() {
+    for what in ["rings-host", "scribbles-asleep"] {
+        let tracks = [vec![hostile(what), plugin("gain")], vec![plugin("gain")]];
+        let mut stage = Stage::new(&tracks, Isolation::Plugin);
+        stage.set(FIRST, BLOCK, 20.0);
+        stage.play(10);
+        let before = stage.offline.process_of(0);
+        stage.play_until("back", |stage| stage.recovered() >= 1);
+        assert_ne!(stage.offline.process_of(0), before, "{what}");
+        let killed =
+            |event: &SessionEvent| matches!(event, SessionEvent::Killed { at, .. } if *at == FIRST);
+        assert!(stage.events.iter().any(killed), "{what}: {:?}", stage.events);
+        stage.print_times(what);
+        stage.end();
+    }
+}

@@ -11,7 +11,7 @@ pub mod wire;
 use crate::confine::{Confinement, Enforced, Reached};
 use crate::crash::Call;
 use crate::error::PluginError;
-use crate::format::editor::{EditorInfo, EditorOptions};
+use crate::format::editor::{EditorInfo, EditorOptions, Picture};
 use crate::format::{
     Descriptor, ListedPreset, Notice, PluginInfo, PluginRef, Preset, StateContext,
 };
@@ -26,8 +26,12 @@ use std::path::PathBuf;
 /// channel to call back on, the host's process number, [`VERSION`].
 pub const WORKER_ARGUMENT: &str = "--sandrack-worker";
 
-/// Build that both sides must share: the protocol is not spoken between versions.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", "2");
+/// Build that both sides must share: the protocol is not spoken between versions. A number made of the
+/// sources follows the version, so that it changes with them.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", env!("SANDRACK_BUILD"));
+
+/// Exit code of a worker that is told of another [`VERSION`] than its own.
+pub(crate) const WRONG_BUILD: i32 = 3;
 
 /// A worker's first words.
 #[derive(Serialize, Deserialize)]
@@ -97,6 +101,8 @@ pub enum Request {
     TextToValue(NodeNumber, u32, String),
     /// Opens a plugin's editor, or brings it to the front.
     OpenEditor(NodeNumber, EditorOptions),
+    /// What the window of a plugin's editor shows.
+    PictureEditor(NodeNumber),
     /// Closes a plugin's editor, if it is open.
     CloseEditor(NodeNumber),
     /// Sets parameters of an inactive plugin.
@@ -134,6 +140,7 @@ impl Request {
             | Self::Start(..)
             | Self::Record(..)
             | Self::Connect(_)
+            | Self::PictureEditor(_)
             | Self::Pin(_) => (0, Call::None),
         }
     }
@@ -169,6 +176,7 @@ impl Request {
             Self::ValueToText(..) => "text of a parameter's value",
             Self::TextToValue(..) => "value of a parameter's text",
             Self::OpenEditor(..) => "opening its editor",
+            Self::PictureEditor(_) => "picture of its editor",
             Self::CloseEditor(_) => "closing its editor",
             Self::SetParams(..) => "change of its parameters",
             Self::Pin(_) => "move to another core",
@@ -357,6 +365,8 @@ pub enum Answer {
     State(Vec<u8>),
     /// To `OpenEditor`.
     Editor(EditorInfo),
+    /// To `PictureEditor`.
+    Picture(Picture),
     /// To `ValueToText`.
     Text(Option<String>),
     /// To `TextToValue`.

@@ -11,13 +11,16 @@
 //! [`RemoteSet::connect`](crate::remote::RemoteSet::connect) → blocks → [`Node::deactivate`] →
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
+mod class;
 mod limiter;
 mod node;
 mod recording;
 mod requests;
 mod worker;
 
+pub(crate) use class::Class;
 pub use node::Node;
+pub(crate) use node::believed_latency;
 pub use recording::{RecorderOptions, Recording};
 pub use worker::Worker;
 pub(crate) use worker::hand_over;
@@ -26,12 +29,12 @@ use crate::confine::{Confinement, Refusal};
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
 use crate::protocol::wire::{ConnectedReceiver, ReplyReceiver};
-use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
+use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT, WRONG_BUILD};
 use crate::shm::crash_page::{self, CrashView};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
-use crate::sys::process::{Process, Waker, Watch, wait_any};
+use crate::sys::process::{Exit, Process, Waker, Watch, this_program, wait_any};
 use crate::sys::{channel, thread, window};
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use limiter::Limiter;
@@ -61,9 +64,8 @@ pub struct SupervisorOptions {
 impl SupervisorOptions {
     /// This very program as worker, realtime, ten seconds, confined as plugins bear it.
     pub fn new() -> Result<Self, Error> {
-        let program = std::env::current_exe().map_err(Error::system("finding this program"))?;
         Ok(Self {
-            program,
+            program: this_program().map_err(Error::system("finding this program"))?,
             realtime: true,
             timeout: Duration::from_secs(10),
             show_errors: false,
@@ -233,10 +235,7 @@ impl Supervisor {
         let mut process = process;
         let hello = accept(server, &channel, &mut process, timeout, name)?;
         if hello.version != VERSION {
-            return Err(Error::Protocol {
-                name: name.into(),
-                what: format!("it is build {}, this host is {VERSION}", hello.version),
-            });
+            return Err(Error::OtherBuild { name: name.into() });
         }
         let ways = ways.accept(hello.ways);
         let gone = Arc::new(AtomicBool::new(false));
@@ -251,7 +250,7 @@ impl Supervisor {
             killer: Arc::new(killer),
             gone,
             excess: Arc::default(),
-            demoted: Arc::new(AtomicBool::new(false)),
+            class: Arc::default(),
             bell_memory,
             bell,
             crash_memory,
@@ -404,6 +403,7 @@ fn accept(
             drop(IpcSender::<Hello>::connect(channel.to_owned()));
             let (name, during) = (name.to_owned(), "start".to_owned());
             return Err(match exit {
+                Some(Exit::Code(WRONG_BUILD)) => Error::OtherBuild { name },
                 Some(exit) => Error::Died { name, exit, during },
                 None => Error::Timeout { name, during, timeout },
             });

@@ -128,6 +128,8 @@ struct Unit {
     patience: Patience,
     /// Started while it was at one block for long.
     spare: Option<Spare>,
+    /// It may hang, and lets others have the cores.
+    stands_back: bool,
 }
 
 /// What a new instance of a plugin was given.
@@ -197,6 +199,7 @@ impl Recovery {
                         killed: None,
                         patience: Patience::default(),
                         spare: None,
+                        stands_back: false,
                     };
                     units.push((worker.id(), unit));
                 }
@@ -259,7 +262,16 @@ impl Recovery {
                 let (plugins, faults) = (vec![at], VecDeque::new());
                 let (phase, killed) = (UnitPhase::Well, None);
                 let (patience, spare) = (Patience::default(), None);
-                let unit = Unit { plugins, core: None, faults, phase, killed, patience, spare };
+                let unit = Unit {
+                    plugins,
+                    core: None,
+                    faults,
+                    phase,
+                    killed,
+                    patience,
+                    spare,
+                    stands_back: false,
+                };
                 self.units.push(unit);
             }
         }
@@ -389,7 +401,8 @@ impl Recovery {
         if is_gone {
             return self.fail(index, now, None, step);
         }
-        if unit.spare.is_none() && unit.plugins.iter().all(|at| live.watch.run(*at).is_none()) {
+        let is_prepared = unit.spare.is_some() || unit.stands_back;
+        if !is_prepared && unit.plugins.iter().all(|at| live.watch.run(*at).is_none()) {
             return UnitPhase::Well;
         }
         let hang = self.options.hang;
@@ -408,7 +421,7 @@ impl Recovery {
         let runs = unit.plugins.iter().filter_map(|at| Some((*at, live.watch.hangs(*at, hang)?)));
         // Who began, if several are at the same block: the others wait for its thread.
         let hung = runs.max_by_key(|(_, run)| run.was_seen_running);
-        let Some((at, run)) = hung else { return UnitPhase::Well };
+        let Some((at, run)) = hung else { return self.look_at_silence(index, step) };
         if let Some(node) = session.node(at.track, at.plugin)
             && unit.patience.spares(at, node.worker(), hang, now)
         {
@@ -425,6 +438,25 @@ impl Recovery {
         unit.killed = Some(why);
         let since = run.since;
         self.fail(index, since, None, step)
+    }
+
+    /// The same for one that is at no block for long, as it says.
+    fn look_at_silence(&mut self, index: usize, step: &mut Step<'_>) -> UnitPhase {
+        let unit = &mut self.units[index];
+        let mut silent = None;
+        for at in &unit.plugins {
+            let silence = step.live.watch.silence(*at);
+            if let Some(node) = step.session.node(at.track, at.plugin)
+                && unit.patience.sleeps(*at, silence, node.worker(), step.now)
+            {
+                silent = silence;
+            }
+        }
+        let Some(silence) = silent else { return UnitPhase::Well };
+        let ms = step.now.saturating_duration_since(silence.since).as_millis();
+        let first = silence.first;
+        unit.killed = Some(format!("it ended no block from {first} on for {ms} ms, and slept"));
+        self.fail(index, silence.since, None, step)
     }
 
     /// A unit has failed (again). `reason`: why it could not be restarted; the process before has
@@ -490,6 +522,7 @@ impl Recovery {
             }
         }
         let vessel = self.vessel(index, session);
+        self.units[index].stands_back = false;
         // After a pause it may be needed elsewhere.
         let spare = self.units[index].spare.take().filter(|_| again && pause.is_zero());
         // It hangs, if it was not it that ended.

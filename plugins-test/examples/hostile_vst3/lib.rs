@@ -10,11 +10,11 @@
 //! | `initialize` | `init-fails`, `init-aborts`, `init-exits` with code 0, `init-hangs`, `init-stops` (SIGSTOP to its own process, a moment after it has returned) |
 //! | `setupProcessing` | `setup-fails` |
 //! | `setActive` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs`, `deactivate-aborts`, `deactivate-hangs` |
-//! | `setProcessing` | `start-fails`, `start-hangs`, `stop-hangs` |
+//! | `setProcessing` | `start-fails`, `start-hangs`, `stop-hangs`, `start-spins`, `stop-spins` |
 //! | `terminate` | `destroy-aborts`, `destroy-hangs` |
 //! | `getState` | `state-save-aborts`, `state-save-hangs`, `state-save-endless` (writes for as long as it is let); with a controller of a class of its own: `split-state-hangs`, `split-state-fails` |
 //! | `setState` | `state-load-aborts`, `state-load-hangs` |
-//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process) |
+//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process), `rings-host` (sleeps while threads of it write to the word at which the host waits), `scribbles-asleep` (sleeps while one writes over the marks of how far it is) |
 //! | block N, once | `late` (busy for 20 ms), `scribble` (random bytes over all writable shared memory it can find), `wrong-threads` (calls the component handler from a thread of its own, and from `process`), `param-list-changes` (has more parameters from then on, and says nothing) |
 //! | block N, once, to the process it is in | `closes-descriptors` (all), `changes-priority` (as urgent as may be), `changes-mask` (blocks all signals), `handles-signals` (ignores all, and then uses memory that is not there) |
 //! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `kInternalError`), `bad-events` (of absurd time, bus, type, order and content, and a null pointer), `event-flood` (65536 notes), `log-flood` (1024 lines to standard error), `bad-params` (NaN, infinite, out of order, of unknown parameters), `param-flood` (65536 queues and points), `bad-silence` (flags channels that are not there), `moves-buffers` (writes nonsense over the description of its buffers), `releases` (the host's lists, three times each), `keeps` (references to the host's lists, and calls them in the next block), `restart-flood` (asks for everything 1000 times) |

@@ -24,9 +24,7 @@ pub(super) fn strike(strike: Strike) {
         }
         Strike::HeapSmash => heap_smash(),
         Strike::DoubleFree => double_free(),
-        Strike::Hang => loop {
-            hint::spin_loop();
-        },
+        Strike::Hang => spin_forever(),
         Strike::Sleep => sleep_forever(),
         Strike::Stop => sys::stop(),
         _ => {}
@@ -39,6 +37,12 @@ pub(super) fn stop_soon() {
         thread::sleep(Duration::from_millis(30));
         sys::stop();
     });
+}
+
+pub(super) fn spin_forever() -> ! {
+    loop {
+        hint::spin_loop();
+    }
 }
 
 pub(super) fn late() {

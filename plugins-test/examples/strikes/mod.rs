@@ -90,6 +90,8 @@ strikes! {
     StartFails = "start-fails",
     StartHangs = "start-hangs",
     StopHangs = "stop-hangs",
+    StartSpins = "start-spins",
+    StopSpins = "stop-spins",
     DeactivateAborts = "deactivate-aborts",
     DeactivateHangs = "deactivate-hangs",
     StateSaveAborts = "state-save-aborts",
@@ -108,6 +110,8 @@ strikes! {
     Hang = "hang",
     Sleep = "sleep",
     Stop = "stop",
+    RingsHost = "rings-host",
+    ScribblesAsleep = "scribbles-asleep",
     // In a block, once.
     Late = "late",
     Scribble = "scribble",
@@ -225,6 +229,9 @@ impl Strike {
             | (Self::StateLoadHangs, Entry::LoadState)
             | (Self::DestroyHangs, Entry::Destroy) => sleep_forever(),
             (Self::InitStops, Entry::Init) => crash::stop_soon(),
+            (Self::StartSpins, Entry::Start) | (Self::StopSpins, Entry::Stop) => {
+                crash::spin_forever()
+            }
             (_, Entry::Init) => escape::attempt(self, escape::When::Init),
             _ => {}
         }
@@ -268,6 +275,14 @@ impl Strike {
             | Self::Stop => crash::strike(self),
             Self::WritesDescriptors | Self::SendsDescriptors => {
                 sys::write_descriptors(self == Self::SendsDescriptors);
+            }
+            Self::RingsHost => {
+                shared_memory::ring_host();
+                sleep_forever();
+            }
+            Self::ScribblesAsleep => {
+                shared_memory::wrong_marks();
+                sleep_forever();
             }
             _ if !first => {}
             Self::Late => crash::late(),

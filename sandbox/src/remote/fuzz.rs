@@ -53,14 +53,16 @@ impl Rig {
                 predecessors: predecessors.clone(),
                 worker,
                 gone: Arc::default(),
-                thread: None,
+                // Not in the realtime class: what is done to it does nothing.
+                thread: Some(crate::sys::thread::current()),
                 takes_part: false,
                 host_rings: false,
                 events: 0,
                 rung_ns: 0,
                 is_idle: false,
                 usual_ns: 0,
-                demoted: Arc::default(),
+                class: Arc::default(),
+                missing_since: 0,
                 suspect: None,
             });
         }
@@ -72,6 +74,7 @@ impl Rig {
             blocks: Arc::default(),
             sequence: 0,
             frames: 0,
+            begun_ns: 0,
             nodes,
             busy: vec![false; count],
             busy_is_known: false,

@@ -4,11 +4,11 @@ use super::recording::{Recorder, RecorderOptions, Recording};
 use super::{Worker, hand_over, lock};
 use crate::crash::{Call, ThreadKind};
 use crate::error::{Error, PluginError};
-use crate::format::editor::{EditorInfo, EditorOptions};
+use crate::format::editor::{EditorInfo, EditorOptions, Picture};
 use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
 use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
-use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
+use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, MAX_LATENCY, OutboxShape};
 use crate::sys::memory::{Access, SharedMemory};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,16 @@ pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), Pl
         }
     }
     Ok(())
+}
+
+/// The delay that a plugin reports. One that nothing has is none: delay lines as long as that, for
+/// everybody beside it, would be all that came of it.
+pub(crate) fn believed_latency(plugin: &PluginRef, latency: u32) -> u32 {
+    if latency <= MAX_LATENCY {
+        return latency;
+    }
+    tracing::warn!(%plugin, "reports a delay of {latency} frames, which is not believed: taken as 0");
+    0
 }
 
 /// A plugin in a worker.
@@ -109,6 +119,7 @@ impl Node {
         let Answer::Activated { latency, tail } = self.worker.request(activate, &[])? else {
             return Err(self.worker.confused("answered something else"));
         };
+        let latency = believed_latency(&self.plugin, latency);
         let name = &self.plugin;
         let shape = OutboxShape {
             buses: self.info.outputs.iter().map(|port| port.channels).collect(),
@@ -123,7 +134,10 @@ impl Node {
             .map_err(memory())?;
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
-        self.worker.request(start, &handles)?;
+        {
+            let _calm = self.worker.calm();
+            self.worker.request(start, &handles)?;
+        }
         outbox.seal_writes().map_err(memory())?;
         self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
         lock(&self.recorder).begin(self)?;
@@ -180,7 +194,10 @@ impl Node {
     /// Stops and deactivates the plugin. It must take no part in any block any more.
     pub fn deactivate(&mut self) -> Result<(), Error> {
         match self.active.take() {
-            Some(_) => self.worker.request(Request::Deactivate(self.number), &[]).map(|_| ()),
+            Some(_) => {
+                let _calm = self.worker.calm();
+                self.worker.request(Request::Deactivate(self.number), &[]).map(|_| ())
+            }
             None => Ok(()),
         }
     }
@@ -292,6 +309,15 @@ impl Node {
     /// whatever else is asked of this worker waits, and would have it killed.
     pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
         self.worker.open_editor(self.number, options)
+    }
+
+    /// What the window of the plugin's editor shows at this moment. It was opened with
+    /// [`EditorOptions::pictured`].
+    ///
+    /// # Errors
+    /// It is not open, or in a window of the plugin's own, or this system has no way to tell.
+    pub fn editor_picture(&self) -> Result<Picture, Error> {
+        self.worker.editor_picture(self.number)
     }
 
     /// Closes the plugin's editor, if it is open. No notice comes of that.

@@ -1,5 +1,6 @@
 //! A worker process, seen from the host: requests and their answers.
 
+use super::class::{Calm, Class};
 use super::limiter::{Excess, Subject};
 use super::node::check_info;
 use super::requests::Requests;
@@ -7,7 +8,7 @@ use super::{Node, Supervisor, lock};
 use crate::confine::{Confinement, Enforced, Grants, Level, Reached, Refusal};
 use crate::crash::Doing;
 use crate::error::{Error, PluginError};
-use crate::format::editor::{EditorInfo, EditorOptions};
+use crate::format::editor::{EditorInfo, EditorOptions, Picture};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::limits::bytes;
 use crate::protocol::wire::{ConnectedReceiver, Nothing, ReplyReceiver};
@@ -40,7 +41,7 @@ pub struct Worker {
     pub(super) killer: Arc<Killer>,
     pub(super) gone: Arc<AtomicBool>,
     pub(super) excess: Arc<Excess>,
-    pub(super) demoted: Arc<AtomicBool>,
+    pub(super) class: Arc<Class>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
     pub(super) crash_memory: SharedMemory,
@@ -434,9 +435,26 @@ impl Worker {
         }
     }
 
+    /// What the window of an editor shows, as [`Node::editor_picture`].
+    pub fn editor_picture(&self, plugin: NodeNumber) -> Result<Picture, Error> {
+        match self.request_sparing(Request::PictureEditor(plugin))? {
+            Answer::Picture(picture) => Ok(picture),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
     /// Closes the editor of one of its plugins, as [`Node::close_editor`].
     pub fn close_editor(&self, plugin: NodeNumber) -> Result<(), Error> {
         self.request_sparing(Request::CloseEditor(plugin)).map(|_| ())
+    }
+
+    /// Has its audio thread stand back behind everybody else, or not any more, as long as it is off the
+    /// realtime class.
+    pub fn stand_back(&self, back: bool) {
+        // What was counted on again meanwhile is realtime, and must stay so.
+        if let Some(thread) = self.thread().filter(|_| !back || self.class.is_demoted()) {
+            thread::stand_back(thread, back);
+        }
     }
 
     /// Ends the process, without waiting for anything: not for its end, nor for a request that is
@@ -577,8 +595,19 @@ impl Worker {
         Arc::clone(&self.gone)
     }
 
-    pub(crate) fn demoted_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.demoted)
+    pub(crate) fn class(&self) -> Arc<Class> {
+        Arc::clone(&self.class)
+    }
+
+    /// The audio thread, if it is meant to be in the realtime class.
+    pub(crate) fn realtime_thread(&self) -> Option<ThreadId> {
+        self.thread().filter(|_| self.supervisor.0.options.realtime)
+    }
+
+    /// Keeps its audio thread off the realtime class, for what a plugin does there outside blocks and
+    /// may take its time for. From the first block after that on, it is there again.
+    pub(super) fn calm(&self) -> Calm {
+        Calm::new(Arc::clone(&self.class), self.realtime_thread())
     }
 
     pub(crate) fn thread(&self) -> Option<ThreadId> {

@@ -10,7 +10,7 @@ use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, Notice, Processor};
 use crate::protocol::wire::{ConnectedSender, ReplySender, RequestReceiver};
-use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION};
+use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION, WRONG_BUILD};
 use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
 use crate::shm::recording::{RecordingShape, RecordingWriter};
@@ -18,7 +18,7 @@ use crate::shm::{BlockView, DoorbellView, OutboxWriter};
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, Mapping};
 use crate::sys::poll::{Sleeper, Waker};
-use crate::sys::process::end_with_parent;
+use crate::sys::process::{end_with_parent, exit_now, name_worker};
 use crate::sys::{channel, confine, crash};
 use ipc_channel::ipc::IpcSender;
 use std::collections::BTreeMap;
@@ -67,8 +67,10 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     end_with_parent(parent).map_err(|e| e.to_string())?;
     confine::leave_host();
     if *version != *VERSION {
-        return Err(format!("host speaks {}, this program {VERSION}", version.to_string_lossy()));
+        eprintln!("sandrack worker: the host is {}, this {VERSION}", version.to_string_lossy());
+        exit_now(WRONG_BUILD);
     }
+    name_worker();
     let handles = HandleChannel::from_stdin().map_err(|e| format!("no handle channel: {e}"))?;
     let (ends, ways) = channel::open(&handles).map_err(|e| format!("no ways to the host: {e}"))?;
     let mut requests = RequestReceiver::new(ends.requests);
@@ -90,6 +92,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             if let Some(listener) = listener {
                 handles.send(&[&listener]).map_err(|e| e.to_string())?;
             }
+            confine::limit_files(&wanted).map_err(|e| e.to_string())?;
             let answer = Answer::Confined { enforced: Box::new(enforced), reached, listens };
             replies.send(&Reply::Answer(Ok(answer))).map_err(|e| e.to_string())?;
         }
@@ -292,6 +295,10 @@ impl Worker {
                     self.plugins.get_mut(&number).ok_or_else(|| confused("no such plugin"))?;
                 let instance = &mut *plugin.instance;
                 Ok(Answer::Editor(self.editors.open(number, &plugin.name, instance, &options)?))
+            }
+            Request::PictureEditor(number) => {
+                let name = self.plugin(number)?.name.clone();
+                Ok(Answer::Picture(self.editors.picture(number, &name)?))
             }
             Request::CloseEditor(number) => {
                 self.close_editor(number);

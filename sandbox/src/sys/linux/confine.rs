@@ -104,7 +104,7 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
             Err(error) => enforced.weaker.push(format!("no network namespace: {error}")),
         }
     }
-    match limits::apply(wanted) {
+    match limits::apply(wanted).and_then(|()| limits::raise_files()) {
         Ok(()) => enforced.limits = true,
         Err(error) => enforced.weaker.push(format!("no limits: {error}")),
     }
@@ -137,6 +137,17 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
         Err(error) => enforced.missing.push(format!("no system call filter: {error}")),
     }
     Begun { enforced, reached: places, listener }
+}
+
+/// Limits open files, once the [listener](Begun::listener) has been sent.
+///
+/// # Errors
+/// The system refused.
+pub fn limit_files(wanted: &Confinement) -> io::Result<()> {
+    match wanted.level {
+        Level::Off => Ok(()),
+        Level::Standard | Level::Strict => limits::limit_files(wanted),
+    }
 }
 
 /// What is missing for any level to be in force, beyond what [`begin`] found.

@@ -12,9 +12,25 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+/// What to start for another process of this very program: not its file, which may have been replaced
+/// by another version's since this process began.
+pub fn this_program() -> io::Result<PathBuf> {
+    let itself = PathBuf::from("/proc/self/exe");
+    match itself.exists() {
+        true => Ok(itself),
+        false => std::env::current_exe(),
+    }
+}
+
+/// Names this process for those that list processes: its file's name says nothing, see
+/// [`this_program`].
+pub fn name_worker() {
+    let _ = rustix::thread::set_name(c"sandrack-worker");
+}
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +117,8 @@ impl Process {
         show_errors: bool,
     ) -> io::Result<Self> {
         let child = Command::new(program)
+            // As its user knows it.
+            .arg0(std::env::args_os().next().unwrap_or_else(|| program.into()))
             .args(arguments)
             // Ctrl-C in a terminal is for the host, which ends its workers in order.
             .process_group(0)

@@ -6,6 +6,7 @@
 use crate::confine::Confinement;
 use crate::sys::thread::priority;
 use crate::sys::usage;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::io;
 
@@ -18,7 +19,6 @@ pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
     // What was asked for and never used counts here, not in the supervisor's eyes, which is to see it
     // first: a worker that is ended says why.
     lower(libc::RLIMIT_DATA, limits.memory.saturating_add(limits.memory / 4))?;
-    lower(libc::RLIMIT_NOFILE, limits.files.into())?;
     lower(libc::RLIMIT_FSIZE, FILE_SIZE.min(limits.disk))?;
     lower(libc::RLIMIT_CORE, 0)?;
     lower(libc::RLIMIT_RTTIME, REALTIME_RUN)?;
@@ -28,6 +28,20 @@ pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
         lower(libc::RLIMIT_NPROC, limits.threads.into())?;
     }
     Ok(())
+}
+
+/// Raises the soft limit for open files as far as it goes, for what this process sends to its host before
+/// it loads anything: a socket refuses a descriptor beyond that limit, and all that the user's processes
+/// have sent and nobody has taken yet counts, another plugin's too.
+pub(super) fn raise_files() -> io::Result<()> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).map_err(Into::into)
+}
+
+/// Sets the limit for open files.
+pub(super) fn limit_files(wanted: &Confinement) -> io::Result<()> {
+    let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+    lower(libc::RLIMIT_NOFILE, limits.files.into())
 }
 
 fn in_own_user_namespace() -> bool {
