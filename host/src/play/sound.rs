@@ -6,7 +6,7 @@ use super::view::{DriverView, MessageKind};
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{
     self, Callback, Connections, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions,
-    MidiPeer, Settings,
+    MidiPeer, Settings, Wiring,
 };
 use crate::error::Error;
 use crate::midi::{MidiRt, MidiSetup, midi, midi_queue};
@@ -96,6 +96,18 @@ impl Sound {
         driver.get_mut().connect(port, other, on)
     }
 
+    /// What its ports are to be connected to, as the user has connected them.
+    fn wiring(&mut self) -> Option<Wiring> {
+        self.driver.as_mut()?.get_mut().wiring()
+    }
+
+    /// Connects its ports as another rig says.
+    pub(super) fn set_wiring(&mut self, wiring: &Wiring) {
+        if let Some(driver) = &mut self.driver {
+            driver.get_mut().set_wiring(wiring);
+        }
+    }
+
     pub(super) fn add_midi_words(
         &mut self,
         inputs: &[String],
@@ -141,7 +153,8 @@ impl Control {
             let config = DriverConfig { rate, frames, inputs, outputs };
             let before = self.sound.before;
             let (midi_words, midi_out_words) = self.words_for_driver();
-            let jack = JackOptions { midi_words, midi_out_words, ..JackOptions::default() };
+            let wiring = Some(self.rig.connections.clone());
+            let jack = JackOptions { midi_words, midi_out_words, wiring, ..JackOptions::default() };
             let how =
                 DriverOptions { setup: Some(setup), before, jack, ..DriverOptions::default() };
             return Ok(Opened::Other(drivers::open(&settings.name, &config, &how)?));
@@ -267,8 +280,16 @@ impl Control {
         self.sound.again = Some(Instant::now() + AGAIN);
     }
 
+    /// What the user has connected becomes a part of the rig.
+    pub(super) fn keep_connections(&mut self) {
+        if let Some(wiring) = self.sound.wiring() {
+            self.rig.set_connections(wiring);
+        }
+    }
+
     /// Ends driver and engine, and closes the driver.
     pub(super) fn close_sound(&mut self) -> Result<(), Error> {
+        self.keep_connections();
         self.silence_outputs();
         self.callback = None;
         let Some(mut driver) = self.sound.driver.take() else { return Ok(()) };

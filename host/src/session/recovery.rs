@@ -35,6 +35,7 @@ use memory::Memory;
 use patience::Patience;
 use reload::{Job, Order, Reload, Told};
 use sandrack_engine::Controller;
+use sandrack_sandbox::crash::Call;
 use sandrack_sandbox::format::ParamEdit;
 use sandrack_sandbox::supervisor::{Node, Worker};
 use sandrack_sandbox::sys::process::Exit;
@@ -575,6 +576,11 @@ impl Recovery {
         step: &mut Step<'_>,
     ) -> String {
         let unit = &mut self.units[index];
+        let failure = match (&excess, &unit.killed) {
+            (Some(_), _) => Failure::Excess,
+            (None, Some(_)) => Failure::Hung,
+            (None, None) => Failure::died(exit),
+        };
         // What was ended for using too much may have hung as well, by then.
         let killed = excess.map(|what| format!("it {what}")).or(unit.killed.take());
         unit.killed = None;
@@ -582,12 +588,29 @@ impl Recovery {
             Some(why) => why.clone(),
             None => format!("its process {exit}"),
         };
-        let (kind, failure) = match killed {
-            Some(_) => (FaultKind::Killed, Failure::Hung),
-            None => (FaultKind::dead(exit), Failure::died(exit)),
+        let kind = match killed {
+            Some(_) => FaultKind::Killed,
+            None => FaultKind::dead(exit),
         };
-        for at in unit.plugins.clone() {
+        let plugins = unit.plugins.clone();
+        let was_called = |at: &PluginAt| {
+            step.session.node(at.track, at.plugin).is_some_and(|node| node.call() != Call::None)
+        };
+        // Of several in one process, who was in its own code when it ended; if nobody was, all.
+        let culprits: Vec<PluginAt> = match plugins.iter().copied().filter(was_called).collect() {
+            none if Vec::is_empty(&none) => plugins.clone(),
+            some => some,
+        };
+        for at in plugins {
             let block = step.live.watch.last_fault(at, step.block);
+            if !culprits.contains(&at) {
+                let names: Vec<&str> =
+                    culprits.iter().map(|at| step.session.name(at.track, at.plugin)).collect();
+                let cause = format!("{cause}; in it ran {}", names.join(", "));
+                step.record(at, block, kind, cause.clone());
+                step.events.push(SessionEvent::Died { at, cause });
+                continue;
+            }
             let number = step.record(at, block, kind, cause.clone());
             if self.ask(step.session, at, number, block, failure) {
                 step.live.faults.expect(number);

@@ -56,6 +56,7 @@ pub(super) const ALL: &[Kind] = &[
     confined("memory-bomb", Then::Bursts),
     confined("thread-bomb", Then::Bursts),
     confined("fills-folder", Then::Bursts),
+    confined("hides-memory", Then::Bursts),
     confined("opens-files", Then::Bursts),
     confined("spins-everywhere", Then::Bursts),
     confined("fork-bomb", Then::Goes),

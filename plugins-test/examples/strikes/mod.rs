@@ -151,6 +151,9 @@ strikes! {
     MemoryBomb = "memory-bomb",
     BigAllocation = "big-allocation",
     FillsFolder = "fills-folder",
+    HidesMemory = "hides-memory",
+    HidesFiles = "hides-files",
+    FillsFile = "fills-file",
     SpinsEverywhere = "spins-everywhere",
 }
 
@@ -298,6 +301,9 @@ impl Strike {
             | Self::MemoryBomb
             | Self::BigAllocation
             | Self::FillsFolder
+            | Self::HidesMemory
+            | Self::HidesFiles
+            | Self::FillsFile
             | Self::SpinsEverywhere => bomb::strike(self),
             _ => escape::attempt(self, escape::When::Block),
         }

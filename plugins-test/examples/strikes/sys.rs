@@ -27,6 +27,17 @@ mod unix {
         super::super::sleep_forever();
     }
 
+    /// A file in memory, which has no place.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory_file() -> io::Result<std::fs::File> {
+        Ok(rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::CLOEXEC)?.into())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn memory_file() -> io::Result<std::fs::File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(crate) fn parent() -> io::Result<u32> {
         let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
         Ok(parent.as_raw_nonzero().get() as u32)
@@ -158,6 +169,10 @@ mod elsewhere {
 
     pub(crate) fn stop() {
         sleep_forever();
+    }
+
+    pub(crate) fn memory_file() -> io::Result<std::fs::File> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub(crate) fn parent() -> io::Result<u32> {

@@ -95,7 +95,8 @@ fn signal_name(signal: Signal) -> &'static str {
         Signal::SYS => "SIGSYS (a forbidden system call)",
         Signal::KILL => "SIGKILL",
         Signal::TERM => "SIGTERM",
-        Signal::XCPU => "SIGXCPU (out of processor time)",
+        Signal::XCPU => "SIGXCPU (too long at realtime priority without a pause)",
+        Signal::XFSZ => "SIGXFSZ (a file larger than it may be, --limit-disk)",
         _ => "a signal",
     }
 }
