@@ -13,8 +13,8 @@ use std::time::Instant;
 
 /// Bytes at a time.
 const PIECE: usize = 32 * 1024;
-/// Bytes in all: a state may have 1 GiB.
-const MOST: usize = (1 << 30) + (1 << 20);
+/// Bytes of what a worker says: a state may have 256 MiB, of which the host keeps several at times.
+const MOST: usize = (256 << 20) + (1 << 20);
 /// Pieces that are taken at once though the time is up.
 const AT_ONCE: u32 = 64;
 
@@ -68,8 +68,7 @@ impl Pieces {
 
     fn of(what: &impl Serialize, kind: u8) -> io::Result<Self> {
         match postcard::to_stdvec(what) {
-            Ok(bytes) if bytes.len() <= MOST => Ok(Self { bytes, kind }),
-            Ok(_) => Err(io::Error::other("longer than anything that is sent")),
+            Ok(bytes) => Ok(Self { bytes, kind }),
             Err(error) => Err(io::Error::other(error)),
         }
     }
@@ -88,9 +87,8 @@ impl Pieces {
     }
 }
 
-/// Puts pieces together.
-#[derive(Default)]
-struct Joined(Vec<u8>);
+/// Puts pieces together, up to so many bytes.
+struct Joined(Vec<u8>, usize);
 
 impl Joined {
     /// The whole, once there is all of it.
@@ -99,7 +97,7 @@ impl Joined {
         piece: &[u8],
         is_last: bool,
     ) -> Result<Option<T>, Nothing> {
-        if piece.is_empty() || self.0.len() + piece.len() > MOST {
+        if piece.is_empty() || self.0.len() + piece.len() > self.1 {
             return Err(garbled("something without end"));
         }
         if is_last && self.0.is_empty() {
@@ -152,7 +150,11 @@ impl<T: Serialize> WorkerSender<T> {
     /// # Errors
     /// The host has ended, or it is longer than anything may be.
     pub fn send(&self, what: &T) -> io::Result<()> {
-        for (message, _) in Pieces::of(what, 0)?.messages() {
+        let pieces = Pieces::of(what, 0)?;
+        if pieces.bytes.len() > MOST {
+            return Err(io::Error::other("longer than anything that is said"));
+        }
+        for (message, _) in pieces.messages() {
             self.0.send(&message, None).map_err(|_: NotSent| {
                 io::Error::new(io::ErrorKind::BrokenPipe, "the host has ended")
             })?;
@@ -164,7 +166,7 @@ impl<T: Serialize> WorkerSender<T> {
 impl<T: DeserializeOwned> HostReceiver<T> {
     /// Over this way.
     pub fn new(from: Receiver) -> Self {
-        Self { messages: from, begun: Joined::default(), what: PhantomData }
+        Self { messages: from, begun: Joined(Vec::new(), MOST), what: PhantomData }
     }
 
     /// The next thing, and its length in bytes; waits for it until then at most, however much comes
@@ -203,7 +205,7 @@ pub struct RequestReceiver {
 impl RequestReceiver {
     /// Over this way.
     pub fn new(from: Receiver) -> Self {
-        Self { messages: from, begun: Default::default() }
+        Self { messages: from, begun: [(); 2].map(|()| Joined(Vec::new(), usize::MAX)) }
     }
 
     /// The next request; waits for as long as it takes.

@@ -86,6 +86,6 @@ impl Requests {
 
 fn pieces(request: &Request, handles: &[Handle]) -> Result<Pieces, NotSent> {
     debug_assert_eq!(request.regions(), handles.len());
-    // One that is longer than any worker takes.
+    // There is none that can't be written down.
     Pieces::of_request(request).map_err(|_| NotSent::Closed)
 }

@@ -212,6 +212,11 @@ impl Worker {
         self.excess.ended()
     }
 
+    /// What it said that no worker says by itself; it was ended for it.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
+    }
+
     /// Why it was ended, if it did not end by itself: it used more than it may, or said what makes no
     /// sense. The sentence begins behind "it".
     pub fn why_ended(&self) -> Option<String> {
