@@ -51,6 +51,7 @@ pub(super) const ALL: &[Kind] = &[
     kind("writes-descriptors", Then::Falls),
     kind("sends-descriptors", Then::Falls),
     kind("rings-host", Then::Falls),
+    kind("leaves-memory", Then::Falls),
     kind("handles-signals", Then::Falls),
     confined("big-allocation", Then::Falls),
     confined("memory-bomb", Then::Bursts),

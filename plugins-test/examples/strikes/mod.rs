@@ -152,6 +152,7 @@ strikes! {
     BigAllocation = "big-allocation",
     FillsFolder = "fills-folder",
     HidesMemory = "hides-memory",
+    LeavesMemory = "leaves-memory",
     HidesFiles = "hides-files",
     FillsFile = "fills-file",
     SpinsEverywhere = "spins-everywhere",
@@ -302,6 +303,7 @@ impl Strike {
             | Self::BigAllocation
             | Self::FillsFolder
             | Self::HidesMemory
+            | Self::LeavesMemory
             | Self::HidesFiles
             | Self::FillsFile
             | Self::SpinsEverywhere => bomb::strike(self),

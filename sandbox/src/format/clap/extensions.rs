@@ -34,7 +34,7 @@ use std::path::Path;
 use std::ptr;
 
 /// Most bytes of a state: of a plugin that writes without end, an error comes of it.
-const MAX_STATE: usize = 1 << 30;
+const MAX_STATE: usize = 256 << 20;
 /// Most names of notes that are believed of a plugin.
 const MAX_NOTE_NAMES: u32 = 16 * 128 * 16;
 
