@@ -94,7 +94,9 @@ fn send_with_sockets(descriptor: i32, bytes: &[u8]) -> io::Result<()> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         let done = libc::sendmsg(descriptor, &raw const message, flags);
         let error = io::Error::last_os_error();
-        pair.map(|end| libc::close(end));
+        pair.iter().for_each(|&end| {
+            libc::close(end);
+        });
         if done == -1 { Err(error) } else { Ok(()) }
     }
 }
