@@ -9,7 +9,7 @@ use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
 use crate::format::{self, Instance, KeepsLoaded, Notice, Processor};
-use crate::protocol::replies::{self, ReplySender};
+use crate::protocol::wire::{ConnectedSender, ReplySender, RequestReceiver};
 use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION, WRONG_BUILD};
 use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
@@ -19,8 +19,8 @@ use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, Mapping};
 use crate::sys::poll::{Sleeper, Waker};
 use crate::sys::process::{end_with_parent, exit_now, name_worker};
-use crate::sys::{confine, crash};
-use ipc_channel::ipc::{self, IpcSender};
+use crate::sys::{channel, confine, crash};
+use ipc_channel::ipc::IpcSender;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -75,24 +75,18 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     }
     name_worker();
     let handles = HandleChannel::from_stdin().map_err(|e| format!("no handle channel: {e}"))?;
-    let text = |e: ipc_channel::IpcError| e.to_string();
-    let (request_sender, requests) = ipc::channel().map_err(|e| e.to_string())?;
-    let (replies, reply_receiver) = replies::channel().map_err(|e| e.to_string())?;
-    let (connected, connected_receiver) = ipc::channel().map_err(|e| e.to_string())?;
-    let hello = Hello {
-        version: VERSION.into(),
-        requests: request_sender,
-        replies: reply_receiver,
-        connected: connected_receiver,
-    };
+    let (ends, ways) = channel::open(&handles).map_err(|e| format!("no ways to the host: {e}"))?;
+    let mut requests = RequestReceiver::new(ends.requests);
+    let replies = ReplySender::new(ends.replies);
+    let connected = ConnectedSender::new(ends.connected);
     IpcSender::connect(channel.into_owned())
         .map_err(|e| e.to_string())?
-        .send(hello)
-        .map_err(text)?;
+        .send(Hello { version: VERSION.into(), ways })
+        .map_err(|e| e.to_string())?;
 
     // Before there is another thread: none that runs already would be confined.
     let is_confined;
-    match requests.recv() {
+    match requests.receive() {
         Ok(Request::Confine(wanted, plugins)) => {
             let confine::Begun { enforced, reached, listener } =
                 confine::begin(&wanted, &plugins, parent);
@@ -103,10 +97,10 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             }
             confine::limit_files(&wanted).map_err(|e| e.to_string())?;
             let answer = Answer::Confined { enforced: Box::new(enforced), reached, listens };
-            replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
+            replies.send(&Reply::Answer(Ok(answer))).map_err(|e| e.to_string())?;
         }
         Ok(Request::Quit) => {
-            return replies.send(Reply::Answer(Ok(Answer::Done))).map_err(text);
+            return replies.send(&Reply::Answer(Ok(Answer::Done))).map_err(|e| e.to_string());
         }
         Ok(_) => return Err("the host did not begin with the confinement".into()),
         Err(_) => return Ok(()),
@@ -177,7 +171,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
 
 impl Worker {
     fn answer(&self, answer: Result<Answer, PluginError>) -> Result<(), String> {
-        self.replies.send(Reply::Answer(answer)).map_err(|e| e.to_string())
+        self.replies.send(&Reply::Answer(answer)).map_err(|e| e.to_string())
     }
 
     /// Lets the plugins do what they asked for. When to come again.
@@ -225,13 +219,13 @@ impl Worker {
     }
 
     fn tell(&self, number: NodeNumber, notice: Notice) -> Result<(), String> {
-        self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())
+        self.replies.send(&Reply::Notice(number, notice)).map_err(|e| e.to_string())
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
         for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
-                self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
+                self.replies.send(&Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
             }
         }
         Ok(())
