@@ -315,14 +315,16 @@ mod tests {
         let connect = Request::Connect(Connections { generation: 5, ..Connections::default() });
         let connect: Vec<_> = Pieces::of_request(&connect).unwrap().messages().collect();
         assert!(long.len() > 2 && connect.len() == 1);
-        for (message, _) in long[..2].iter().chain(&connect).chain(&long[2..]) {
-            sender.send(message, None).unwrap();
-        }
+        let other = std::thread::spawn(move || {
+            for (message, _) in long[..2].iter().chain(&connect).chain(&long[2..]) {
+                sender.send(message, None).unwrap();
+            }
+        });
         assert!(matches!(receiver.receive(), Ok(Request::Connect(to)) if to.generation == 5));
         assert!(
             matches!(receiver.receive(), Ok(Request::LoadState(3, state, _)) if state == content(100_000))
         );
-        drop(sender);
+        other.join().unwrap();
         assert_eq!(receiver.receive().err(), Some(Nothing::Closed));
     }
 
@@ -361,26 +363,28 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_arrives_is_taken_or_refused_at_once_and_the_end_is_seen(
+        fn whatever_arrives_is_taken_or_refused_and_the_end_is_seen(
             messages in prop::collection::vec(rubbish(), 0..5),
             honest: bool,
         ) {
             let (sender, mut receiver) = replies();
-            let all: usize = messages.iter().map(Vec::len).sum();
-            for message in &messages {
-                sender.0.send_now(message).unwrap();
-            }
-            if honest {
-                sender.send(&state(vec![4; 30])).unwrap();
-            }
-            drop(sender);
+            let (count, all) = (messages.len(), messages.iter().map(Vec::len).sum::<usize>());
+            let other = std::thread::spawn(move || {
+                for message in &messages {
+                    sender.0.send(message, None).unwrap();
+                }
+                if honest {
+                    sender.send(&state(vec![4; 30])).unwrap();
+                }
+            });
             let mut ended = false;
-            for _ in 0..messages.len() + 2 {
-                let result = receiver.receive(Instant::now());
+            for _ in 0..count + 2 {
+                let result = receiver.receive(later());
                 prop_assert!(receiver.begun.0.len() <= all);
                 prop_assert!(!matches!(result, Err(Nothing::Late)));
                 ended |= matches!(result, Err(Nothing::Closed));
             }
+            other.join().unwrap();
             prop_assert!(ended);
         }
     }
