@@ -133,6 +133,25 @@ fn memory_without_end_in_files() {
     is_ended("hides-memory", limits, &["of memory, more than the 400 MB", "--limit-memory"]);
 }
 
+/// System V's, which outlives processes.
+#[test]
+fn memory_that_is_left_behind() {
+    let left_by = |process: u32| {
+        let all = fs::read_to_string("/proc/sysvipc/shm").expect("this system has it");
+        let by = all.lines().filter_map(|line| line.split_ascii_whitespace().nth(4)?.parse().ok());
+        by.filter(|by: &u32| *by == process).count()
+    };
+    for hostile in any_hostile() {
+        let mut stage = Stage::new(&hostile, Limits::default(), false);
+        stage.step();
+        let process = stage.process();
+        stage.strike("leaves-memory");
+        let is_back = |event: &SessionEvent| matches!(event, SessionEvent::Recovered { .. });
+        stage.play_until("back", |stage| stage.events.iter().any(is_back));
+        assert!(becomes_true(LONG, || left_by(process) == 0), "{} pieces", left_by(process));
+    }
+}
+
 #[test]
 fn threads_without_end() {
     let limits = Limits { threads: Some(100), ..Limits::default() };

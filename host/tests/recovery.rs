@@ -226,6 +226,13 @@ fn a_plugin_that_stops_its_process_is_killed_and_comes_back() {
     comes_back("stop", |kind| kind == FaultKind::Killed);
 }
 
+/// On Linux the host sees what it wrote; elsewhere it hangs.
+#[test]
+fn a_plugin_that_writes_rubbish_to_descriptors_is_killed_and_comes_back() {
+    comes_back("writes-descriptors", |kind| kind == FaultKind::Killed);
+    comes_back("sends-descriptors", |kind| kind == FaultKind::Killed);
+}
+
 #[test]
 fn a_plugin_that_is_late_once_is_not_killed() {
     let mut stage = Stage::new(&[vec![hostile("late")]], Isolation::Plugin);

@@ -77,10 +77,12 @@ impl LocalPlugin {
                 reason: "the plugin refused".into(),
             }));
         }
-        let buses = |ports: &[format::AudioPort]| -> Vec<u32> {
-            ports.iter().map(|port| port.channels).collect()
-        };
-        let (inputs, outputs) = (buses(&self.info.inputs), buses(&self.info.outputs));
+        // A state may have brought other buses since it was asked.
+        let channels = self.instance.channels();
+        if !self.info.has_channels(&channels) {
+            self.info = self.instance.info().with_channels(&channels);
+        }
+        let (inputs, outputs) = channels;
         let longest = activation.max_frames.max(activation.batch_frames);
         let packed = |buses: &[u32]| Packed::new(buses.iter().sum(), longest);
         let mut local = LocalProcessor {

@@ -1,11 +1,12 @@
-//! What host and worker say to each other outside the blocks, over ipc-channel.
+//! What host and worker say to each other outside the blocks, over `sys::channel`; a worker's first
+//! words, which it says before it holds any plugin, over ipc-channel.
 //!
 //! The host asks, the worker's main thread answers each request once, in order; in between it may send
 //! notices. [`Request::Connect`] is answered past the main thread, which a plugin may keep busy.
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
-pub mod replies;
+pub mod wire;
 
 use crate::confine::{Confinement, Enforced, Reached};
 use crate::crash::Call;
@@ -16,8 +17,8 @@ use crate::format::{
 };
 use crate::shm::layout::{InboxShape, OutboxShape};
 use crate::shm::recording::RecordingShape;
+use crate::sys::channel;
 use crate::sys::thread::ThreadId;
-use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -37,12 +38,8 @@ pub(crate) const WRONG_BUILD: i32 = 3;
 pub struct Hello {
     /// [`VERSION`].
     pub version: String,
-    /// Where the worker listens.
-    pub requests: IpcSender<Request>,
-    /// Where it answers.
-    pub replies: IpcReceiver<replies::Part>,
-    /// Where it answers [`Request::Connect`].
-    pub connected: IpcReceiver<Connected>,
+    /// What the host needs to have its ends of the ways to the worker.
+    pub ways: channel::Offer,
 }
 
 /// Number of a plugin within its worker.
@@ -363,6 +360,8 @@ pub enum Answer {
         latency: u32,
         /// How long it sounds after its input has become silent, frames; `u32::MAX`: without end.
         tail: u32,
+        /// Channels of its input and output buses, as it was activated.
+        channels: (Vec<u32>, Vec<u32>),
     },
     /// To `SaveState`.
     State(Vec<u8>),

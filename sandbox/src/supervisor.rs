@@ -15,6 +15,7 @@ mod class;
 mod limiter;
 mod node;
 mod recording;
+mod requests;
 mod worker;
 
 pub(crate) use class::Class;
@@ -27,16 +28,17 @@ pub(crate) use worker::hand_over;
 use crate::confine::{Confinement, Refusal};
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
-use crate::protocol::replies::ReplyReceiver;
+use crate::protocol::wire::{ConnectedReceiver, ReplyReceiver};
 use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT, WRONG_BUILD};
 use crate::shm::crash_page::{self, CrashView};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Process, Waker, Watch, this_program, wait_any};
-use crate::sys::{thread, window};
+use crate::sys::{channel, thread, window};
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use limiter::Limiter;
+use requests::Requests;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -211,6 +213,7 @@ impl Supervisor {
             .map_err(system("mapping shared memory"))?;
         let (handles, for_worker) =
             HandleChannel::pair().map_err(system("making a socket pair"))?;
+        let ways = channel::prepare(&handles).map_err(system("making a channel"))?;
         let (server, channel) =
             IpcOneShotServer::<Hello>::new().map_err(system("making a channel"))?;
 
@@ -234,6 +237,7 @@ impl Supervisor {
         if hello.version != VERSION {
             return Err(Error::OtherBuild { name: name.into() });
         }
+        let ways = ways.accept(hello.ways);
         let gone = Arc::new(AtomicBool::new(false));
         let killer = process.killer().map_err(system("watching the worker"))?;
         let watch = process.watch().map_err(system("watching the worker"))?;
@@ -256,12 +260,14 @@ impl Supervisor {
             listener: OnceLock::new(),
             thread: Arc::default(),
             next_number: AtomicU32::new(0),
-            requests: Mutex::new(worker::Requests { requests: hello.requests, handles }),
-            connected: Mutex::new(hello.connected),
+            requests: Requests::new(ways.requests, handles),
+            broken: OnceLock::new(),
+            connected: Mutex::new(ConnectedReceiver::new(ways.connected)),
             control: Mutex::new(worker::Control {
                 process,
-                replies: ReplyReceiver::new(hello.replies),
+                replies: ReplyReceiver::new(ways.replies),
                 notices: Vec::new(),
+                notice_bytes: 0,
                 timeout,
                 owed: 0,
             }),

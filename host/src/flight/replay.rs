@@ -76,6 +76,7 @@ impl From<SandboxError> for Stop {
                 Self::Failed(Failure::Hung, Call::None)
             }
             SandboxError::Excess { .. } => Self::Failed(Failure::Excess, Call::None),
+            SandboxError::Protocol { .. } => Self::Failed(Failure::Protocol, Call::None),
             error => Self::Error(error.into()),
         }
     }
@@ -163,6 +164,11 @@ impl Run<'_> {
                 }
                 _ => return Err(Stop::Failed(Failure::Hung, Call::Process)),
             }
+            // Nobody hears what they say; that they can be taken is looked at.
+            self.worker.take_notices();
+            if self.worker.broken().is_some() {
+                return Err(Stop::Failed(Failure::Protocol, Call::Process));
+            }
             let is_finite = self.output(&set, &outputs, block.head.frames, replayed);
             if !is_finite && self.flight.head.failure == Failure::NotFinite {
                 replayed.failure = Some(Failure::NotFinite);
@@ -178,9 +184,10 @@ impl Run<'_> {
     }
 
     fn failure_of(&self, exit: Exit) -> Failure {
-        match self.worker.excess() {
-            Some(_) => Failure::Excess,
-            None => Failure::died(exit),
+        match (self.worker.excess(), self.worker.broken()) {
+            (Some(_), _) => Failure::Excess,
+            (None, Some(_)) => Failure::Protocol,
+            (None, None) => Failure::died(exit),
         }
     }
 

@@ -544,8 +544,8 @@ impl Recovery {
     ) -> UnitPhase {
         while let Some(told) = reload.poll() {
             match told {
-                Told::Ended(exit, excess) => {
-                    self.tell_end(index, exit, excess, step);
+                Told::Ended(exit, why) => {
+                    self.tell_end(index, exit, why, step);
                 }
                 Told::Ready(nodes) => {
                     let unit = &self.units[index];
@@ -572,17 +572,17 @@ impl Recovery {
         &mut self,
         index: usize,
         exit: Exit,
-        excess: Option<String>,
+        why: Option<(Failure, String)>,
         step: &mut Step<'_>,
     ) -> String {
         let unit = &mut self.units[index];
-        let failure = match (&excess, &unit.killed) {
-            (Some(_), _) => Failure::Excess,
+        let failure = match (&why, &unit.killed) {
+            (Some((failure, _)), _) => *failure,
             (None, Some(_)) => Failure::Hung,
             (None, None) => Failure::died(exit),
         };
-        // What was ended for using too much may have hung as well, by then.
-        let killed = excess.map(|what| format!("it {what}")).or(unit.killed.take());
+        // What was ended for what it did may have hung as well, by then.
+        let killed = why.map(|(_, what)| format!("it {what}")).or(unit.killed.take());
         unit.killed = None;
         let cause = match &killed {
             Some(why) => why.clone(),
@@ -664,7 +664,7 @@ impl Recovery {
             return UnitPhase::Quarantined { reload: Some(job) };
         };
         let cause = match told {
-            Told::Ended(exit, excess) => self.tell_end(index, exit, excess, step),
+            Told::Ended(exit, why) => self.tell_end(index, exit, why, step),
             Told::Failed(reason) => reason,
             Told::Ready(_) => String::new(),
         };

@@ -31,6 +31,12 @@ pub(super) fn strike(strike: Strike) {
             }
         }
         Strike::HidesMemory => on_a_thread(hide_memory),
+        Strike::LeavesMemory => {
+            if let Err(error) = sys::leave_memory(64 << 20) {
+                eprintln!("hostile plugin can't leave memory: {error}");
+            }
+            std::process::abort();
+        }
         Strike::HidesFiles => on_a_thread(|| fill_one_file(true)),
         Strike::FillsFile => on_a_thread(|| fill_one_file(false)),
         Strike::SpinsEverywhere => spin_everywhere(),

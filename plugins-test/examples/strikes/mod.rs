@@ -11,6 +11,7 @@
 //! | `bomb` | that use up memory, threads, processes, files, the disk, the processor |
 //! | `meddle` | that change the process they are in: descriptors, priorities, signals |
 //! | `shared_memory` | that write where others read |
+//! | `descriptors` | that write to every descriptor there is |
 //! | `sys` | what depends on the operating system, for all of them |
 //!
 //! # Safety
@@ -20,6 +21,8 @@
 
 mod bomb;
 mod crash;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod escape;
 mod meddle;
 mod shared_memory;
@@ -79,6 +82,7 @@ strikes! {
     InitAborts = "init-aborts",
     InitExits = "init-exits",
     InitHangs = "init-hangs",
+    InitStops = "init-stops",
     ActivateFails = "activate-fails",
     ActivateAborts = "activate-aborts",
     ActivateExits = "activate-exits",
@@ -125,6 +129,8 @@ strikes! {
     EventFlood = "event-flood",
     LogFlood = "log-flood",
     WrongThreads = "wrong-threads",
+    WritesDescriptors = "writes-descriptors",
+    SendsDescriptors = "sends-descriptors",
     // Attempts to reach beyond the worker, in `init` too.
     OpensSocket = "opens-socket",
     ReadsHome = "reads-home",
@@ -146,6 +152,7 @@ strikes! {
     BigAllocation = "big-allocation",
     FillsFolder = "fills-folder",
     HidesMemory = "hides-memory",
+    LeavesMemory = "leaves-memory",
     HidesFiles = "hides-files",
     FillsFile = "fills-file",
     SpinsEverywhere = "spins-everywhere",
@@ -225,6 +232,7 @@ impl Strike {
             | (Self::StateSaveHangs, Entry::SaveState)
             | (Self::StateLoadHangs, Entry::LoadState)
             | (Self::DestroyHangs, Entry::Destroy) => sleep_forever(),
+            (Self::InitStops, Entry::Init) => crash::stop_soon(),
             (Self::StartSpins, Entry::Start) | (Self::StopSpins, Entry::Stop) => {
                 crash::spin_forever()
             }
@@ -269,6 +277,9 @@ impl Strike {
             | Self::Hang
             | Self::Sleep
             | Self::Stop => crash::strike(self),
+            Self::WritesDescriptors | Self::SendsDescriptors => {
+                sys::write_descriptors(self == Self::SendsDescriptors);
+            }
             Self::RingsHost => {
                 shared_memory::ring_host();
                 sleep_forever();
@@ -292,6 +303,7 @@ impl Strike {
             | Self::BigAllocation
             | Self::FillsFolder
             | Self::HidesMemory
+            | Self::LeavesMemory
             | Self::HidesFiles
             | Self::FillsFile
             | Self::SpinsEverywhere => bomb::strike(self),

@@ -5,10 +5,10 @@ use super::*;
 use crate::error::PluginError;
 use crate::event::Event;
 use crate::format::{Notice, ParamEdit};
+use crate::protocol::wire::decode;
 use crate::protocol::{Answer, Reply};
 use crate::shm::layout::{EVENTS, InboxShape, OutboxShape};
 use crate::sys::memory::{Mapping, SharedMemory};
-use ipc_channel::ipc::IpcMessage;
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn replies_of_any_bytes_are_understood_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = IpcMessage::from_data(bytes).to::<Reply>();
+        let _ = decode::<Reply>(&bytes);
     }
 
     #[test]
@@ -212,7 +212,7 @@ proptest! {
             bytes[at] = to;
         }
         bytes.truncate(cut.index(2 * bytes.len()) + 1);
-        let _ = IpcMessage::from_data(bytes).to::<Reply>();
+        let _ = decode::<Reply>(&bytes);
     }
 }
 
@@ -234,12 +234,12 @@ fn honest() -> Vec<Vec<u8>> {
 #[test]
 fn a_reply_that_claims_to_be_large_is_refused_at_once() {
     for bytes in honest() {
-        assert!(IpcMessage::from_data(bytes.clone()).to::<Reply>().is_ok());
+        assert!(decode::<Reply>(&bytes).is_ok());
         for at in 0..bytes.len() {
             let mut claims = bytes[..at].to_vec();
             claims.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
             let start = Instant::now();
-            let _ = IpcMessage::from_data(claims).to::<Reply>();
+            let _ = decode::<Reply>(&claims);
             assert!(start.elapsed() < Duration::from_secs(5));
         }
     }

@@ -13,6 +13,9 @@ use crate::sys::memory::{Access, SharedMemory};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+/// Most buses in one direction that are believed of a plugin.
+const MAX_BUSES: usize = 256;
+
 /// A plugin may say anything of itself; this is what a host can work with.
 pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), PluginError> {
     let absurd = |what| Err(PluginError::Absurd { plugin: plugin.to_string(), what });
@@ -116,9 +119,14 @@ impl Node {
             self.arrange(activation.main_channels)?;
         }
         let activate = Request::Activate(self.number, activation);
-        let Answer::Activated { latency, tail } = self.worker.request(activate, &[])? else {
+        let Answer::Activated { latency, tail, channels } = self.worker.request(activate, &[])?
+        else {
             return Err(self.worker.confused("answered something else"));
         };
+        if let Err(error) = self.follow(&channels) {
+            self.worker.request(Request::Deactivate(self.number), &[])?;
+            return Err(error);
+        }
         let latency = believed_latency(&self.plugin, latency);
         let name = &self.plugin;
         let shape = OutboxShape {
@@ -142,6 +150,25 @@ impl Node {
         self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
         lock(&self.recorder).begin(self)?;
         Ok(latency)
+    }
+
+    /// Another state, or other values, may have brought other buses than it had when it was asked last.
+    /// What it was activated with counts.
+    fn follow(&mut self, channels: &(Vec<u32>, Vec<u32>)) -> Result<(), Error> {
+        if self.info.has_channels(channels) {
+            return Ok(());
+        }
+        let buses = channels.0.len().max(channels.1.len());
+        if buses > MAX_BUSES {
+            return Err(Error::Plugin(PluginError::Absurd {
+                plugin: self.plugin.to_string(),
+                what: format!("it claims {buses} buses; more than {MAX_BUSES} are not believed"),
+            }));
+        }
+        let Answer::Info(info) = self.worker.request(Request::Info(self.number), &[])? else {
+            return Err(self.worker.confused("answered something else"));
+        };
+        self.take_info(info.with_channels(channels)).map(drop)
     }
 
     /// What it was activated for; `None` while not active.

@@ -1,7 +1,7 @@
 //! Starting worker processes, watching them, killing and reaping them.
 //!
 //! # Safety
-//! The one `unsafe` call ends the process.
+//! The `unsafe` calls end this process, and remove memory by its number; neither is given an address.
 #![allow(unsafe_code)]
 
 use super::handles::HandleChannel;
@@ -159,6 +159,9 @@ impl Process {
     pub fn ended(&mut self) -> Option<Exit> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().ok().flatten().map(Exit::from_status);
+            if self.ended.is_some() {
+                remove_shared_by_number(self.id());
+            }
         }
         self.ended
     }
@@ -178,6 +181,7 @@ impl Process {
         }
         let _ = self.child.kill();
         let exit = self.child.wait().map_or(Exit::Signal(0), Exit::from_status);
+        remove_shared_by_number(self.id());
         *self.ended.insert(exit)
     }
 }
@@ -185,6 +189,23 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Removes memory shared by number (System V's) that a process which has ended made and left: nobody else
+/// would, until the machine is started anew.
+fn remove_shared_by_number(process: u32) {
+    let Ok(all) = std::fs::read_to_string("/proc/sysvipc/shm") else { return };
+    let user = rustix::process::geteuid().as_raw();
+    for line in all.lines().skip(1) {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
+        // Key, number, permissions, size, who made it, who used it last, users, owner: proc(5).
+        let is_left = number(4) == Some(process) && number(6) == Some(0);
+        if let (Some(id), true) = (number(1), is_left && number(7) == Some(user)) {
+            // SAFETY: takes no address for this.
+            unsafe { libc::shmctl(id as i32, libc::IPC_RMID, std::ptr::null_mut()) };
+        }
     }
 }
 
