@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rtrb::{Consumer, Producer};
 
 use crate::block::Transport;
-use crate::event::{Event, EventKind, NoteAddress};
+use crate::event::{Event, EventKind, NoteAddress, Notes};
 use crate::graph::NodeId;
 use crate::nodes::{Level, MeterCell, PARAM_GAIN, PARAM_PAN};
 use crate::plan::Plan;
@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Transport(Transport),
     Reset,
     TakeOut(NodeId),
-    Bypass(NodeId, bool),
+    Bypass(NodeId, Notes),
 }
 
 /// What a plugin told its host in a block: a parameter it moved, a gesture, the end of a note.
@@ -176,10 +176,15 @@ impl Controller {
     }
 
     /// Lets a plugin's fallback be heard (an effect's input, as late as it itself would be; an
-    /// instrument's silence) or the plugin again, with a ramp. It runs all the while. Later plans
-    /// keep to it.
+    /// instrument's silence) or the plugin again, with a ramp; the notes that it is given go on in place
+    /// of its own. It runs all the while. Later plans keep to it.
     pub fn set_bypass(&mut self, node: NodeId, on: bool) -> Result<(), QueueFull> {
-        self.send(Command::Bypass(node, on))
+        self.send(Command::Bypass(node, if on { Notes::Passed } else { Notes::Own }))
+    }
+
+    /// The same for one that is about to be taken out: its notes end, and no others go on.
+    pub fn silence(&mut self, node: NodeId) -> Result<(), QueueFull> {
+        self.send(Command::Bypass(node, Notes::Ended))
     }
 
     /// The queue of what plugins tell their host while they run.

@@ -199,9 +199,9 @@ impl Engine {
                     }
                     _ => self.take_out(node),
                 },
-                Ok(Command::Bypass(node, on)) => {
+                Ok(Command::Bypass(node, notes)) => {
                     if let Some(plan) = &mut self.rt.plan {
-                        plan.bypass(node, on);
+                        plan.bypass(node, notes);
                     }
                 }
                 Err(_) => return,

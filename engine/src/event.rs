@@ -129,6 +129,18 @@ pub enum EventKind {
 /// Most bytes of a piece of a system exclusive message.
 pub const SYSEX_BYTES: usize = 20;
 
+/// What becomes of the notes that a plugin puts out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notes {
+    /// They go on.
+    #[default]
+    Own,
+    /// It is bypassed: the notes that it is given go on in their place.
+    Passed,
+    /// It is about to be taken out: none go on, and those that it has begun end.
+    Ended,
+}
+
 impl EventKind {
     /// Whether a node's event, put out, goes on to the nodes connected to it. Parameters do not:
     /// their numbers mean something to one plugin only. Nor does what a plugin tells its host.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::bits::Bits;
 use crate::compile::layout::{Layout, NodePlan};
 use crate::delay::{DelayLine, EventLine};
-use crate::event::{Event, EventBuffer};
+use crate::event::{Event, EventBuffer, Notes};
 use crate::fallback::Declick;
 use crate::graph::{Isolation, NodeId, NodeKind};
 use crate::nodes::{Delay, Gain, LocalNode, Meter, MeterCell, Pan};
@@ -52,8 +52,8 @@ pub(crate) struct Rt {
 /// Why a plugin that runs is not heard.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mute {
-    /// The controller wants its fallback.
-    pub(crate) bypassed: bool,
+    /// The controller wants its fallback, and what that means for its notes.
+    pub(crate) bypass: Notes,
     /// It is about to be taken out: while it still delivers, its fallback fades in.
     pub(crate) leaving: bool,
     /// It is new: for so many frames to come, its latency, it has nothing to put out.
@@ -62,7 +62,7 @@ pub(crate) struct Mute {
 
 impl Mute {
     pub(crate) fn is_on(self) -> bool {
-        self.bypassed || self.leaving || self.warm_up > 0
+        self.bypass != Notes::Own || self.leaving || self.warm_up > 0
     }
 }
 
@@ -75,6 +75,8 @@ pub(crate) struct RemoteRt {
     pub(crate) returns: bool,
     /// Whether it runs, but its fallback is heard.
     pub(crate) muted: bool,
+    /// What it was told to do with its notes, in this plan.
+    pub(crate) notes: Notes,
     /// The controller has taken it out of this plan.
     pub(crate) out: bool,
     /// Its input may have jumped at the start of the block, where the engine does not see it.
@@ -174,6 +176,7 @@ impl Plan {
                     present: true,
                     returns: false,
                     muted: false,
+                    notes: Notes::Own,
                     out: false,
                     jolted: false,
                     failed: false,
@@ -234,9 +237,9 @@ impl Plan {
         }
     }
 
-    pub(crate) fn bypass(&mut self, node: NodeId, on: bool) {
+    pub(crate) fn bypass(&mut self, node: NodeId, notes: Notes) {
         if let Some(at) = self.layout.find(node) {
-            self.rt.mutes[at].bypassed = on;
+            self.rt.mutes[at].bypass = notes;
         }
     }
 
@@ -275,7 +278,7 @@ impl Plan {
                     (Some(to), Some(from)) => {
                         let (to, from) =
                             (&mut rt.remotes[to as usize], old.rt.remotes[from as usize]);
-                        *to = RemoteRt { out: false, ..from };
+                        *to = RemoteRt { out: false, notes: Notes::Own, ..from };
                         from.out || from.outcome == NodeOutcome::Gone
                     }
                     _ => was_absent && rt.locals[new].is_plugin(),

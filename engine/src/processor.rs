@@ -1,10 +1,10 @@
 //! What runs on the engine's thread: built-in nodes, and plugins that are not isolated.
 
 use crate::block::Block;
-use crate::event::{Event, EventBuffer};
+use crate::event::{Event, EventBuffer, Notes};
 use crate::mix::Channels;
 
-/// Processes blocks on the realtime thread. Neither method may allocate, lock, log or block.
+/// Processes blocks on the realtime thread. None of its methods may allocate, lock, log or block.
 pub trait Processor: Send {
     /// Processes one block. Every output channel must be written: it holds old audio. False: the
     /// output is not to be used, the node's fallback is heard.
@@ -12,6 +12,9 @@ pub trait Processor: Send {
 
     /// Forgets all that was heard, keeps all that was set.
     fn reset(&mut self);
+
+    /// Says what becomes of its notes from the next block on. Whoever puts out notes keeps to it.
+    fn set_notes(&mut self, _notes: Notes) {}
 }
 
 /// A node's audio in one block. The two sides are separate fields, so that one can be read while

@@ -36,7 +36,7 @@ mod no_remote;
 pub use no_remote::NoRemote;
 
 use crate::block::Block;
-use crate::event::{Event, EventBuffer};
+use crate::event::{Event, EventBuffer, Notes};
 use crate::graph::NodeId;
 
 /// Place of a remote node in its plan.
@@ -154,6 +154,10 @@ pub trait Remote: Send {
     /// [`input`](Self::input), and its predecessor is not waited for. `ring`: the engine will
     /// call [`ring`](Self::ring) for it in this block.
     fn prepare(&mut self, node: RemoteIndex, replaced: u64, ring: bool);
+
+    /// Says what becomes of the notes that the node puts out, from the block on that is
+    /// [prepared](Self::prepare) next; until something else is said it is [`Notes::Own`].
+    fn set_notes(&mut self, _node: RemoteIndex, _notes: Notes) {}
 
     /// Gives the node an event for this block. Only before [`begin`](Self::begin), or before
     /// [`ring`](Self::ring) for a node that is rung. Events come sorted by time. False: no room.

@@ -159,6 +159,10 @@ impl Run<'_> {
             node.muted = muted;
             node.jolted = false;
             node.failed = node.outcome == NodeOutcome::Failed;
+            let notes = self.rt.mutes[layout.remotes[at].node as usize].bypass;
+            if present && std::mem::replace(&mut node.notes, notes) != notes {
+                self.remote.set_notes(RemoteIndex(at as u32), notes);
+            }
             node.replaced = 0;
             node.times = RemoteTimes::default();
             node.outcome = match state {

@@ -123,6 +123,9 @@ impl Run<'_> {
     fn local_plugin(&mut self, at: usize) {
         let node = &self.layout.nodes[at];
         let Stride { stride, frames } = self.at();
+        if let Some(processor) = self.rt.locals[at].processor() {
+            processor.set_notes(self.rt.mutes[at].bypass);
+        }
         let start = (self.context.clock)();
         let ok = self.process(at);
         let end = (self.context.clock)();

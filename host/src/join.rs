@@ -2,7 +2,7 @@
 //! its local plugins are plugins in this process.
 
 use sandrack_engine::block::{Block, Transport};
-use sandrack_engine::event::{Event, EventBuffer, EventKind, Expression, NoteAddress};
+use sandrack_engine::event::{Event, EventBuffer, EventKind, Expression, NoteAddress, Notes};
 use sandrack_engine::processor::{AudioIo, EventIo, Processor};
 use sandrack_engine::remote::{
     Remote, RemoteIndex, RemoteNodeTopology, RemoteOutcome, RemoteState, RemoteTimes, SourceFrom,
@@ -13,6 +13,7 @@ use sandrack_sandbox::event as shm_event;
 use sandrack_sandbox::event::{kind, transport_flags};
 use sandrack_sandbox::format::Transport as ShmTransport;
 use sandrack_sandbox::local::LocalProcessor;
+use sandrack_sandbox::passing::Notes as ShmNotes;
 use sandrack_sandbox::remote::{
     Connecting, DirectWiring, NodeWiring, Outcome, RemoteSet, SourceWiring, State,
 };
@@ -82,6 +83,10 @@ impl Remote for Workers {
 
     fn prepare(&mut self, node: RemoteIndex, replaced: u64, ring: bool) {
         self.set.prepare(node.0 as usize, replaced, ring);
+    }
+
+    fn set_notes(&mut self, node: RemoteIndex, notes: Notes) {
+        self.set.set_notes(node.0 as usize, notes_to_shm(notes));
     }
 
     fn push_event(&mut self, node: RemoteIndex, event: &Event) -> bool {
@@ -188,8 +193,20 @@ impl Processor for LocalPluginNode {
         ok
     }
 
+    fn set_notes(&mut self, notes: Notes) {
+        self.plugin.set_notes(notes_to_shm(notes));
+    }
+
     fn reset(&mut self) {
         self.plugin.reset();
+    }
+}
+
+fn notes_to_shm(notes: Notes) -> ShmNotes {
+    match notes {
+        Notes::Own => ShmNotes::Own,
+        Notes::Passed => ShmNotes::Passed,
+        Notes::Ended => ShmNotes::Ended,
     }
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use common::render::midi as song;
 use common::{plugin, supervisor};
+use sandrack_engine::Controller;
 use sandrack_engine::graph::NodeId;
 use sandrack_host::drivers::virtual_driver::VirtualDriver;
 use sandrack_host::drivers::{Callback, CallbackIo, CallbackTime, Driver, DriverConfig};
@@ -49,6 +50,7 @@ impl Callback for Witness {
 struct Stage {
     driver: VirtualDriver,
     midi: MidiControl,
+    controller: Controller,
     synths: [NodeId; 2],
     said: Arc<Mutex<Said>>,
     _session: Session,
@@ -68,9 +70,18 @@ impl Stage {
         prepare: impl FnOnce(VirtualDriver) -> VirtualDriver,
         setup: impl FnOnce([NodeId; 2]) -> MidiSetup,
     ) -> Self {
+        Self::isolated(Isolation::None, first, prepare, setup)
+    }
+
+    fn isolated(
+        isolation: Isolation,
+        first: &str,
+        prepare: impl FnOnce(VirtualDriver) -> VirtualDriver,
+        setup: impl FnOnce([NodeId; 2]) -> MidiSetup,
+    ) -> Self {
         let config = SessionConfig {
             tracks: vec![vec![plugin(first)], vec![plugin("synth")]],
-            isolation: Isolation::None,
+            isolation,
             separate: true,
             ..SessionConfig::default()
         };
@@ -88,7 +99,7 @@ impl Stage {
         let said: Arc<Mutex<Said>> = Arc::default();
         let inner = Box::new(callback.with_midi(rt));
         driver.start(Box::new(Witness { inner, said: Arc::clone(&said) })).expect("it starts");
-        Self { driver, midi, synths, said, _session: session }
+        Self { driver, midi, controller, synths, said, _session: session }
     }
 
     fn run(&mut self, blocks: u64) {
@@ -282,4 +293,49 @@ fn what_a_plugin_puts_out_leaves_by_the_drivers_port() {
     stage.run(1);
     let all = said(&stage);
     assert!(matches!(&all[..], [(_, end)] if end[..2] == [0x83, 60]), "{all:?}");
+}
+
+/// Bypassed, it is as if it were not there: what is played goes on as it is, and nothing hangs whenever
+/// that changes.
+#[test]
+fn a_bypassed_plugin_passes_its_notes_on() {
+    for isolation in [Isolation::None, Isolation::Plugin] {
+        let (mut keys, receiver) = midi_queue(64);
+        let mut stage = Stage::isolated(
+            isolation,
+            "events",
+            |driver| driver,
+            |[events, _]| {
+                let port = TAPS.start;
+                let from = Source { port: Some(port), ..Source::default() };
+                let out = Route { from, ..Route::to_destination(Destination::Port(0)) };
+                let taps = vec![Tap { node: events, port }];
+                MidiSetup { routes: vec![Route::to(events), out], taps, ..MidiSetup::default() }
+            },
+        );
+        let events = stage.synths[0];
+        stage.midi.add_input(receiver).unwrap();
+        let mut block = |stage: &mut Stage, played: &[[u8; 3]]| -> Vec<[u8; 2]> {
+            played.iter().for_each(|bytes| assert!(keys.send(0, 9, bytes)));
+            stage.run(1);
+            let said = std::mem::take(&mut stage.said.lock().unwrap().midi);
+            said.iter().map(|(_, bytes)| [bytes[0], bytes[1]]).collect()
+        };
+        block(&mut stage, &[]);
+        block(&mut stage, &[]);
+        assert_eq!(block(&mut stage, &[[0x90, 60, 100]]), [[0x90, 72]], "{isolation:?}");
+        stage.controller.set_bypass(events, true).unwrap();
+        assert_eq!(block(&mut stage, &[]), [[0x80, 72]], "what it had begun ends");
+        assert_eq!(block(&mut stage, &[[0x90, 62, 100], [0xb0, 1, 9]]), [[0x90, 62], [0xb0, 1]]);
+        assert_eq!(block(&mut stage, &[[0x80, 60, 64]]), [[0; 2]; 0], "that has ended");
+        stage.controller.set_bypass(events, false).unwrap();
+        assert_eq!(block(&mut stage, &[[0x90, 65, 100]]), [[0x90, 77]]);
+        assert_eq!(
+            block(&mut stage, &[[0x80, 62, 64]]),
+            [[0x80, 62]],
+            "what it had passed on ends"
+        );
+        stage.controller.silence(events).unwrap();
+        assert_eq!(block(&mut stage, &[[0x90, 67, 100]]), [[0x80, 77]], "it is taken out");
+    }
 }

@@ -46,6 +46,7 @@ pub mod event;
 pub mod format;
 pub mod limits;
 pub mod local;
+pub mod passing;
 pub mod protocol;
 pub mod remote;
 pub mod scrub;

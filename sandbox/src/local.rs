@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::format::{
     self, Buffers, Instance, Notice, PluginInfo, PluginRef, ProcessBlock, Processor, Transport,
 };
+use crate::passing::{Notes, Passing};
 use crate::protocol::Activation;
 use crate::scrub::scrub;
 use crate::shm::layout::EVENTS;
@@ -91,6 +92,8 @@ impl LocalPlugin {
             inputs,
             outputs,
             out_events: Vec::with_capacity(EVENTS),
+            notes: Notes::Own,
+            passing: Passing::default(),
         };
         local.bind();
         Ok((local, latency))
@@ -120,6 +123,8 @@ pub struct LocalProcessor {
     input: Packed,
     output: Packed,
     out_events: Vec<Event>,
+    notes: Notes,
+    passing: Passing,
 }
 
 impl LocalProcessor {
@@ -160,7 +165,13 @@ impl LocalProcessor {
             out_events: &mut self.out_events,
         });
         crate::sys::fpu::set_flush_to_zero();
+        self.passing.block(self.notes, events, &mut self.out_events);
         done
+    }
+
+    /// Says what becomes of its notes from now on.
+    pub fn set_notes(&mut self, notes: Notes) {
+        self.notes = notes;
     }
 
     /// Forgets all that sounds.

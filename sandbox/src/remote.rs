@@ -13,8 +13,9 @@ pub use wiring::{Connecting, DirectWiring, NodeWiring, SourceWiring};
 use crate::error::Error;
 use crate::event::Event;
 use crate::format::Transport;
+use crate::passing::Notes;
 use crate::protocol::Slots;
-use crate::shm::layout::{MAX_NODES, sequence, status};
+use crate::shm::layout::{MAX_NODES, node_flags, sequence, status};
 use crate::shm::marks::{self, is_complete, ring};
 use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader};
 use crate::supervisor::{Class, Supervisor};
@@ -101,6 +102,8 @@ struct RtNode {
     /// In this block.
     takes_part: bool,
     host_rings: bool,
+    /// What becomes of its notes, until something else is said.
+    notes: Notes,
     events: usize,
     rung_ns: u64,
     /// It finished the last block: there is no need to look.
@@ -195,6 +198,7 @@ impl RemoteSet {
                 thread: worker.realtime_thread(),
                 takes_part: false,
                 host_rings: false,
+                notes: Notes::Own,
                 events: 0,
                 rung_ns: 0,
                 is_idle: false,
@@ -289,12 +293,24 @@ impl RemoteSet {
         let entry = &self.page.nodes[node];
         entry.replaced.store(replaced, Ordering::Relaxed);
         entry.events.store(0, Ordering::Relaxed);
-        entry.host_rings.store(u32::from(host_rings), Ordering::Relaxed);
         let node = &mut self.nodes[node];
+        let rings = if host_rings { node_flags::RINGS } else { 0 };
+        let notes = match node.notes {
+            Notes::Own => 0,
+            Notes::Passed => node_flags::PASSES,
+            Notes::Ended => node_flags::ENDS,
+        };
+        entry.flags.store(rings | notes, Ordering::Relaxed);
         node.takes_part = true;
         node.host_rings = host_rings;
         node.rung_ns = 0;
         node.events = 0;
+    }
+
+    /// Says what becomes of a node's notes from the block on that is prepared next.
+    #[inline]
+    pub fn set_notes(&mut self, node: usize, notes: Notes) {
+        self.nodes[node].notes = notes;
     }
 
     /// Gives the node an event. False: no room.
@@ -319,7 +335,7 @@ impl RemoteSet {
             let node = &self.nodes[index];
             if !node.takes_part {
                 // It waits for a ring that does not come, whatever its predecessors mark.
-                self.page.nodes[index].host_rings.store(1, Ordering::Relaxed);
+                self.page.nodes[index].flags.store(node_flags::RINGS, Ordering::Relaxed);
                 continue;
             }
             for (slot, &predecessor) in node.predecessors.iter().enumerate() {

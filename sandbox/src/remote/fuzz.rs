@@ -57,6 +57,7 @@ impl Rig {
                 thread: Some(crate::sys::thread::current()),
                 takes_part: false,
                 host_rings: false,
+                notes: crate::passing::Notes::Own,
                 events: 0,
                 rung_ns: 0,
                 is_idle: false,

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 /// First word of each region.
 pub const MAGIC: u32 = 0x5352_4b31; // "SRK1"
 /// Changes with any change of layout or meaning. Workers of another version are refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Most frames a block may have.
 pub const MAX_FRAMES: u32 = 8192;
@@ -116,9 +116,19 @@ pub struct NodeEntry {
     pub replaced: AtomicU64,
     /// Events in the inbox; at most [`EVENTS`].
     pub events: AtomicU32,
-    /// 0: the host does not ring this node in this block, and its slot, the first, does not count.
+    /// Bits of [`node_flags`].
+    pub flags: AtomicU32,
+}
+
+/// Values of [`NodeEntry::flags`].
+pub mod node_flags {
+    /// Without it the host does not ring this node in this block, and its slot, the first, does not count.
     /// (Marking that slot all the same would cost the host a page of each worker in each block.)
-    pub host_rings: AtomicU32,
+    pub const RINGS: u32 = 1;
+    /// The notes that come in go on, not the plugin's own: it is bypassed.
+    pub const PASSES: u32 = 2;
+    /// No notes go on: it is about to be taken out.
+    pub const ENDS: u32 = 4;
 }
 
 /// Most nodes in a plan.

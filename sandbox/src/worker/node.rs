@@ -4,8 +4,9 @@ use super::source::{Input, Source};
 use crate::audio::Packed;
 use crate::event::{Event, insert_sorted};
 use crate::format::{Buffers, ProcessBlock, Processor, Transport};
+use crate::passing::{Notes, Passing};
 use crate::protocol::{Connections, NodeConnections, Slots};
-use crate::shm::layout::{BlockPage, EVENTS, MAX_NODES, status};
+use crate::shm::layout::{BlockPage, EVENTS, MAX_NODES, node_flags, status};
 use crate::shm::marks::{self, is_complete, ring};
 use crate::shm::recording::{BlockHead, RecordingWriter};
 use crate::shm::{BlockView, DoorbellView, InboxReader, OutboxReader, OutboxWriter};
@@ -146,7 +147,17 @@ impl Links {
 
 #[inline]
 fn host_rings(page: &BlockPage, index: usize) -> bool {
-    page.nodes[index].host_rings.load(Ordering::Relaxed) != 0
+    page.nodes[index].flags.load(Ordering::Relaxed) & node_flags::RINGS != 0
+}
+
+/// What becomes of the notes of a node with these flags.
+#[inline]
+fn notes(flags: u32) -> Notes {
+    match flags & (node_flags::PASSES | node_flags::ENDS) {
+        0 => Notes::Own,
+        node_flags::PASSES => Notes::Passed,
+        _ => Notes::Ended,
+    }
 }
 
 /// A plugin with its buffers, in the audio thread.
@@ -161,6 +172,7 @@ pub(super) struct AudioNode {
     scratch: Packed,
     events: Vec<Event>,
     out_events: Vec<Event>,
+    passing: Passing,
     max_frames: u32,
     last_run: u32,
     recording: Option<RecordingWriter>,
@@ -183,6 +195,7 @@ impl AudioNode {
             scratch: Packed::new(1, max_frames),
             events: Vec::with_capacity(2 * EVENTS),
             out_events: Vec::with_capacity(EVENTS),
+            passing: Passing::default(),
             max_frames,
             last_run: 0,
             recording: None,
@@ -255,7 +268,8 @@ impl AudioNode {
         }
         let frames = page.frames.load(Ordering::Relaxed).clamp(1, self.max_frames);
         self.gather(links, page, frames);
-        let done = self.process(page, frames);
+        let flags = page.nodes[links.index].flags.load(Ordering::Relaxed);
+        let done = self.process(page, frames, notes(flags));
         let header = self.outbox.header();
         header.end_ns.store(now_ns(), Ordering::Relaxed);
         header.status.store(if done { status::DONE } else { status::FAILED }, Ordering::Relaxed);
@@ -313,7 +327,7 @@ impl AudioNode {
 
     /// The choke point: every call of a plugin's process() goes through here.
     #[inline]
-    fn process(&mut self, page: &BlockPage, frames: u32) -> bool {
+    fn process(&mut self, page: &BlockPage, frames: u32, notes: Notes) -> bool {
         let head = BlockHead {
             block: page.number.load(Ordering::Relaxed),
             frames,
@@ -337,6 +351,7 @@ impl AudioNode {
         if let Some(recording) = &mut self.recording {
             recording.end(done);
         }
+        self.passing.block(notes, &self.events, &mut self.out_events);
         let mut count = 0;
         for event in &self.out_events {
             count += usize::from(self.outbox.write_event(count, event));

@@ -91,8 +91,10 @@ impl Live {
         at: PluginAt,
     ) -> Result<(), Error> {
         let Some(&node) = self.nodes.get(&at) else { return Ok(()) };
-        let on = self.rewiring.holds(at) || self.state(at).bypassed;
-        controller.set_bypass(node, on).map_err(full)
+        if self.rewiring.holds(at) {
+            return controller.silence(node).map_err(full);
+        }
+        controller.set_bypass(node, self.state(at).bypassed).map_err(full)
     }
 
     /// Whether a plugin is bypassed in the engine.
