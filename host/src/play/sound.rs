@@ -232,7 +232,7 @@ impl Control {
         // Its queue is empty.
         let _ = midi.add_input(receiver);
         if let Some(mixer) = self.session.mix().cloned() {
-            live.rewire(mixer);
+            live.move_to(mixer);
         }
         self.callback = Some(callback.with_midi(rt));
         self.statistics.begin(self.blocks);
