@@ -15,7 +15,11 @@
 //!
 //! `param` may be an expression of the notes that sound: `note:tuning` (semitones), `note:volume`
 //! (gain, 0 to 4), `note:pan` (0 left to 1), `note:vibrato`, `note:expression`, `note:brightness` or
-//! `note:pressure` (0 to 1). `note`: the MIDI key, 0 to 127; empty: all notes.
+//! `note:pressure` (0 to 1). `note`: the MIDI key, 0 to 127; empty: all notes. Parameters that a
+//! plugin has for each note take a `note` as well.
+//!
+//! `mod:` and a parameter's name modulates it, where the plugin can be: `value` is added to what the
+//! parameter is set to, and 0 is no modulation.
 
 use crate::error::Error;
 use std::path::{Path, PathBuf};

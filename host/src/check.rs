@@ -4,6 +4,7 @@
 //! notes, blocks of odd sizes, other rates), every parameter moved to its ends, its state saved
 //! and given to a new instance. Nothing it does stops the others.
 
+mod pictures;
 mod player;
 mod steps;
 mod table;
@@ -14,6 +15,7 @@ use sandrack_sandbox::confine::{Enforced, Refusal};
 use sandrack_sandbox::format::{Format, PluginRef};
 use sandrack_sandbox::supervisor::SupervisorOptions;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,7 +39,7 @@ pub enum Step {
     /// Values of parameters survive saving and loading into a new instance, and two instances with
     /// that state sound the same.
     State,
-    /// Its editor opens, stays while audio goes on, closes, and opens again.
+    /// Its editor opens, shows something, stays while audio goes on, closes, and opens again.
     Editor,
 }
 
@@ -134,6 +136,8 @@ pub struct CheckOptions {
     pub timeout: Duration,
     /// Whether editors are opened, if there is a display.
     pub editors: bool,
+    /// The folder for a picture of each.
+    pub pictures: Option<PathBuf>,
 }
 
 /// Checks plugins, several at once. The results come in the plugins' order; `progress` is told

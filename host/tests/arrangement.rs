@@ -100,6 +100,8 @@ fn every_usual_count_of_channels_is_asked_for_by_its_name() {
         let expected = if count == 1 { vec![input[0].clone(); 2] } else { input.clone() };
         let out = through(&[layouts("any")], &input, &[]);
         same(&out, &scaled(&expected, 0.5), &format!("CLAP, {count}"));
+        let out = through(&[layouts("draft")], &input, &[]);
+        same(&out, &scaled(&expected, 0.5), &format!("CLAP, of old, {count}"));
         let out = through(&[vst3("Odd adapts")], &input, &[]);
         same(&out, &expected, &format!("VST3, {count}"));
     }

@@ -185,10 +185,16 @@ fn a_crash_with_six_channels_is_replayed_with_six() {
 }
 
 #[test]
-fn what_is_mono_first_is_stereo_on_a_track_and_stays_so_after_a_crash() {
-    let clap =
-        PluginRef { path: example("layouts"), id: Some("org.sandrack.layouts.listed".into()) };
-    let vst3 = PluginRef { path: example("hostile_vst3"), id: Some("Odd mono-first".into()) };
+fn what_is_mono_first_is_stereo_on_a_track_and_stays_so_whatever_takes_its_place() {
+    // Copies, of which the files can change.
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str, id: &str| {
+        let (from, to) = (example(name), folder.path().join(name));
+        std::fs::copy(from, &to).unwrap();
+        PluginRef { path: to, id: Some(id.into()) }
+    };
+    let clap = copy("layouts", "org.sandrack.layouts.listed");
+    let vst3 = copy("hostile_vst3", "Odd mono-first");
     let mut both = track("both", &[]);
     both.input = vec![1, 2];
     both.plugins = vec![slot("clap", &clap), slot("vst3", &vst3)];
@@ -197,12 +203,12 @@ fn what_is_mono_first_is_stereo_on_a_track_and_stays_so_after_a_crash() {
     let mut noise = Noise(9);
     let left: Vec<f32> = (0..64 * 12_000).map(|_| (noise.unit() - 0.5) as f32).collect();
     let input = [left.clone(), left.iter().map(|sample| -sample).collect()];
-    let crash = |player: &Player| {
+    let replaced = |player: &Player, replace: &dyn Fn(u32, &PluginRef)| {
         player.run_blocks(50).expect("it is driven by hand");
-        for id in ["clap", "vst3"] {
+        for (id, plugin) in [("clap", &clap), ("vst3", &vst3)] {
             let process = |player: &Player| find(&player.view(), id).process;
             let before = process(player).expect("it has a process");
-            send(before, Signal::KILL);
+            replace(before, plugin);
             let end = Instant::now() + LONG;
             while !(runs(&player.view(), id) && process(player).is_some_and(|id| id != before)) {
                 assert!(Instant::now() < end, "{id} is not back: {:?}", player.view().messages);
@@ -212,7 +218,21 @@ fn what_is_mono_first_is_stereo_on_a_track_and_stays_so_after_a_crash() {
         }
         settle(player);
     };
-    for (what, edit) in [("at first", &(|_: &Player| {}) as &dyn Fn(&Player)), ("after", &crash)] {
+    let crashed = |player: &Player| replaced(player, &|process, _| send(process, Signal::KILL));
+    // As installers do it: another file in the place of the old one.
+    let install = |_: u32, plugin: &PluginRef| {
+        let new = folder.path().join("new");
+        std::fs::copy(&plugin.path, &new).unwrap();
+        std::fs::rename(&new, &plugin.path).unwrap();
+    };
+    let installed = |player: &Player| replaced(player, &install);
+    type Edit<'a> = &'a dyn Fn(&Player);
+    let ways: [(&str, Edit<'_>); 3] = [
+        ("at first", &|_: &Player| {}),
+        ("after a crash", &crashed),
+        ("after its file changed", &installed),
+    ];
+    for (what, edit) in ways {
         let out = played(rig(vec![both.clone()]), &input, edit);
         let end = out[0].len() - 1000..out[0].len();
         for (out, given) in out.iter().zip(&input) {

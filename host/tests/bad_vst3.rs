@@ -122,7 +122,7 @@ fn plugins_that_fail_to_start_are_refused_with_the_reason() {
 fn plugins_that_lie_about_their_buses_are_refused_with_the_reason() {
     hostile_refused([("million-buses", &["1000000 audio buses"])], &BOTH);
     render(&hostile("thousand-channels"), "60")
-        .assert_error(&["thousand-channels", "1000 channels"]);
+        .assert_error(&["1000 channels; more than 256 are not believed"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod common;
 
 use common::display::Display;
-use common::program::{Program, children_of, send};
+use common::program::{Program, children_of, files_in, send};
 use common::system::Signal;
 use common::{LONG, PROGRAM, becomes_true, example, hostile};
 use sandrack_host::error::Error;
@@ -16,7 +16,7 @@ use sandrack_sandbox::format::PluginRef;
 use sandrack_sandbox::format::editor::EditorOptions;
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -232,4 +232,43 @@ fn editors_of_real_plugins_are_drawn_and_closed() {
         program.finish().assert_success().assert_no_trace(id);
         assert!(becomes_true(LONG, || display.size(window) == (0, 0)), "{shown}: still there");
     }
+}
+
+/// Width, height and the colours of a picture.
+fn colors_of(path: &Path) -> (u32, u32, HashSet<u32>) {
+    let file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG");
+    let mut rgb = vec![0; reader.output_buffer_size().expect("it fits")];
+    let info = reader.next_frame(&mut rgb).expect("a PNG");
+    assert_eq!(info.color_type, png::ColorType::Rgb);
+    let color = |pixel: &[u8]| u32::from_be_bytes([0, pixel[0], pixel[1], pixel[2]]);
+    (info.width, info.height, rgb.chunks_exact(3).map(color).collect())
+}
+
+#[test]
+fn a_check_looks_at_editors_and_keeps_their_pictures() {
+    let Some(display) = Display::start() else { return };
+    let mut check = Program::new(["--timeout", "60", "check", "--jobs", "3", "--pictures", "seen"]);
+    check.command().arg(hostile("editor").to_string()).args(real_plugins());
+    let mut started = check.env("DISPLAY", &display.name).start();
+    // Whatever lies above them.
+    while started.is_running() {
+        display.cover_all();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let finished = started.finish();
+    finished.assert_success();
+    let pictures = files_in(&finished.file("seen"));
+    assert_eq!(pictures.len(), 1 + real_plugins().len(), "{pictures:?}");
+    for name in pictures {
+        let (width, height, colors) = colors_of(&finished.file("seen").join(&name));
+        if name.contains("hostile") {
+            // It has the size that it asked for once it was open.
+            assert_eq!((width, height, colors), (300, 180, HashSet::from([CALM])), "{name}");
+        } else {
+            assert!(colors.len() > 16, "{name}: {} colours", colors.len());
+        }
+    }
+    let odd = "editor: its window stayed of one colour";
+    assert_eq!(finished.stdout.matches(odd).count(), 1, "{}", finished.stdout);
 }

@@ -264,6 +264,22 @@ fn a_plugin_that_scribbles_over_shared_memory_harms_its_own_chain_only() {
 }
 
 #[test]
+fn a_delay_that_no_plugin_has_delays_nobody() {
+    let usual = play(&[plugin("gain")], never(), Isolation::Plugin, |_, _| {});
+    let absurd = play(&[hostile("lies-latency")], never(), Isolation::Plugin, |_, _| {});
+    assert_eq!(absurd.latency, usual.latency);
+    same(&absurd.healthy, &usual.healthy, "the healthy track");
+}
+
+#[test]
+fn a_plugin_that_writes_false_marks_harms_its_own_chain_only() {
+    for what in ["rings-host", "scribbles-asleep"] {
+        with_and_without(what, &[hostile(what)]);
+        with_and_without(what, &[hostile(what), plugin("gain"), plugin("mono")]);
+    }
+}
+
+#[test]
 fn nobody_waits_for_a_plugin_that_crashed_nor_for_those_behind_it() {
     let gain = || plugin("gain");
     let crash = || hostile("segfault");

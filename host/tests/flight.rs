@@ -204,6 +204,54 @@ fn one_that_hangs_hangs_again_and_says_where() {
 }
 
 #[test]
+fn one_that_used_more_than_it_may_does_so_again() {
+    let played = play(&hostile("thread-bomb"), at_block(20.0), 5.0);
+    assert_eq!(played.record["kind"], "killed", "{:#}", played.record);
+    let flight = Flight::read(&played.file).expect("it can be read");
+    assert_eq!(flight.head.failure, Failure::Excess);
+    let again = replay(&played.file, &["--json"]);
+    let again = json(again.assert_success());
+    assert_eq!(again["replayed"]["failure"]["kind"], "excess", "{again:#}");
+    assert_eq!(again["reproduced"], true);
+}
+
+#[test]
+fn of_several_in_a_process_only_the_one_that_failed_is_recorded() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tracks = [vec![plugin("gain"), hostile("segfault")], vec![plugin("gain")]];
+    let mut offline = Offline::tracks(&tracks, Isolation::Group, FRAMES as u32);
+    let recorder = RecorderOptions { folder: Some(folder.path().into()), ..Default::default() };
+    let options = RecoveryOptions { recorder: Some(recorder), ..RecoveryOptions::default() };
+    let (running, session) = (&mut offline.running, &mut offline.session);
+    running.live.enable_recovery(session, options);
+    offline.set(0, 1, BLOCK, 20.0);
+    let (mut noise, end, mut events) = (Noise(5), Instant::now() + LONG, Vec::new());
+    let is_back = |event: &SessionEvent| matches!(event, SessionEvent::Recovered { .. });
+    let is_file = |event: &SessionEvent| matches!(event, SessionEvent::CrashFile { .. });
+    while !(events.iter().filter(|e| is_back(e)).count() >= 3 && events.iter().any(is_file)) {
+        assert!(Instant::now() < end, "{events:?}");
+        let input = noise.channels(2, FRAMES);
+        offline.step(&input, if events.is_empty() { PATIENT } else { Duration::from_millis(400) });
+        let (running, session) = (&mut offline.running, &mut offline.session);
+        events.extend(running.live.service(session, &mut running.controller).expect("a plan"));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let files = files_in(folder.path());
+    assert!(files.iter().all(|name| name.contains("segfault")), "{files:?}");
+    let died = |event: &SessionEvent| match event {
+        SessionEvent::Died { at, cause } => Some((*at, cause.clone())),
+        _ => None,
+    };
+    let died: Vec<_> = events.iter().filter_map(died).collect();
+    assert!(died.len() >= 3, "{events:?}");
+    for (at, cause) in died {
+        let is_it = at == PluginAt { track: 0, plugin: 1 };
+        assert_eq!(cause.contains("in it ran"), !is_it, "{at:?}: {cause}");
+    }
+    offline.quit();
+}
+
+#[test]
 fn exit_abort_and_nan_are_told_apart() {
     for (what, kind, failure) in [
         ("exit", "dead", Failure::Died { signal: None, code: Some(0) }),

@@ -96,7 +96,7 @@ fn is_ended(what: &str, limits: Limits, reason: &[&str]) {
             (0..20).for_each(|_| stage.step());
         }
         // Other tests use the same folder, at the same time.
-        if what == "fills-folder" {
+        if what.starts_with("fills-") {
             for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 fs::remove_dir_all(file.path()).or_else(|_| fs::remove_file(file.path())).unwrap();
             }
@@ -126,6 +126,32 @@ fn memory_without_end() {
     is_ended("memory-bomb", limits, &["of memory, more than the 400 MB", "--limit-memory"]);
 }
 
+/// In files that exist in memory only: the kernel counts them as nobody's.
+#[test]
+fn memory_without_end_in_files() {
+    let limits = Limits { memory: Some(400_000_000), ..Limits::default() };
+    is_ended("hides-memory", limits, &["of memory, more than the 400 MB", "--limit-memory"]);
+}
+
+/// System V's, which outlives processes.
+#[test]
+fn memory_that_is_left_behind() {
+    let left_by = |process: u32| {
+        let all = fs::read_to_string("/proc/sysvipc/shm").expect("this system has it");
+        let by = all.lines().filter_map(|line| line.split_ascii_whitespace().nth(4)?.parse().ok());
+        by.filter(|by: &u32| *by == process).count()
+    };
+    for hostile in any_hostile() {
+        let mut stage = Stage::new(&hostile, Limits::default(), false);
+        stage.step();
+        let process = stage.process();
+        stage.strike("leaves-memory");
+        let is_back = |event: &SessionEvent| matches!(event, SessionEvent::Recovered { .. });
+        stage.play_until("back", |stage| stage.events.iter().any(is_back));
+        assert!(becomes_true(LONG, || left_by(process) == 0), "{} pieces", left_by(process));
+    }
+}
+
 #[test]
 fn threads_without_end() {
     let limits = Limits { threads: Some(100), ..Limits::default() };
@@ -143,6 +169,8 @@ fn files_without_end() {
 fn a_disk_folder_that_grows_without_end() {
     let limits = Limits { disk: Some(50_000_000), ..Limits::default() };
     is_ended("fills-folder", limits, &["more than the 50 MB", "--limit-disk"]);
+    is_ended("fills-file", limits, &["more than the 50 MB", "--limit-disk"]);
+    is_ended("hides-files", limits, &["without a name", "more than the 50 MB", "--limit-disk"]);
     a_full_folder_is_not_made_fuller();
 }
 

@@ -6,11 +6,12 @@
 mod common;
 
 use common::offline::{Offline, PATIENT};
-use common::program::{Program, Started, children_of, files_in};
+use common::players::{rig, saved_rig, track};
+use common::program::{Program, Started, children_of, files_in, send};
 use common::system::Signal;
-use common::{LONG, PROGRAM, becomes_true, plugin};
+use common::{LONG, PROGRAM, becomes_true, hostile, plugin, supervisor_of, supervisor_with};
 use sandrack_host::report::Isolation;
-use sandrack_sandbox::protocol::VERSION;
+use sandrack_sandbox::protocol::{Activation, VERSION};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -157,6 +158,101 @@ fn as_worker(arguments: &[&str], stdin: Stdio) {
 fn a_worker_of_another_version_refuses_to_start() {
     let me = std::process::id().to_string();
     as_worker(&["--sandrack-worker", "/tmp/nobody", &me, "0.0.0/0"], Stdio::null());
+}
+
+/// Threads of a process that are in the realtime class, and how long all of them have run, in ticks.
+fn realtime_threads(process: u32) -> (usize, u64) {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let fields = tasks.filter_map(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        let fields = stat.rsplit_once(") ")?.1.split_ascii_whitespace();
+        fields.map(|field| field.parse().ok()).collect::<Vec<Option<u64>>>().into()
+    });
+    // The third field of proc(5) is the first here: user time is 14, the policy 41.
+    let count = |(realtime, ticks): (usize, u64), fields: Vec<Option<u64>>| {
+        let field = |number: usize| fields.get(number - 3).copied().flatten().unwrap_or(0);
+        (realtime + usize::from([1, 2].contains(&field(41))), ticks + field(14))
+    };
+    fields.fold((0, 0), count)
+}
+
+#[test]
+fn a_plugin_that_spins_when_it_is_started_or_stopped_is_not_realtime_meanwhile() {
+    for what in ["start-spins", "stop-spins"] {
+        let supervisor = supervisor_with(true);
+        let worker = supervisor.start_worker(what, None).unwrap();
+        worker.begin(&[]).unwrap();
+        let mut node = worker.load(&hostile(what)).unwrap();
+        if supervisor.restrictions().not_realtime.is_some() {
+            let said = "the realtime class is not permitted here";
+            assert!(std::env::var_os("SANDRACK_CI").is_none_or(|ci| ci != "1"), "{said}");
+            eprintln!("SKIPPED: {said}");
+            return;
+        }
+        assert_eq!(realtime_threads(worker.id()).0, 1, "{what}: before");
+        let asked = std::thread::spawn(move || {
+            let _ = node.activate(Activation::new(48_000.0, 64)).and_then(|_| node.deactivate());
+        });
+        // It spins, and its thread is as any other.
+        assert!(becomes_true(LONG, || realtime_threads(worker.id()).1 > 20), "{what}: spins");
+        assert_eq!(realtime_threads(worker.id()).0, 0, "{what}: spinning");
+        worker.end_now();
+        asked.join().unwrap();
+    }
+}
+
+#[test]
+fn a_worker_program_of_another_build_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandrack");
+    let mut program = fs::read(PROGRAM).unwrap();
+    let same = VERSION.as_bytes();
+    let places: Vec<usize> = program
+        .windows(same.len())
+        .enumerate()
+        .filter_map(|(at, bytes)| (bytes == same).then_some(at))
+        .collect();
+    assert!(!places.is_empty(), "{VERSION} is in the program");
+    let start = |program: &[u8]| {
+        fs::write(&path, program).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        supervisor_of(&path, LONG).start_worker("gain", None).map(|_| ())
+    };
+    start(&program).expect("a copy is of the same build");
+    for place in places {
+        program[place + same.len() - 1] ^= 1;
+    }
+    let error = start(&program).expect_err("it is not what it was").to_string();
+    assert!(error.contains("gain") && error.contains("another build"), "{error}");
+}
+
+#[test]
+fn a_host_whose_program_is_replaced_while_it_plays_still_starts_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, other) = (folder.path().join("sandrack"), folder.path().join("new"));
+    fs::copy(PROGRAM, &program).unwrap();
+    // As installers do it: another file in the place of the old one.
+    fs::write(&other, "#!/bin/false\n").unwrap();
+    let rig = saved_rig(folder.path(), &rig(vec![track("keys", &[("level", "gain")])]));
+    let arguments = ["--no-realtime", "play", "--seconds", "6", "--json", "--let-cores-sleep"];
+    let mut play = Program::of(&program, arguments);
+    play.command().arg(rig);
+    let play = play.start();
+    let of_play = || match workers_of(play.id())[..] {
+        [worker] => Some(worker),
+        _ => None,
+    };
+    assert!(becomes_true(LONG, || play.text("stdout").contains("\"playing\"")));
+    let before = of_play().expect("a worker");
+    fs::rename(&other, &program).unwrap();
+    send(before, Signal::KILL);
+    assert!(becomes_true(LONG, || of_play().is_some_and(|worker| worker != before)));
+    let finished = play.finish();
+    finished.assert_success();
+    let last = finished.stdout.lines().last().unwrap_or_default();
+    let ended: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    let state = &ended["plugins"][0]["state"];
+    assert!(state == "running" || state == "late", "{}", finished.stdout);
 }
 
 #[test]

@@ -226,6 +226,13 @@ fn a_plugin_that_stops_its_process_is_killed_and_comes_back() {
     comes_back("stop", |kind| kind == FaultKind::Killed);
 }
 
+/// On Linux the host sees what it wrote; elsewhere it hangs.
+#[test]
+fn a_plugin_that_writes_rubbish_to_descriptors_is_killed_and_comes_back() {
+    comes_back("writes-descriptors", |kind| kind == FaultKind::Killed);
+    comes_back("sends-descriptors", |kind| kind == FaultKind::Killed);
+}
+
 #[test]
 fn a_plugin_that_is_late_once_is_not_killed() {
     let mut stage = Stage::new(&[vec![hostile("late")]], Isolation::Plugin);
@@ -428,4 +435,23 @@ fn a_plugin_that_hangs_while_it_is_activated_anew_holds_up_nobody() {
     stage.offline.assert_all_well();
     stage.offline.session.workers().iter().for_each(|worker| worker.end_now());
     stage.end();
+}
+
+/// What it writes to shared memory says that something goes on, or that nothing is to be waited for.
+#[test]
+fn a_plugin_that_sleeps_behind_false_marks_comes_back() {
+    for what in ["rings-host", "scribbles-asleep"] {
+        let tracks = [vec![hostile(what), plugin("gain")], vec![plugin("gain")]];
+        let mut stage = Stage::new(&tracks, Isolation::Plugin);
+        stage.set(FIRST, BLOCK, 20.0);
+        stage.play(10);
+        let before = stage.offline.process_of(0);
+        stage.play_until("back", |stage| stage.recovered() >= 1);
+        assert_ne!(stage.offline.process_of(0), before, "{what}");
+        let killed =
+            |event: &SessionEvent| matches!(event, SessionEvent::Killed { at, .. } if *at == FIRST);
+        assert!(stage.events.iter().any(killed), "{what}: {:?}", stage.events);
+        stage.print_times(what);
+        stage.end();
+    }
 }

@@ -3,7 +3,8 @@
 mod common;
 
 use common::render::{Render, constant, midi};
-use common::same;
+use common::{example, same};
+use sandrack_sandbox::format::PluginRef;
 
 /// Ones through `gain`: what comes out are the parameter's values.
 fn gains(csv: &str, arguments: &[&str]) -> Vec<f32> {
@@ -142,4 +143,37 @@ fn errors_name_line_and_column_and_what_may_be_meant() {
     twice("2:gain=0.5").assert_success();
     twice("3:gain=0.5").assert_error(&["2 plugins"]);
     twice("gain").assert_error(&["NAME=VALUE"]);
+}
+
+/// What the plugin `contract` was last told, in a file of one block after the other: its value, and
+/// its modulation (plus the key that it is for).
+fn told(csv: &str) -> Vec<(f32, f32)> {
+    let contract = PluginRef { path: example("contract"), id: None };
+    let out = Render::of(&[contract])
+        .file("a.csv", format!("time,param,value,ramp,note\n{csv}"))
+        .wav("in.wav", &constant(0.0, 1024))
+        .hear(&["in.wav", "out.wav", "--automation", "a.csv", "--frames", "256"]);
+    out[0].chunks(256).map(|block| (block[7], block[8])).collect()
+}
+
+#[test]
+fn parameters_are_modulated_and_those_of_notes_are_of_one_key() {
+    let csv = "256f,mod:#0,0.25,,\n512f,#0,0.75,,\n768f,mod:#0,-0.5,,64\n";
+    assert_eq!(told(csv), [(0.5, 0.0), (0.5, -0.75), (0.75, -0.75), (0.75, 63.5)]);
+    assert_eq!(told("256f,#0,1,,60\n")[..2], [(0.5, 0.0), (1.0, 0.0)]);
+}
+
+#[test]
+fn what_is_not_of_notes_and_offsets_out_of_range_are_said() {
+    Render::new(&["gain"])
+        .file("a.csv", "time,param,value,ramp,note\n0,gain,0.1,,60\n")
+        .wav("in.wav", &constant(1.0, 100))
+        .run(&["in.wav", "out.wav", "--automation", "a.csv"])
+        .assert_error(&["a.csv:2: column 'note': 'gain' is not of single notes"]);
+    let contract = PluginRef { path: example("contract"), id: None };
+    Render::of(&[contract])
+        .file("a.csv", "time,param,value\n0,mod:#0,1.5\n")
+        .wav("in.wav", &constant(1.0, 100))
+        .run(&["in.wav", "out.wav", "--automation", "a.csv"])
+        .assert_error(&["column 'value': '1.5' is no offset", "from -1 to 1"]);
 }

@@ -151,6 +151,14 @@ fn bad_plugins_are_listed_with_the_reason_and_stop_nothing() {
 }
 
 #[test]
+fn a_library_that_can_not_end_is_listed_all_the_same() {
+    let machine = Machine::new();
+    machine.install(&example("bad_exit_aborts"), "end.clap");
+    expect(&machine.scan(&[]), 1, 1, 1, &[]);
+    assert_eq!(machine.list(&["bad", "exit"])[0]["name"], "Sandrack Bad Exit");
+}
+
+#[test]
 fn a_file_is_listed_again_only_when_its_size_or_time_changes() {
     let machine = Machine::new();
     let file = machine.good("Good.clap");

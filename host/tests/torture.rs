@@ -45,6 +45,18 @@ fn healthy_chains_do_not_notice_and_nothing_is_left_over() {
     assert!(finished.stdout.contains("All promises were kept."), "{}", finished.stdout);
 }
 
+/// Nothing but the host itself keeps them from it.
+#[test]
+fn rubbish_on_descriptors_does_no_harm_without_confinement_either() {
+    let kinds = "writes-descriptors,sends-descriptors,init-stops";
+    let level = ["--confinement", "off", "--faults", "12", "--no-times"];
+    let finished = torture(&[level.as_slice(), &["--kinds", kinds]].concat());
+    finished.assert_success();
+    let report = report(&finished);
+    assert!(count(&report, "faults") >= 12);
+    assert_eq!(count(&report, "not_recovered"), 0, "{}", finished.stdout);
+}
+
 #[test]
 fn kinds_are_chosen_by_name() {
     let finished = torture(&["--faults", "6", "--kinds", "segfault,nan", "--no-times"]);

@@ -1,6 +1,7 @@
 //! What can go wrong: with a plugin ([`PluginError`], said by the worker), and with a worker
 //! ([`Error`], said by the supervisor). Each text stands on one line and names the file.
 
+use crate::protocol::VERSION;
 use crate::sys::process::Exit;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -121,6 +122,16 @@ pub enum Error {
         name: String,
         /// What it did.
         what: String,
+    },
+    /// The program that was to be a worker is not of the build that this host is of.
+    #[error(
+        "{name}: the program that is to run it is of another build than this host ({}): install both \
+         together, and start the host again",
+        VERSION
+    )]
+    OtherBuild {
+        /// The plugin, or whatever the worker was started for.
+        name: String,
     },
     /// The system refused something the host needs.
     #[error("{what}: {source}")]

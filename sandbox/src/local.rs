@@ -10,9 +10,11 @@ use crate::format::{
 use crate::protocol::Activation;
 use crate::scrub::scrub;
 use crate::shm::layout::EVENTS;
+use crate::supervisor::believed_latency;
 
 /// The main-thread half. Stays on the thread that loaded it.
 pub struct LocalPlugin {
+    plugin: PluginRef,
     instance: Box<dyn Instance>,
     info: PluginInfo,
     active: bool,
@@ -25,7 +27,7 @@ impl LocalPlugin {
     pub fn load(plugin: &PluginRef) -> Result<Self, Error> {
         let mut instance = format::load(plugin, || {})?;
         let info = instance.info();
-        Ok(Self { instance, info, active: false, asked: 0 })
+        Ok(Self { plugin: plugin.clone(), instance, info, active: false, asked: 0 })
     }
 
     /// What it has.
@@ -65,7 +67,7 @@ impl LocalPlugin {
             self.arrange(activation.main_channels);
         }
         let mut processor = format::batch::activate(self.instance.as_mut(), activation)?;
-        let latency = self.instance.latency();
+        let latency = believed_latency(&self.plugin, self.instance.latency());
         self.active = true;
         if !processor.start() {
             return Err(Error::Plugin(PluginError::Call {
@@ -74,10 +76,12 @@ impl LocalPlugin {
                 reason: "the plugin refused".into(),
             }));
         }
-        let buses = |ports: &[format::AudioPort]| -> Vec<u32> {
-            ports.iter().map(|port| port.channels).collect()
-        };
-        let (inputs, outputs) = (buses(&self.info.inputs), buses(&self.info.outputs));
+        // A state may have brought other buses since it was asked.
+        let channels = self.instance.channels();
+        if !self.info.has_channels(&channels) {
+            self.info = self.instance.info().with_channels(&channels);
+        }
+        let (inputs, outputs) = channels;
         let longest = activation.max_frames.max(activation.batch_frames);
         let packed = |buses: &[u32]| Packed::new(buses.iter().sum(), longest);
         let mut local = LocalProcessor {

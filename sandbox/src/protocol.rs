@@ -1,23 +1,24 @@
-//! What host and worker say to each other outside the blocks, over ipc-channel.
+//! What host and worker say to each other outside the blocks, over `sys::channel`; a worker's first
+//! words, which it says before it holds any plugin, over ipc-channel.
 //!
 //! The host asks, the worker's main thread answers each request once, in order; in between it may send
 //! notices. [`Request::Connect`] is answered past the main thread, which a plugin may keep busy.
 //! Shared memory is handed over beside the channel (`sys::handles`): a request that names
 //! *regions* is preceded by that many handles.
 
-pub mod replies;
+pub mod wire;
 
 use crate::confine::{Confinement, Enforced, Reached};
 use crate::crash::Call;
 use crate::error::PluginError;
-use crate::format::editor::{EditorInfo, EditorOptions};
+use crate::format::editor::{EditorInfo, EditorOptions, Picture};
 use crate::format::{
     Descriptor, ListedPreset, Notice, PluginInfo, PluginRef, Preset, StateContext,
 };
 use crate::shm::layout::{InboxShape, OutboxShape};
 use crate::shm::recording::RecordingShape;
+use crate::sys::channel;
 use crate::sys::thread::ThreadId;
-use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -25,20 +26,20 @@ use std::path::PathBuf;
 /// channel to call back on, the host's process number, [`VERSION`].
 pub const WORKER_ARGUMENT: &str = "--sandrack-worker";
 
-/// Build that both sides must share: the protocol is not spoken between versions.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", "2");
+/// Build that both sides must share: the protocol is not spoken between versions. A number made of the
+/// sources follows the version, so that it changes with them.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/", env!("SANDRACK_BUILD"));
+
+/// Exit code of a worker that is told of another [`VERSION`] than its own.
+pub(crate) const WRONG_BUILD: i32 = 3;
 
 /// A worker's first words.
 #[derive(Serialize, Deserialize)]
 pub struct Hello {
     /// [`VERSION`].
     pub version: String,
-    /// Where the worker listens.
-    pub requests: IpcSender<Request>,
-    /// Where it answers.
-    pub replies: IpcReceiver<replies::Part>,
-    /// Where it answers [`Request::Connect`].
-    pub connected: IpcReceiver<Connected>,
+    /// What the host needs to have its ends of the ways to the worker.
+    pub ways: channel::Offer,
 }
 
 /// Number of a plugin within its worker.
@@ -100,6 +101,8 @@ pub enum Request {
     TextToValue(NodeNumber, u32, String),
     /// Opens a plugin's editor, or brings it to the front.
     OpenEditor(NodeNumber, EditorOptions),
+    /// What the window of a plugin's editor shows.
+    PictureEditor(NodeNumber),
     /// Closes a plugin's editor, if it is open.
     CloseEditor(NodeNumber),
     /// Sets parameters of an inactive plugin.
@@ -137,6 +140,7 @@ impl Request {
             | Self::Start(..)
             | Self::Record(..)
             | Self::Connect(_)
+            | Self::PictureEditor(_)
             | Self::Pin(_) => (0, Call::None),
         }
     }
@@ -172,6 +176,7 @@ impl Request {
             Self::ValueToText(..) => "text of a parameter's value",
             Self::TextToValue(..) => "value of a parameter's text",
             Self::OpenEditor(..) => "opening its editor",
+            Self::PictureEditor(_) => "picture of its editor",
             Self::CloseEditor(_) => "closing its editor",
             Self::SetParams(..) => "change of its parameters",
             Self::Pin(_) => "move to another core",
@@ -355,11 +360,15 @@ pub enum Answer {
         latency: u32,
         /// How long it sounds after its input has become silent, frames; `u32::MAX`: without end.
         tail: u32,
+        /// Channels of its input and output buses, as it was activated.
+        channels: (Vec<u32>, Vec<u32>),
     },
     /// To `SaveState`.
     State(Vec<u8>),
     /// To `OpenEditor`.
     Editor(EditorInfo),
+    /// To `PictureEditor`.
+    Picture(Picture),
     /// To `ValueToText`.
     Text(Option<String>),
     /// To `TextToValue`.

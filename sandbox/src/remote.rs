@@ -17,10 +17,10 @@ use crate::protocol::Slots;
 use crate::shm::layout::{MAX_NODES, sequence, status};
 use crate::shm::marks::{self, is_complete, ring};
 use crate::shm::{BlockView, DoorbellView, InboxWriter, OutboxReader};
-use crate::supervisor::Supervisor;
-use crate::sys::clock::now_ns;
+use crate::supervisor::{Class, Supervisor};
+use crate::sys::clock::{now_ns, sleep_until};
 use crate::sys::memory::Access;
-use crate::sys::thread::{self, ThreadId};
+use crate::sys::thread::ThreadId;
 use crate::sys::wake::Wait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -63,6 +63,9 @@ pub struct Times {
     pub end: u64,
 }
 
+/// No block takes as long as this.
+const LONGEST_BLOCK_NS: u64 = 1_000_000_000_000;
+
 /// See the module.
 pub struct RemoteSet {
     page: BlockView,
@@ -71,6 +74,8 @@ pub struct RemoteSet {
     blocks: Arc<AtomicU64>,
     sequence: u32,
     frames: u32,
+    /// When the last block began.
+    begun_ns: u64,
     nodes: Vec<RtNode>,
     /// By worker: whether one of its nodes is still at an earlier block. One thread runs them
     /// all, so none of the others will answer either.
@@ -103,9 +108,28 @@ struct RtNode {
     /// Longest run of late, ns: what is usual for it.
     usual_ns: u64,
     /// Whether its worker's thread is off the realtime class; outlives this plan.
-    demoted: Arc<AtomicBool>,
+    class: Arc<Class>,
+    /// Since when it has not come to an end of a block that it could have, by the host's clock; 0: it
+    /// has.
+    missing_since: u64,
     /// It did not start though it could have; until it answers a wake it is not counted on.
     suspect: Option<u32>,
+}
+
+impl RtNode {
+    /// It has not come to an end of a block that it could have, whatever it says it is doing. After a
+    /// while it is off the realtime class, so that it holds no core against others.
+    fn miss(&mut self, begun_ns: u64) {
+        const MOMENT_NS: u64 = 10_000_000;
+        if self.missing_since == 0 {
+            self.missing_since = begun_ns;
+        }
+        if let Some(thread) = self.thread
+            && begun_ns.saturating_sub(self.missing_since) > MOMENT_NS
+        {
+            self.class.demote(thread);
+        }
+    }
 }
 
 impl RemoteSet {
@@ -168,14 +192,15 @@ impl RemoteSet {
                     true => Arc::new(AtomicBool::new(true)),
                     false => worker.gone_flag(),
                 },
-                thread: worker.thread(),
+                thread: worker.realtime_thread(),
                 takes_part: false,
                 host_rings: false,
                 events: 0,
                 rung_ns: 0,
                 is_idle: false,
                 usual_ns: 0,
-                demoted: worker.demoted_flag(),
+                class: worker.class(),
+                missing_since: 0,
                 suspect: None,
             });
         }
@@ -190,6 +215,7 @@ impl RemoteSet {
             blocks: supervisor.blocks(),
             sequence: 0,
             frames: 0,
+            begun_ns: 0,
             nodes,
             busy,
             busy_is_known: false,
@@ -221,6 +247,7 @@ impl RemoteSet {
             return State::Gone;
         }
         if self.busy[node.worker] {
+            node.miss(self.begun_ns);
             return State::Busy;
         }
         if let Some(word) = node.suspect {
@@ -230,14 +257,12 @@ impl RemoteSet {
                 // Stopped, starved or stuck elsewhere: knock; it answers when it runs again.
                 node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
                 node.bell.wake();
+                node.miss(self.begun_ns);
                 return State::Busy;
             }
         }
-        if node.demoted.load(Ordering::Relaxed) {
-            node.demoted.store(false, Ordering::Relaxed);
-            if let Some(thread) = node.thread {
-                let _ = thread::promote(thread, thread::priority::WORKER);
-            }
+        if let Some(thread) = node.thread {
+            node.class.promote(thread);
         }
         State::Ready
     }
@@ -288,6 +313,7 @@ impl RemoteSet {
         let sequence = sequence(self.blocks.fetch_add(1, Ordering::Relaxed));
         self.sequence = sequence;
         self.frames = frames;
+        self.begun_ns = now_ns();
         // Nobody rings for those who take no part: their marks are set on their behalf.
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
@@ -388,7 +414,9 @@ impl RemoteSet {
     ) -> bool {
         // A worker that scribbles on the doorbell's word makes waits return at once; it must not
         // make the host spin above everybody else.
-        const PATIENCE: u32 = 1000;
+        const PATIENCE: usize = 64;
+        const PAUSE_NS: u64 = 100_000;
+        let patience = PATIENCE + self.nodes.len();
         let mut woken = 0;
         let all = loop {
             let word = self.bell.word.load(Ordering::SeqCst);
@@ -402,18 +430,15 @@ impl RemoteSet {
                 continue;
             }
             woken += 1;
-            let until = match woken > PATIENCE {
-                true => deadline.min(now_ns() + 100_000),
-                false => deadline,
+            let waited = match woken > patience {
+                true => {
+                    sleep_until(deadline.min(now_ns() + PAUSE_NS));
+                    Wait::Woken
+                }
+                false => self.bell.wait(word, deadline),
             };
-            let expected = match woken > PATIENCE {
-                true => self.bell.word.load(Ordering::SeqCst),
-                false => word,
-            };
-            if self.bell.wait(expected, until) == Wait::TimedOut && until == deadline {
-                break nodes.clone().all(|node| self.has_ended(node));
-            }
-            if until != deadline && now_ns() >= deadline {
+            // Whoever writes to the word makes a wait return as if it had been rung, however late it is.
+            if waited == Wait::TimedOut || now_ns() >= deadline {
                 break nodes.clone().all(|node| self.has_ended(node));
             }
         };
@@ -448,14 +473,16 @@ impl RemoteSet {
     /// usually does. [`state`](Self::state) puts it back when it has come to an end.
     pub fn demote(&mut self, node: usize) {
         const LEAST_NS: u64 = 50_000;
+        let now = now_ns();
         let node = &mut self.nodes[node];
         let since = node.outbox.header().start_ns.load(Ordering::Relaxed);
-        let running = now_ns().saturating_sub(since);
+        // It may say what it likes, but not that it began before the block or begins later.
+        let since = if since > now { self.begun_ns } else { since.max(self.begun_ns) };
+        let running = now.saturating_sub(since);
         if let Some(thread) = node.thread
-            && running > LEAST_NS.max(4 * node.usual_ns)
+            && running > LEAST_NS.max(node.usual_ns.saturating_mul(4))
         {
-            thread::demote(thread);
-            node.demoted.store(true, Ordering::Relaxed);
+            node.class.demote(thread);
         }
     }
 
@@ -472,7 +499,10 @@ impl RemoteSet {
 
     /// When a node that has finished ran.
     pub fn times(&self, node: usize) -> Times {
-        let end_of = |node: &RtNode| node.outbox.header().end_ns.load(Ordering::Relaxed);
+        // Workers write these: made to be of this block, and in order, whatever they wrote.
+        let begun = self.begun_ns;
+        let sane = |ns: u64| if ns.wrapping_sub(begun) < LONGEST_BLOCK_NS { ns } else { begun };
+        let end_of = |node: &RtNode| sane(node.outbox.header().end_ns.load(Ordering::Relaxed));
         let node = &self.nodes[node];
         let rung = if node.host_rings { node.rung_ns } else { 0 };
         let ready = node
@@ -482,8 +512,7 @@ impl RemoteSet {
             .filter(|p| p.takes_part)
             .map(end_of)
             .fold(rung, u64::max);
-        // A worker writes these: made to be in order, whatever it wrote.
-        let start = node.outbox.header().start_ns.load(Ordering::Relaxed).max(ready);
+        let start = sane(node.outbox.header().start_ns.load(Ordering::Relaxed)).max(ready);
         Times { ready, start, end: end_of(node).max(start) }
     }
 
@@ -500,19 +529,23 @@ impl RemoteSet {
                 Outcome::NotStarted => {
                     node.suspect = Some(node.bell.word.load(Ordering::Relaxed).wrapping_add(1));
                     node.bell.wake();
+                    node.miss(self.begun_ns);
                 }
+                Outcome::Running => node.miss(self.begun_ns),
                 Outcome::Finished => {
                     let header = node.outbox.header();
                     let end = header.end_ns.load(Ordering::Relaxed);
                     let run = end.saturating_sub(header.start_ns.load(Ordering::Relaxed));
+                    let run = if run < LONGEST_BLOCK_NS { run } else { 0 };
                     node.usual_ns = run.max(node.usual_ns - node.usual_ns / 1024);
+                    node.missing_since = 0;
                 }
+                Outcome::Failed => node.missing_since = 0,
                 Outcome::NotReady => {
                     if let Some(slots) = node.bell.slots(node.slots.first, node.slots.count) {
                         marks::mend(slots, self.sequence);
                     }
                 }
-                _ => {}
             }
         }
         self.busy_is_known = false;

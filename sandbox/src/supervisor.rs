@@ -11,12 +11,16 @@
 //! [`RemoteSet::connect`](crate::remote::RemoteSet::connect) → blocks → [`Node::deactivate`] →
 //! [`Worker::quit`]. Dropping a worker at any point kills and reaps it.
 
+mod class;
 mod limiter;
 mod node;
 mod recording;
+mod requests;
 mod worker;
 
+pub(crate) use class::Class;
 pub use node::Node;
+pub(crate) use node::believed_latency;
 pub use recording::{RecorderOptions, Recording};
 pub use worker::Worker;
 pub(crate) use worker::hand_over;
@@ -24,16 +28,17 @@ pub(crate) use worker::hand_over;
 use crate::confine::{Confinement, Refusal};
 use crate::error::Error;
 use crate::format::{Descriptor, ListedPreset};
-use crate::protocol::replies::ReplyReceiver;
-use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT};
+use crate::protocol::wire::{ConnectedReceiver, ReplyReceiver};
+use crate::protocol::{Answer, Hello, Request, VERSION, WORKER_ARGUMENT, WRONG_BUILD};
 use crate::shm::crash_page::{self, CrashView};
 use crate::shm::{BlockView, DoorbellView};
 use crate::sys::handles::HandleChannel;
 use crate::sys::memory::{Access, SharedMemory};
-use crate::sys::process::{Process, Waker, Watch, wait_any};
-use crate::sys::{thread, window};
+use crate::sys::process::{Exit, Process, Waker, Watch, this_program, wait_any};
+use crate::sys::{channel, thread, window};
 use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use limiter::Limiter;
+use requests::Requests;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -59,9 +64,8 @@ pub struct SupervisorOptions {
 impl SupervisorOptions {
     /// This very program as worker, realtime, ten seconds, confined as plugins bear it.
     pub fn new() -> Result<Self, Error> {
-        let program = std::env::current_exe().map_err(Error::system("finding this program"))?;
         Ok(Self {
-            program,
+            program: this_program().map_err(Error::system("finding this program"))?,
             realtime: true,
             timeout: Duration::from_secs(10),
             show_errors: false,
@@ -209,6 +213,7 @@ impl Supervisor {
             .map_err(system("mapping shared memory"))?;
         let (handles, for_worker) =
             HandleChannel::pair().map_err(system("making a socket pair"))?;
+        let ways = channel::prepare(&handles).map_err(system("making a channel"))?;
         let (server, channel) =
             IpcOneShotServer::<Hello>::new().map_err(system("making a channel"))?;
 
@@ -230,11 +235,9 @@ impl Supervisor {
         let mut process = process;
         let hello = accept(server, &channel, &mut process, timeout, name)?;
         if hello.version != VERSION {
-            return Err(Error::Protocol {
-                name: name.into(),
-                what: format!("it is build {}, this host is {VERSION}", hello.version),
-            });
+            return Err(Error::OtherBuild { name: name.into() });
         }
+        let ways = ways.accept(hello.ways);
         let gone = Arc::new(AtomicBool::new(false));
         let killer = process.killer().map_err(system("watching the worker"))?;
         let watch = process.watch().map_err(system("watching the worker"))?;
@@ -247,7 +250,7 @@ impl Supervisor {
             killer: Arc::new(killer),
             gone,
             excess: Arc::default(),
-            demoted: Arc::new(AtomicBool::new(false)),
+            class: Arc::default(),
             bell_memory,
             bell,
             crash_memory,
@@ -257,12 +260,14 @@ impl Supervisor {
             listener: OnceLock::new(),
             thread: Arc::default(),
             next_number: AtomicU32::new(0),
-            requests: Mutex::new(worker::Requests { requests: hello.requests, handles }),
-            connected: Mutex::new(hello.connected),
+            requests: Requests::new(ways.requests, handles),
+            broken: OnceLock::new(),
+            connected: Mutex::new(ConnectedReceiver::new(ways.connected)),
             control: Mutex::new(worker::Control {
                 process,
-                replies: ReplyReceiver::new(hello.replies),
+                replies: ReplyReceiver::new(ways.replies),
                 notices: Vec::new(),
+                notice_bytes: 0,
                 timeout,
                 owed: 0,
             }),
@@ -398,6 +403,7 @@ fn accept(
             drop(IpcSender::<Hello>::connect(channel.to_owned()));
             let (name, during) = (name.to_owned(), "start".to_owned());
             return Err(match exit {
+                Some(Exit::Code(WRONG_BUILD)) => Error::OtherBuild { name },
                 Some(exit) => Error::Died { name, exit, during },
                 None => Error::Timeout { name, during, timeout },
             });

@@ -3,6 +3,7 @@
 //!
 //! | module | gives |
 //! |---|---|
+//! | `channel` | ways for messages between a host and a worker |
 //! | `clock` | monotonic ns |
 //! | `confine` | what a worker may do to the rest of the system |
 //! | `crash` | where a worker was when a signal ended it |
@@ -31,14 +32,14 @@ pub mod shape;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
-    traces, usage, wake, window,
+    channel, clock, confine, crash, folders, handles, idle, library, memory, poll, process,
+    signals, thread, traces, usage, wake, window,
 };
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
 pub use windows::{
-    clock, confine, crash, folders, handles, idle, library, memory, poll, process, signals, thread,
-    traces, usage, wake, window,
+    channel, clock, confine, crash, folders, handles, idle, library, memory, poll, process,
+    signals, thread, traces, usage, wake, window,
 };

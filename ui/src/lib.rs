@@ -21,6 +21,7 @@ mod keyboard;
 mod look;
 mod midi;
 mod params;
+mod pedals;
 mod plugin;
 mod rack;
 mod settings;

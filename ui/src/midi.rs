@@ -2,7 +2,7 @@
 //! driver's ports are connected to.
 
 use crate::app::Wishes;
-use crate::look;
+use crate::{look, pedals};
 use eframe::egui::{CollapsingHeader, ComboBox, DragValue, RichText, Role, Ui};
 use sandrack_host::play::{Command, MidiView, View};
 use sandrack_host::rig::MidiOutput;
@@ -143,6 +143,8 @@ pub(crate) fn show(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
         ui.weak(format!("inputs: {}", list(&midi.inputs)));
         ui.weak(format!("outputs: {}", list(&midi.outputs)));
     }
+    CollapsingHeader::new("Pedals, buttons and knobs")
+        .show(ui, |ui| pedals::show(ui, view, wishes));
 }
 
 fn clock(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
@@ -195,7 +197,10 @@ fn connection(
     wishes: &mut Wishes,
 ) {
     let text = match port.connected.as_slice() {
-        [] => "not connected".to_owned(),
+        [] => match port.awaited.first() {
+            Some(other) => format!("waits for {other}"),
+            None => "not connected".to_owned(),
+        },
         [one] => one.clone(),
         [first, more @ ..] => format!("{first} and {} more", more.len()),
     };
@@ -213,7 +218,16 @@ fn connection(
                 wishes.send(Command::Connect { port, other, on });
             }
         }
-        if others.is_empty() && port.connected.is_empty() {
+        for other in &port.awaited {
+            let mut on = true;
+            if !others.contains(other)
+                && ui.checkbox(&mut on, format!("{other} (not there)")).changed()
+            {
+                let (port, other) = (port.name.clone(), other.clone());
+                wishes.send(Command::Connect { port, other, on });
+            }
+        }
+        if others.is_empty() && port.connected.is_empty() && port.awaited.is_empty() {
             ui.weak("There is nothing to connect it to.");
         }
     });

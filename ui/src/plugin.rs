@@ -4,9 +4,10 @@ use crate::app::{Place, Wishes};
 use crate::look;
 use crate::midi;
 use crate::params::{self, Params};
+use crate::pedals;
 use eframe::egui::{CollapsingHeader, ComboBox, Grid, RichText, ScrollArea, TextEdit, Ui};
 use sandrack_host::play::{Command, Level, PluginView, Times, View, WorkerState};
-use sandrack_host::rig::SideChain;
+use sandrack_host::rig::{Action, Mapping, SideChain};
 
 pub(crate) fn show(
     ui: &mut Ui,
@@ -56,6 +57,11 @@ fn buttons(ui: &mut Ui, plugin: &PluginView, wishes: &mut Wishes) {
             }
         }
         let bypass = ui.selectable_label(plugin.is_bypassed, "Bypass");
+        let mapping = || {
+            let (command, plugin) = (Some(Action::Bypass), Some(id()));
+            Mapping { command, plugin, ..Mapping::default() }
+        };
+        pedals::menu(&bypass, mapping, wishes);
         if bypass.on_hover_text("Heard as if it were not there (F4)").clicked() {
             wishes.send(Command::Bypass(id(), !plugin.is_bypassed));
         }

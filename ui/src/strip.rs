@@ -2,13 +2,13 @@
 
 use crate::app::Wishes;
 use crate::look::{self, Palette};
-use crate::midi;
+use crate::{midi, pedals};
 use eframe::egui::{
     self, Button, ComboBox, CornerRadius, DragValue, Rect, RichText, Role, Sense, Slider, Ui,
     WidgetInfo, pos2, vec2,
 };
 use sandrack_host::play::{ChannelLevel, Command, Learning, TrackView, View};
-use sandrack_host::rig::{Id, MidiInput, Output, Send, TrackKind};
+use sandrack_host::rig::{Action, Id, Mapping, MidiInput, Output, Send, TrackKind};
 
 /// Faders end here; below it is silence.
 const LOWEST_DB: f64 = -90.0;
@@ -21,12 +21,18 @@ pub(crate) fn show(ui: &mut Ui, track: &TrackView, wishes: &mut Wishes) {
         let mute = Button::selectable(track.mute, "M");
         let mute = ui.add(if track.mute { mute.fill(palette.warn) } else { mute });
         mute.widget_info(|| named(track, "Mute", track.mute));
+        let mapped = |action| {
+            let (command, track) = (Some(action), Some(track.id.clone()));
+            move || Mapping { command, track: track.clone(), ..Mapping::default() }
+        };
+        pedals::menu(&mute, mapped(Action::Mute), wishes);
         if mute.on_hover_text("Mute").clicked() {
             wishes.send(Command::Mute(track.id.clone(), !track.mute));
         }
         let solo = Button::selectable(track.solo, "S");
         let solo = ui.add(if track.solo { solo.fill(palette.good) } else { solo });
         solo.widget_info(|| named(track, "Solo", track.solo));
+        pedals::menu(&solo, mapped(Action::Solo), wishes);
         if solo.on_hover_text("Solo").clicked() {
             wishes.send(Command::Solo(track.id.clone(), !track.solo));
         }

@@ -2,10 +2,12 @@
 
 use crate::app::Wishes;
 use crate::look::{self, Look, Side};
+use crate::pedals;
 use eframe::egui::{
     self, Align, Button, DragValue, Layout, Modal, ProgressBar, RichText, TextEdit, Ui,
 };
 use sandrack_host::play::{Command, View};
+use sandrack_host::rig::Action;
 use std::path::PathBuf;
 
 /// What is being asked about files.
@@ -113,7 +115,9 @@ pub(crate) fn show(
         ui.separator();
         transport(ui, view, wishes);
         ui.separator();
-        if ui.button("Panic").on_hover_text("Ends all notes everywhere (Esc)").clicked() {
+        let panic = ui.button("Panic");
+        pedals::menu_of(&panic, Action::Panic, wishes);
+        if panic.on_hover_text("Ends all notes everywhere (Esc)").clicked() {
             wishes.send(Command::Panic);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -126,7 +130,9 @@ pub(crate) fn show(
 fn transport(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
     let transport = &view.transport;
     let word = if transport.is_playing { "Stop" } else { "Play" };
-    if ui.button(word).on_hover_text("Moves the song position that plugins see").clicked() {
+    let play = ui.button(word);
+    pedals::menu_of(&play, Action::Play, wishes);
+    if play.on_hover_text("Moves the song position that plugins see").clicked() {
         wishes.send(Command::Transport(!transport.is_playing));
     }
     let upper = f64::from(transport.signature[0].max(1));
@@ -137,7 +143,9 @@ fn transport(ui: &mut Ui, view: &View, wishes: &mut Wishes) {
     let mut tempo = transport.tempo;
     let drag = DragValue::new(&mut tempo).range(1.0..=999.0).clamp_existing_to_range(false);
     let drag = drag.speed(0.2).max_decimals(2);
-    if ui.add(drag.suffix(" bpm")).changed() {
+    let shown = ui.add(drag.suffix(" bpm"));
+    pedals::menu_of(&shown, Action::TapTempo, wishes);
+    if shown.changed() {
         wishes.send(Command::Tempo(tempo));
     }
 }

@@ -8,7 +8,7 @@ use eframe::egui::{Key, Modifiers, Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use sandrack_host::play::{Command, Learning, View};
-use sandrack_host::rig::{Id, MidiInput, MidiOutput};
+use sandrack_host::rig::{Action, Id, Mapping, MidiInput, MidiOutput};
 use sandrack_ui::{App, Bottom, Look, Side};
 
 struct Shown {
@@ -125,6 +125,44 @@ fn midi_ports_are_chosen_where_the_driver_is() {
     harness.run_steps(3);
     harness.get_by_label("a2j:nanoKEY2 20:0").click();
     assert_eq!(wanted(&mut harness), connect("midi_in_1", "a2j:nanoKEY2 20:0", false));
+}
+
+#[test]
+fn what_pedals_do_is_shown_learned_and_taken_away() {
+    let look = Look { side: Side::Driver, bottom: Bottom::Nothing, ..Look::default() };
+    let mut view = rigs::stage();
+    let (command, track) = (Some(Action::Mute), Some("keys".into()));
+    let what = Mapping { command, track, ..Mapping::default() };
+    let mapping = Mapping { controller: Some(80), channel: Some(2), ..what.clone() };
+    view.mappings = [mapping.clone()].into();
+    let mut harness = shown(view, look);
+    harness.run_steps(4);
+    harness.get_by_label("Pedals, buttons and knobs").click();
+    harness.run_steps(20);
+    assert!(harness.query_by_label("controller 80, channel 2: mute Keys").is_some());
+    harness.get_by_role_and_label(Role::Button, "Forget mute Keys").click();
+    assert_eq!(wanted(&mut harness), Some(Command::RemoveMapping(mapping)));
+    harness.get_by_role_and_label(Role::ComboBox, "Does").click();
+    harness.run_steps(3);
+    harness.get_by_label("bypass").click();
+    harness.run_steps(3);
+    harness.get_by_role_and_label(Role::ComboBox, "What it is about").click();
+    harness.run_steps(3);
+    harness.get_by_role_and_label(Role::Button, "Level").click();
+    harness.run_steps(3);
+    harness.get_by_label("Learn").click();
+    let (command, plugin) = (Some(Action::Bypass), Some("plugin-2".into()));
+    let bypass = Mapping { command, plugin, ..Mapping::default() };
+    assert_eq!(wanted(&mut harness), Some(Command::LearnMapping(Some(bypass.clone()))));
+    harness.state_mut().view.learning = Some(Learning::Mapping(bypass));
+    harness.run_steps(3);
+    harness.get_by_label("Press it now ...").click();
+    assert_eq!(wanted(&mut harness), Some(Command::LearnMapping(None)));
+    // Where it is done by hand it is learned, too.
+    harness.get_by_label("Mute Keys").click_secondary();
+    harness.run_steps(3);
+    harness.get_by_label("Learn a pedal or button").click();
+    assert_eq!(wanted(&mut harness), Some(Command::LearnMapping(Some(what))));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The paces that a plugin is put through.
 
+use super::pictures;
 use super::player::Player;
 use super::{CheckOptions, Checked, Step, Verdict};
 use crate::catalog::walk::format_by_name;
@@ -99,7 +100,7 @@ fn run_all(
     checked.steps.push((
         Step::Editor,
         match options.editors {
-            true => editor(load),
+            true => editor(load, options),
             false => Verdict::Absent("not asked for".into()),
         },
     ));
@@ -345,8 +346,12 @@ fn state(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
     attempt().unwrap_or_else(Verdict::Bad)
 }
 
-/// Opens its editor, lets it live for a while as audio goes on, closes it, opens it again.
-fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
+/// Opens its editor, lets it live for a while as audio goes on, looks at it, closes it, opens it
+/// again.
+fn editor(
+    load: &dyn Fn() -> Result<Player, crate::error::Error>,
+    options: &CheckOptions,
+) -> Verdict {
     let attempt = || -> Result<Verdict, String> {
         let mut player = load().map_err(|e| e.to_string())?;
         if !player.info().has_editor {
@@ -356,11 +361,12 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
         player.connect(RATE, FRAMES).map_err(|e| e.to_string())?;
         let title = player.info().descriptor.name.clone();
         let mut sizes = Vec::new();
+        let mut is_blank = false;
         // First until it has settled, then closed while it still sets itself up.
         for moments in [24, 2] {
             let node = player.node().ok_or("not in a worker")?;
-            let options = EditorOptions { scale: None, title: title.clone() };
-            match node.open_editor(options) {
+            let how = EditorOptions { scale: None, title: title.clone(), pictured: true };
+            match node.open_editor(how) {
                 Ok(info) => sizes.push(info.size),
                 Err(error) if error.to_string().contains("no editor") => {
                     player.quit();
@@ -377,6 +383,15 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
                 std::thread::sleep(Duration::from_millis(50));
             }
             let node = player.node().ok_or("not in a worker")?;
+            // A window of the plugin's own can't be looked at.
+            if moments > 2
+                && let Ok(picture) = node.editor_picture()
+            {
+                is_blank = pictures::is_blank(&picture);
+                if let Some(folder) = &options.pictures {
+                    pictures::save(&picture, folder, player.info()).map_err(|e| e.to_string())?;
+                }
+            }
             node.close_editor().map_err(|e| e.to_string())?;
         }
         player.play(&[FRAMES; 4], true)?;
@@ -385,6 +400,7 @@ fn editor(load: &dyn Fn() -> Result<Player, crate::error::Error>) -> Verdict {
             |size: &Option<_>| size.as_ref().is_some_and(|s: &Size| s.width < 2 || s.height < 2);
         Ok(match sizes.iter().any(is_void) {
             true => Verdict::Odd("its window has no size".into()),
+            false if is_blank => Verdict::Odd("its window stayed of one colour".into()),
             false => Verdict::Good,
         })
     };

@@ -76,7 +76,8 @@ pub fn markdown(all: &[Checked], command: &str) -> String {
          | texts | values to texts and back |\n\
          | state | saved, given to a new instance: the values are there, and two such instances \
          give the same bits |\n\
-         | editor | its editor was opened, twice, while audio went on |",
+         | editor | its editor was opened, twice, while audio went on; what it shows has more than one \
+         colour |",
         summary(all)
     );
     let mut vendors: BTreeMap<&str, Vec<&Checked>> = BTreeMap::new();

@@ -24,6 +24,9 @@ pub(super) struct Arguments {
     /// Also write the results as a table in Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Also write a picture of each editor into this folder, as PNG
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_editors")]
+    pictures: Option<PathBuf>,
     /// Don't open editors
     #[arg(long)]
     no_editors: bool,
@@ -64,6 +67,10 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
     if plugins.is_empty() && unlisted.is_empty() && earlier.is_empty() {
         return Err(Error::Usage("there is no plugin file in what was named".into()));
     }
+    if let Some(folder) = &arguments.pictures {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| Error::File { path: folder.clone(), source })?;
+    }
     let bar = ProgressBar::new(plugins.len() as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len}  {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -74,6 +81,7 @@ pub(super) fn run(arguments: &Arguments, mut options: SupervisorOptions) -> Resu
         }),
         timeout: timeout.max(Duration::from_secs(1)),
         editors: !arguments.no_editors,
+        pictures: arguments.pictures.clone(),
     };
     let mut all = check(&plugins, &workers, &options, &|checked| {
         bar.inc(1);

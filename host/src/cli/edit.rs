@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &Arguments, options: SupervisorOptions) -> Result<(
     }
 
     let title = format!("{name} - Sandrack");
-    let editor = EditorOptions { scale: arguments.scale, title };
+    let editor = EditorOptions { scale: arguments.scale, title, pictured: false };
     let opened = session.open_editor(PLUGIN, editor.clone())?;
     let shape = match opened.size {
         Some(size) => format!("editor of {} x {}", size.width, size.height),

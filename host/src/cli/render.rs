@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "auto", value_name = "auto|on|off")]
     mpe: Mpe,
     /// Automation: columns time,param,value and, if needed, plugin,ramp,note; param note:tuning,
-    /// note:volume, … for expressions of notes that sound
+    /// note:volume, … for expressions of notes that sound, mod:NAME to modulate a parameter
     #[arg(long, value_name = "FILE.csv")]
     automation: Option<PathBuf>,
     /// Set a parameter before: a number in its range or a text, as 'Gain=-6 dB'

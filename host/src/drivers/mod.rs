@@ -26,6 +26,7 @@ pub mod virtual_driver;
 use crate::error::Error;
 use crate::midi::buffer::NO_MIDI;
 use crate::midi::{MidiBuffer, MidiRt};
+use std::collections::BTreeMap;
 
 pub use device::{Channel, Channels, ClockSource, DeviceDetails, DeviceInfo, Rates};
 pub use registry::{
@@ -165,6 +166,13 @@ pub trait Driver: Send {
         let reason = format!("its port '{port}' can't be connected to '{other}', or to any other");
         Err(Error::Driver { driver: self.name().to_owned(), reason })
     }
+    /// What its ports are to be connected to, wherever the user has connected them other than they
+    /// connect themselves. `None`: they are not connected so, or not yet.
+    fn wiring(&mut self) -> Option<Wiring> {
+        None
+    }
+    /// Connects its ports as it says, and those that it does not name as they connect themselves.
+    fn set_wiring(&mut self, _wiring: &Wiring) {}
     /// Has a MIDI port for each of these words, inputs and outputs, beside those that it has: one that
     /// connects itself to whatever has the word in its name, now or later. Ports that are there stay
     /// what they are.
@@ -207,7 +215,13 @@ pub struct DriverPort {
     pub is_input: bool,
     /// The others' ports that it is connected to.
     pub connected: Vec<String>,
+    /// Those that it is connected to as soon as they are there.
+    pub awaited: Vec<String>,
 }
+
+/// What ports of a driver are connected to, others' programs and devices included that are not there
+/// now: names of ports, by the driver's own, whose names are without the program's.
+pub type Wiring = BTreeMap<String, Vec<String>>;
 
 /// What a driver's ports are connected to, and could be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::device::{Channels, DeviceDetails, DeviceInfo, Rates};
 use super::sizes::Sizes;
 use super::virtual_driver::VirtualDriver;
-use super::{Driver, DriverConfig};
+use super::{Driver, DriverConfig, Wiring};
 use crate::error::Error;
 use std::sync::Arc;
 
@@ -44,13 +44,15 @@ pub struct JackOptions {
     pub midi_words: Vec<String>,
     /// The same for MIDI outputs.
     pub midi_out_words: Vec<String>,
+    /// What its ports are connected to, where somebody has said so; `None`: as they were last.
+    pub wiring: Option<Wiring>,
 }
 
 impl Default for JackOptions {
     fn default() -> Self {
         let (midi_words, midi_out_words) = (Vec::new(), Vec::new());
         let client = "sandrack".into();
-        Self { client, connect: true, midi: (1, 1), midi_words, midi_out_words }
+        Self { client, connect: true, midi: (1, 1), midi_words, midi_out_words, wiring: None }
     }
 }
 

@@ -43,6 +43,10 @@ pub enum Failure {
     },
     /// It did not come back.
     Hung,
+    /// It was ended because it used more than it may: memory, threads, …
+    Excess,
+    /// It wrote to its process's ways to the host what makes no sense there, and was ended.
+    Protocol,
     /// It put out NaN or infinities.
     NotFinite,
 }
@@ -65,6 +69,8 @@ impl fmt::Display for Failure {
             }
             Self::Died { code, .. } => write!(f, "its process {}", Exit::Code(code.unwrap_or(0))),
             Self::Hung => f.write_str("it hung"),
+            Self::Excess => f.write_str("it used more than it may"),
+            Self::Protocol => f.write_str("it broke the protocol with its host"),
             Self::NotFinite => f.write_str("it put out NaN or infinities"),
         }
     }

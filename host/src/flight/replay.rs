@@ -15,9 +15,10 @@ use sandrack_sandbox::remote::{NodeWiring, Outcome, RemoteSet, SourceWiring, Sta
 use sandrack_sandbox::shm::recording::RecordedBlock;
 use sandrack_sandbox::supervisor::{Node, Supervisor, Worker};
 use sandrack_sandbox::sys::clock::now_ns;
+use sandrack_sandbox::sys::process::Exit;
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a recording is run.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ impl From<SandboxError> for Stop {
             SandboxError::Timeout { .. } | SandboxError::Hung { .. } => {
                 Self::Failed(Failure::Hung, Call::None)
             }
+            SandboxError::Excess { .. } => Self::Failed(Failure::Excess, Call::None),
+            SandboxError::Protocol { .. } => Self::Failed(Failure::Protocol, Call::None),
             error => Self::Error(error.into()),
         }
     }
@@ -156,10 +159,15 @@ impl Run<'_> {
             match outcome {
                 Outcome::Finished | Outcome::Failed => {}
                 _ if self.worker.is_gone() => {
-                    let failure = Failure::died(self.worker.kill());
-                    return Err(Stop::Failed(failure, Call::Process));
+                    let exit = self.worker.kill();
+                    return Err(Stop::Failed(self.failure_of(exit), Call::Process));
                 }
                 _ => return Err(Stop::Failed(Failure::Hung, Call::Process)),
+            }
+            // Nobody hears what they say; that they can be taken is looked at.
+            self.worker.take_notices();
+            if self.worker.broken().is_some() {
+                return Err(Stop::Failed(Failure::Protocol, Call::Process));
             }
             let is_finite = self.output(&set, &outputs, block.head.frames, replayed);
             if !is_finite && self.flight.head.failure == Failure::NotFinite {
@@ -168,8 +176,33 @@ impl Run<'_> {
                 return Ok(());
             }
         }
+        if self.flight.head.failure == Failure::Excess {
+            self.wait_for_excess()?;
+        }
         (replayed.at, replayed.block) = (None, None);
         self.last_call(node)
+    }
+
+    fn failure_of(&self, exit: Exit) -> Failure {
+        match (self.worker.excess(), self.worker.broken()) {
+            (Some(_), _) => Failure::Excess,
+            (None, Some(_)) => Failure::Protocol,
+            (None, None) => Failure::died(exit),
+        }
+    }
+
+    /// What uses up something often does so on a thread of its own, and takes as long as it took.
+    fn wait_for_excess(&self) -> Result<(), Stop> {
+        const LONGEST: Duration = Duration::from_secs(10);
+        let give_up = Instant::now() + LONGEST;
+        while Instant::now() < give_up {
+            if self.worker.is_gone() {
+                let exit = self.worker.kill();
+                return Err(Stop::Failed(self.failure_of(exit), Call::Process));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     fn load(&self, plugin: &PluginRef) -> Result<Node, Stop> {

@@ -246,6 +246,10 @@ pub(super) fn tell_caught(
     caught: &Caught,
     symbols: &mut Symbols,
 ) {
+    // It was ended at once, wherever it was. What it wrote to all that it could it wrote there, too.
+    if failure == Failure::Protocol {
+        return;
+    }
     // What ended it in the end may be another signal; of one that hung, it was asked where it is.
     if let Failure::Died { signal, .. } = failure
         && signal != Some(caught.signal)

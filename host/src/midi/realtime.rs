@@ -362,7 +362,10 @@ impl MidiRt {
         if panics {
             router.panic(&mut sink);
         }
-        let mut tell = |notice: MidiNotice| {
+        let mut tell = |mut notice: MidiNotice| {
+            if let MidiNotice::Command { at, .. } = &mut notice {
+                *at += time.sample_position;
+            }
             let is_moved = matches!(notice, MidiNotice::Moved { .. });
             let queue = if is_moved { &mut *moved } else { &mut *notices };
             if queue.push(notice).is_err() && !is_moved {

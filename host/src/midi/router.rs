@@ -39,6 +39,8 @@ pub enum MidiNotice {
         command: u32,
         /// 0 ..= 1; of a key or button that is let go: 0.
         value: f64,
+        /// When: frames since the driver was started.
+        at: u64,
     },
     /// A program change for the host.
     Program {
@@ -413,7 +415,10 @@ fn map(
                     tell(MidiNotice::Param { node, param, value });
                 }
             }
-            Target::Command(command) => tell(MidiNotice::Command { command, value }),
+            // Counted from the start of the block, until that is known.
+            Target::Command(command) => {
+                tell(MidiNotice::Command { command, value, at: out.frame.into() });
+            }
         }
     }
     is_taken

@@ -1,6 +1,6 @@
 //! What a playing rig can be told.
 
-use crate::rig::{DriverSettings, Id, MidiInput, MidiOutput, Output, Send, TrackKind};
+use crate::rig::{DriverSettings, Id, Mapping, MidiInput, MidiOutput, Output, Send, TrackKind};
 use sandrack_sandbox::format::{PluginRef, Preset};
 use std::path::PathBuf;
 
@@ -156,6 +156,17 @@ pub enum Command {
     LearnSnapshot(Option<Id>),
     /// Takes away what controllers do to a parameter.
     Forget(Id, u32),
+    /// The next controller, key or program is to do this, in place of what did it before; which control
+    /// it says counts for nothing. `None`: not after all.
+    LearnMapping(Option<Mapping>),
+    /// Adds a mapping.
+    AddMapping(Mapping),
+    /// Takes a mapping away.
+    RemoveMapping(Mapping),
+    /// A tap of the tempo: the second one in a row sets it, further ones make it more exact.
+    TapTempo,
+    /// Recalls the snapshot so many places behind the one that was recalled last.
+    StepSnapshot(isize),
 
     /// Another name for the rig.
     RenameRig(String),

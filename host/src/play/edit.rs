@@ -227,6 +227,18 @@ impl Control {
                 self.cables.look_again();
             }
             Command::Forget(id, param) => self.forget_mappings(&id, param),
+            Command::LearnMapping(what) => self.learn(what.map(Learning::Mapping)),
+            Command::AddMapping(mapping) => {
+                self.change_mappings("mapping", |rig| rig.mappings.push(mapping));
+            }
+            Command::RemoveMapping(mapping) => {
+                self.change_mappings("mapping", |rig| rig.mappings.retain(|m| *m != mapping));
+            }
+            Command::TapTempo => {
+                let done = self.engine.as_ref().map(|engine| engine.controller.frames_done());
+                self.tap_tempo(done.unwrap_or(0));
+            }
+            Command::StepSnapshot(step) => self.step_snapshot(step),
             Command::RenameRig(name) => {
                 self.change("name of the rig".into(), "name".into(), |rig| {
                     rig.name = name;
@@ -401,6 +413,7 @@ impl Control {
         self.spares.clear();
         (self.states, self.rig, self.current) = (states, rig, None);
         self.history = History::default();
+        self.sound.set_wiring(&self.rig.connections);
         self.follow_rig();
         if driver != self.settings && self.options.driver.is_none() {
             self.set_driver(driver);
@@ -423,6 +436,7 @@ impl Control {
             change(rig);
             Ok(())
         });
+        self.actions.clear();
         self.mappings_changed();
     }
 }

@@ -121,6 +121,8 @@ impl Control {
                 }
                 let now = std::mem::replace(&mut self.rig, rig);
                 self.rig.driver = now.driver.clone();
+                self.rig.connections = now.connections.clone();
+                self.rig.forget_missing();
                 if !label_is_of_states {
                     self.keep_states_of(&now);
                 }

@@ -1,5 +1,5 @@
-//! What is learned of controllers and keys: what moves a parameter, where a range of keys ends, what
-//! recalls a snapshot.
+//! What is learned of controllers and keys: what moves a parameter or gives a command, where a range of
+//! keys ends, what recalls a snapshot.
 
 use super::cables::{KEYBOARD, KEYBOARD_NAME};
 use super::command::Command;
@@ -7,11 +7,16 @@ use super::control::Control;
 use super::view::{Learning, MessageKind};
 use crate::midi::Learn;
 use crate::midi::setup::{Channels, Control as Knob, Source};
-use crate::rig::{Id, MidiInput};
+use crate::rig::{Id, Mapping, MidiInput};
 use std::collections::BTreeMap;
 
 impl Control {
     pub(super) fn learn(&mut self, what: Option<Learning>) {
+        if let Some(Learning::Mapping(mapping)) = &what {
+            let what = mapping.command.map_or("move it", |action| action.word());
+            let text = format!("press the pedal, button or key that is to do this: {what}");
+            self.tell(MessageKind::Note, None, text);
+        }
         self.learning = what.map(|what| (what, Learn::new()));
     }
 
@@ -33,6 +38,10 @@ impl Control {
             (Learning::Snapshot(id), Knob::Program(program)) => {
                 self.snapshot_learned(id, Some(program + 1), None);
             }
+            (
+                Learning::Mapping(mapping),
+                Knob::Controller(_) | Knob::Note(_) | Knob::Program(_),
+            ) => self.mapping_learned(mapping, source, knob),
             (what, _) => {
                 let text = match what {
                     Learning::Param(..) => {
@@ -40,8 +49,11 @@ impl Control {
                     }
                     Learning::Keys { .. } => "a range is learned of keys: press its ends",
                     Learning::Snapshot(_) => "a snapshot is recalled by a key or program",
+                    Learning::Mapping(_) => {
+                        "this is done by a controller, key or program: press a pedal or button"
+                    }
                 };
-                self.learn(Some(what));
+                self.learning = Some((what, Learn::new()));
                 self.tell(MessageKind::Note, None, text.to_owned());
             }
         }
@@ -49,8 +61,10 @@ impl Control {
 
     /// A key was pressed on the screen.
     pub(super) fn learn_key(&mut self, key: u8) {
-        let waits =
-            matches!(&self.learning, Some((Learning::Keys { .. } | Learning::Snapshot(_), _)));
+        let waits = self.learning.as_ref().is_some_and(|(what, _)| match what {
+            Learning::Keys { .. } | Learning::Snapshot(_) => true,
+            Learning::Mapping(_) | Learning::Param(..) => false,
+        });
         if waits {
             self.learned(Source::default(), Knob::Note(key));
         }
@@ -84,33 +98,52 @@ impl Control {
     }
 
     fn param_learned(&mut self, id: &Id, param: u32, source: Source, controller: u8) {
+        let (plugin, param) = (Some(id.clone()), Some(param.to_string()));
+        let mapping = Mapping { plugin, param, ..Mapping::default() };
+        self.put_mapping(mapping, source, Knob::Controller(controller));
+        let text = format!("controller {controller} moves it from now on");
+        self.tell(MessageKind::Note, Some(id), text);
+    }
+
+    fn mapping_learned(&mut self, mapping: Mapping, source: Source, knob: Knob) {
+        let text = match &mapping.command {
+            Some(action) => {
+                let about = mapping.track.as_ref().or(mapping.plugin.as_ref());
+                let about = about.map(|id| format!(" of {id}")).unwrap_or_default();
+                format!("does '{action}'{about} from now on")
+            }
+            None => "moves it from now on".to_owned(),
+        };
+        if let Some(name) = self.put_mapping(mapping, source, knob) {
+            self.tell(MessageKind::Note, None, format!("{name} {text}"));
+        }
+    }
+
+    /// Has a control do something, in place of what did it before; the control's name.
+    fn put_mapping(&mut self, mapping: Mapping, source: Source, knob: Knob) -> Option<String> {
         let channel = (0..16u8).find(|channel| source.channels == Channels::only(*channel));
         let port = source.port.and_then(|port| match port {
             KEYBOARD => Some(KEYBOARD_NAME.to_owned()),
             port => self.cables.names.get(&port).cloned(),
         });
-        let word = param.to_string();
+        let (controller, key, program) = match knob {
+            Knob::Controller(number) => (Some(number), None, None),
+            Knob::Note(key) => (None, Some(key), None),
+            Knob::Program(program) => (None, None, Some(program + 1)),
+            Knob::PitchBend | Knob::Pressure => return None,
+        };
+        let channel = channel.map(|channel| channel + 1);
+        let mapping = Mapping { port, channel, controller, key, program, ..mapping };
+        let name = mapping.control_name();
         self.change_mappings("controller", |rig| {
-            rig.mappings.retain(|known| {
-                known.plugin.as_ref() != Some(id) || known.param.as_ref() != Some(&word)
-            });
-            rig.mappings.push(crate::rig::Mapping {
-                port,
-                channel: channel.map(|channel| channel + 1),
-                controller,
-                plugin: Some(id.clone()),
-                param: Some(word.clone()),
-                track: None,
-                from: None,
-                to: None,
-            });
+            rig.mappings.retain(|known| !known.is_about_the_same(&mapping));
+            rig.mappings.push(mapping);
         });
-        let text = format!("controller {controller} moves it from now on");
-        self.tell(MessageKind::Note, Some(id), text);
+        Some(name)
     }
 
     pub(super) fn forget_mappings(&mut self, id: &Id, param: u32) {
-        let is_it = |known: &crate::rig::Mapping| {
+        let is_it = |known: &Mapping| {
             known.plugin.as_ref() == Some(id)
                 && known.param.as_ref().is_some_and(|word| word.parse() == Ok(param))
         };
@@ -120,7 +153,7 @@ impl Control {
     /// The controllers of a plugin's parameters.
     pub(super) fn controllers(&self, id: &Id) -> BTreeMap<u32, u8> {
         let mine = self.rig.mappings.iter().filter(|known| known.plugin.as_ref() == Some(id));
-        mine.filter_map(|known| Some((known.param.as_ref()?.parse().ok()?, known.controller)))
+        mine.filter_map(|known| Some((known.param.as_ref()?.parse().ok()?, known.controller?)))
             .collect()
     }
 }

@@ -19,6 +19,7 @@
 //! | `player`, the control thread | everything else: it owns supervisor, session, driver and file |
 //! | the driver's | the engine |
 
+mod actions;
 mod cables;
 mod command;
 mod control;
@@ -54,6 +55,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// What is played.
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A rig's file, saved to by and by.

@@ -127,34 +127,33 @@ impl Control {
     }
 
     fn map_controllers(&self, all: &mut MidiSetup) {
-        for mapping in &self.rig.mappings {
-            let (Some(plugin), Some(word)) = (&mapping.plugin, &mapping.param) else { continue };
-            let Some(at) = self.at(plugin) else { continue };
-            let params = &self.session.info(at.track, at.plugin).params;
-            let param = params.iter().find(|p| word.parse() == Ok(p.id));
-            let param = param.or_else(|| params.iter().find(|p| p.name.eq_ignore_ascii_case(word)));
-            let node = self.engine.as_ref().and_then(|engine| engine.live.node(at));
-            let (Some(param), Some(node)) = (param, node) else { continue };
-            let (low, high) = (mapping.from.unwrap_or(param.min), mapping.to.unwrap_or(param.max));
-            all.mappings.push(Mapping {
-                from: self.source(mapping.port.as_deref(), mapping.channel),
-                control: Knob::Controller(mapping.controller),
-                mode: Mode::Direct,
-                target: Target::Param { node, param: param.id, low, high },
-                pass: false,
-            });
-        }
         for (number, mapping) in self.rig.mappings.iter().enumerate() {
-            if mapping.track.is_some() {
-                all.mappings.push(Mapping {
-                    from: self.source(mapping.port.as_deref(), mapping.channel),
-                    control: Knob::Controller(mapping.controller),
-                    mode: Mode::Direct,
-                    target: Target::Command(FADERS + number as u32),
-                    pass: false,
-                });
-            }
+            let target = match (&mapping.command, &mapping.track) {
+                // Whether it is on or off is known here, not there.
+                (Some(_), _) | (_, Some(_)) => {
+                    Some((Target::Command(MAPPED + number as u32), None))
+                }
+                (None, None) => self.mapped_param(mapping).map(|target| (target, mapping.mode)),
+            };
+            let (Some((target, mode)), Some(control)) = (target, mapping.control()) else {
+                continue;
+            };
+            let from = self.source(mapping.port.as_deref(), mapping.channel);
+            let mode = mode.unwrap_or_default();
+            all.mappings.push(Mapping { from, control, mode, target, pass: false });
         }
+    }
+
+    /// The parameter that a mapping moves, if its plugin is there.
+    fn mapped_param(&self, mapping: &crate::rig::Mapping) -> Option<Target> {
+        let (plugin, word) = (mapping.plugin.as_ref()?, mapping.param.as_ref()?);
+        let at = self.at(plugin)?;
+        let params = &self.session.info(at.track, at.plugin).params;
+        let param = params.iter().find(|p| word.parse() == Ok(p.id));
+        let param = param.or_else(|| params.iter().find(|p| p.name.eq_ignore_ascii_case(word)))?;
+        let node = self.engine.as_ref()?.live.node(at)?;
+        let (low, high) = (mapping.from.unwrap_or(param.min), mapping.to.unwrap_or(param.max));
+        Some(Target::Param { node, param: param.id, low, high })
     }
 
     fn source(&self, port: Option<&str>, channel: Option<u8>) -> Source {
@@ -187,10 +186,10 @@ impl Control {
                         self.param_edited(at, param, ParamEdit::Value(value));
                     }
                 }
-                MidiNotice::Command { command, value } if command >= FADERS => {
-                    self.move_fader((command - FADERS) as usize, value);
+                MidiNotice::Command { command, value, at } if command >= MAPPED => {
+                    self.mapped((command - MAPPED) as usize, value, at);
                 }
-                MidiNotice::Command { command, value } if value > 0.0 => {
+                MidiNotice::Command { command, value, .. } if value > 0.0 => {
                     let id = self.rig.snapshots.get(command as usize).map(|s| s.id.clone());
                     if let Some(id) = id {
                         self.recall_snapshot(&id);
@@ -209,16 +208,15 @@ impl Control {
         }
     }
 
-    fn move_fader(&mut self, mapping: usize, value: f64) {
-        let Some(mapping) = self.rig.mappings.get(mapping) else { return };
-        let Some(track) = mapping.track.clone() else { return };
+    pub(super) fn move_fader(&mut self, mapping: &crate::rig::Mapping, value: f64) {
+        let Some(track) = &mapping.track else { return };
         let (from, to) = (mapping.from.unwrap_or(-60.0), mapping.to.unwrap_or(0.0));
         let db = if value == 0.0 && mapping.from.is_none() {
             f64::NEG_INFINITY
         } else {
             from.max(-144.0) + (to - from.max(-144.0)) * value
         };
-        if let Some(track) = self.rig.track_mut(&track) {
+        if let Some(track) = self.rig.track_mut(track) {
             track.gain_db = db.min(crate::rig::LOUDEST_DB);
             self.is_stale = true;
         }
@@ -345,5 +343,5 @@ impl Control {
     }
 }
 
-/// Commands of controllers from this number on move faders.
-const FADERS: u32 = 1 << 16;
+/// Commands from this number on are those of the rig's mappings; before it those of its snapshots.
+const MAPPED: u32 = 1 << 16;

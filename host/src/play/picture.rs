@@ -7,7 +7,7 @@ use super::view::{
 };
 use crate::faults::FaultRecord;
 use crate::midi::Led;
-use crate::rig::{Id, PluginSlot, Track};
+use crate::rig::{Id, Mapping, PluginSlot, Track};
 use crate::session::{Health, PluginAt, side_inputs};
 use sandrack_sandbox::format::{Param, ParamEdit, PluginInfo, Preset};
 use sandrack_sandbox::sys::clock::now_ns;
@@ -22,6 +22,7 @@ pub(super) struct Picture {
     number: u64,
     pub(super) messages: Arc<[Message]>,
     faults: (u64, Arc<[FaultRecord]>),
+    mappings: Arc<[Mapping]>,
     meters: BTreeMap<Id, [Held; 2]>,
 }
 
@@ -200,6 +201,9 @@ impl Control {
             done: self.loaded,
             of: self.to_load.max(self.loaded),
         });
+        if *self.picture.mappings != *self.rig.mappings {
+            self.picture.mappings = self.rig.mappings.clone().into();
+        }
         View {
             number: self.picture.number,
             time_ns: now_ns(),
@@ -212,6 +216,7 @@ impl Control {
             engine,
             tracks: shown,
             snapshots,
+            mappings: Arc::clone(&self.picture.mappings),
             recent: self.statistics.recent(),
             faults: self.faults(),
             messages: Arc::clone(&self.picture.messages),

@@ -85,8 +85,9 @@ fn run(mut file: Option<RigFile>, orders: &Receiver<Work>, answer: &Sender<Done>
 }
 
 impl Control {
-    /// Brings the rig up to what plugins are now.
+    /// Brings the rig up to what plugins and connections are now.
     pub(super) fn capture(&mut self) {
+        self.keep_connections();
         let ids: Vec<Id> = self.slots.keys().cloned().collect();
         for id in ids {
             self.capture_plugin(&id, false);

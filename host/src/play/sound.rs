@@ -9,7 +9,7 @@ use crate::drivers::keeper;
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{
     self, Callback, Connections, DeviceDetails, Driver, DriverConfig, DriverEvent, DriverOptions,
-    JackOptions, MidiPeer, Settings,
+    JackOptions, MidiPeer, Settings, Wiring,
 };
 use crate::error::Error;
 use crate::midi::{MidiRt, MidiSetup, midi, midi_queue};
@@ -112,6 +112,18 @@ impl Sound {
         driver.get_mut().connect(port, other, on)
     }
 
+    /// What its ports are to be connected to, as the user has connected them.
+    fn wiring(&mut self) -> Option<Wiring> {
+        self.driver.as_mut()?.get_mut().wiring()
+    }
+
+    /// Connects its ports as another rig says.
+    pub(super) fn set_wiring(&mut self, wiring: &Wiring) {
+        if let Some(driver) = &mut self.driver {
+            driver.get_mut().set_wiring(wiring);
+        }
+    }
+
     pub(super) fn add_midi_words(
         &mut self,
         inputs: &[String],
@@ -182,10 +194,11 @@ impl Control {
         let (name, config) =
             (settings.name.clone(), DriverConfig { rate, frames, inputs, outputs });
         let (midi_words, midi_out_words) = self.words_for_driver();
+        let wiring = Some(self.rig.connections.clone());
         let how = DriverOptions {
             setup: Some(Arc::new(realtime_setup(None))),
             before: self.sound.before,
-            jack: JackOptions { midi_words, midi_out_words, ..JackOptions::default() },
+            jack: JackOptions { midi_words, midi_out_words, wiring, ..JackOptions::default() },
             ..DriverOptions::default()
         };
         move || drivers::open(&name, &config, &how)
@@ -299,8 +312,16 @@ impl Control {
         self.sound.again = Some(Instant::now() + AGAIN);
     }
 
+    /// What the user has connected becomes a part of the rig.
+    pub(super) fn keep_connections(&mut self) {
+        if let Some(wiring) = self.sound.wiring() {
+            self.rig.set_connections(wiring);
+        }
+    }
+
     /// Ends driver and engine, and closes the driver.
     pub(super) fn close_sound(&mut self) -> Result<(), Error> {
+        self.keep_connections();
         self.silence_outputs();
         self.callback = None;
         // One that is just being opened is let go as soon as it is there.

@@ -80,7 +80,8 @@ impl Control {
         let work = move || {
             if open {
                 let title = format!("{name} - Sandrack");
-                let opened = worker.open_editor(number, EditorOptions { scale: None, title });
+                let opened =
+                    worker.open_editor(number, EditorOptions { title, ..EditorOptions::default() });
                 let _ = done.send((id, opened.map(|_| ()).map_err(|error| error.to_string())));
             } else {
                 let _ = worker.close_editor(number);

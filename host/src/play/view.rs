@@ -7,7 +7,7 @@
 use crate::drivers::{Connections, DeviceDetails};
 use crate::faults::FaultRecord;
 use crate::rig::{
-    DriverSettings, Grants, Id, MidiInput, MidiOutput, Output, Send, SideChain, TrackKind,
+    DriverSettings, Grants, Id, Mapping, MidiInput, MidiOutput, Output, Send, SideChain, TrackKind,
 };
 use sandrack_engine::graph::NodeId;
 use sandrack_sandbox::confine::Level;
@@ -41,6 +41,8 @@ pub struct View {
     pub tracks: Vec<TrackView>,
     /// Settings to switch between.
     pub snapshots: Arc<[SnapshotView]>,
+    /// What controllers, keys and programs do.
+    pub mappings: Arc<[Mapping]>,
     /// The last blocks, one by one.
     pub recent: RecentView,
     /// What went wrong with plugins, oldest first; the last of it.
@@ -98,7 +100,7 @@ pub struct DriverView {
 }
 
 /// What waits for a controller or key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Learning {
     /// A parameter of a plugin: for a controller.
     Param(Id, u32),
@@ -113,6 +115,8 @@ pub enum Learning {
     },
     /// A snapshot: for a key or program.
     Snapshot(Id),
+    /// What this does: for a controller, key or program.
+    Mapping(Mapping),
 }
 
 /// MIDI ports.

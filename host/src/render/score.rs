@@ -9,15 +9,15 @@ use crate::midi_events::Played;
 use crate::midi_file::{Meter, Song};
 use crate::mpe::{Mpe, Zones};
 use sandrack_engine::event::{EventKind, NoteAddress, SYSEX_BYTES};
-use sandrack_sandbox::format::{Param, PluginInfo};
+use sandrack_sandbox::format::{Format, Param, PluginInfo};
 use std::collections::HashMap;
 
 /// Everything that happens, by plugin.
 pub(super) struct Score {
     /// By place in the chain, in time order.
     events: Vec<Vec<Entry>>,
-    /// What automated parameters were before: place, parameter, value.
-    before: Vec<(usize, u32, f64)>,
+    /// What was automated, by place, as it was before.
+    before: Vec<(usize, EventKind)>,
     /// Tempo and time signatures.
     pub(super) meter: Meter,
     /// Length of the MIDI file in frames.
@@ -38,18 +38,40 @@ struct Entry {
 /// What automation moves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Target {
-    Param(u32),
+    /// A parameter; `key`: of the notes of that key only.
+    Param {
+        id: u32,
+        key: Option<u8>,
+    },
+    /// An offset to a parameter's value, likewise.
+    Modulation {
+        id: u32,
+        key: Option<u8>,
+    },
     Notes(Moved),
 }
+
+/// What the names of parameters begin with that are modulated.
+const MODULATION: &str = "mod:";
 
 impl Target {
     /// The event by which it takes a value.
     fn takes(self, number: f64) -> EventKind {
         match self {
-            Self::Param(id) => value(id, number),
+            Self::Param { id: param, key } => {
+                EventKind::ParamValue { param, note: notes_of(key), value: number }
+            }
+            Self::Modulation { id: param, key } => {
+                EventKind::ParamMod { param, note: notes_of(key), amount: number }
+            }
             Self::Notes(moved) => moved.event(number),
         }
     }
+}
+
+/// The notes of a key; `None`: what is not of single notes.
+fn notes_of(key: Option<u8>) -> NoteAddress {
+    NoteAddress { key: key.map_or(-1, i16::from), ..NoteAddress::ALL }
 }
 
 /// What one target does.
@@ -200,19 +222,27 @@ impl Score {
                     let number = moved.value(value).map_err(|e| say("value", e))?;
                     (place, Target::Notes(moved), number, (moved.neutral(), moved.name()))
                 }
-                None if note.is_some() => {
-                    let reason = "only expressions, as note:tuning, are of single notes";
-                    return Err(say("note", reason.into()));
-                }
                 None => {
+                    let modulated = param.strip_prefix(MODULATION).map(str::trim_start);
+                    let name = modulated.unwrap_or(param);
                     let (place, found) =
-                        find_param(chain, place, plugin, param).map_err(|e| say("param", e))?;
-                    if found.read_only {
-                        return Err(say("param", format!("'{}' is shown, not set", found.name)));
+                        find_param(chain, place, plugin, name).map_err(|e| say("param", e))?;
+                    let (id, key) = (found.id, *note);
+                    if key.is_some() && !found.per_note {
+                        let reason = format!("'{}' is not of single notes", found.name);
+                        return Err(say("note", reason));
                     }
-                    let number =
-                        number_of(chain, place, &found, value)?.map_err(|e| say("value", e))?;
-                    (place, Target::Param(found.id), number, (found.value, found.name))
+                    if modulated.is_some() {
+                        let format = chain.info(place).format;
+                        let number = offset(format, &found, value).map_err(|(c, e)| say(c, e))?;
+                        (place, Target::Modulation { id, key }, number, (0.0, param.clone()))
+                    } else if found.read_only {
+                        return Err(say("param", format!("'{}' is shown, not set", found.name)));
+                    } else {
+                        let number =
+                            number_of(chain, place, &found, value)?.map_err(|e| say("value", e))?;
+                        (place, Target::Param { id, key }, number, (found.value, found.name))
+                    }
                 }
             };
             let frames = |seconds: f64| (seconds * f64::from(rate)).round() as u64;
@@ -229,8 +259,8 @@ impl Score {
         for ((place, target), line) in lines {
             let refuse =
                 |reason| Error::Automation { path: automation.path.clone(), line: 1, reason };
-            if let Target::Param(id) = target {
-                self.before.push((place, id, line.begin));
+            if !matches!(target, Target::Notes(_)) {
+                self.before.push((place, target.takes(line.begin)));
             }
             let events = &mut self.events[place];
             line.draw(|frame, number| {
@@ -266,8 +296,8 @@ impl Score {
     /// `again`: the plugins have heard a part of it, so their parameters are put back first.
     pub(super) fn timed(&self, arrivals: &[u64], again: bool) -> Vec<Vec<(u64, EventKind)>> {
         let back = |place: usize| {
-            let mine = self.before.iter().filter(move |(at, ..)| again && *at == place);
-            mine.map(|(_, param, number)| (0, value(*param, *number)))
+            let mine = self.before.iter().filter(move |(at, _)| again && *at == place);
+            mine.map(|(_, kind)| (0, *kind))
         };
         let timed = |(place, (events, arrival)): (usize, (&Vec<Entry>, &u64))| {
             let time = |e: &Entry| if e.at_start { 0 } else { e.frame.saturating_add(*arrival) };
@@ -346,6 +376,23 @@ fn param_of<'a>(info: &'a PluginInfo, name: &str) -> Option<&'a Param> {
         .or_else(|| by(&|param| number == Some(param.id)))
         .or_else(|| by(&|param| param.name.eq_ignore_ascii_case(name)))
         .or_else(|| by(&|param| format!("{}/{}", param.module, param.name) == name))
+}
+
+/// Reads the amount of a modulation. The error says which column is wrong, and why.
+fn offset(format: Format, param: &Param, text: &str) -> Result<f64, (&'static str, String)> {
+    // VST3 has none: there it moves the value, for as long as it lasts.
+    let takes = param.modulatable || (format == Format::Vst3 && param.automatable);
+    if !takes {
+        return Err(("param", format!("'{}' can't be modulated", param.name)));
+    }
+    let most = param.max - param.min;
+    match text.trim().parse::<f64>() {
+        Ok(number) if number.abs() <= most => Ok(number),
+        _ => Err((
+            "value",
+            format!("'{text}' is no offset for '{}', a number from -{most} to {most}", param.name),
+        )),
+    }
 }
 
 fn number_of(

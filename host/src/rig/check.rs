@@ -15,17 +15,19 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) at: Vec<Step>,
+    /// The key there, where the file's writer names it.
+    pub(super) name: Option<String>,
     pub(super) reason: String,
 }
 
 use Step::{At, Key};
 
-fn refuse<T>(at: &[Step], reason: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem { at: at.to_vec(), reason: reason.into() })
+pub(super) fn refuse<T>(at: &[Step], reason: impl Into<String>) -> Result<T, Problem> {
+    Err(Problem { at: at.to_vec(), name: None, reason: reason.into() })
 }
 
 /// Most channels of a driver, each way.
-const CHANNELS: u32 = 512;
+pub(super) const CHANNELS: u32 = 512;
 
 /// Inputs of a plugin beside its main one.
 const MOST_SIDE_CHAINS: u32 = 62;
@@ -38,6 +40,7 @@ impl Rig {
     /// nothing feeds itself.
     pub(super) fn check(&self) -> Result<(), Problem> {
         self.check_driver()?;
+        self.check_connections()?;
         let mut tracks = BTreeSet::new();
         let mut plugins = BTreeSet::new();
         for (number, track) in self.tracks.iter().enumerate() {
@@ -244,7 +247,7 @@ impl Rig {
         self.tracks.iter().flat_map(|track| &track.plugins).map(|slot| slot.id.as_str())
     }
 
-    fn check_plugin(&self, id: &Id, key: &str, at: &[Step]) -> Result<(), Problem> {
+    pub(super) fn check_plugin(&self, id: &Id, key: &str, at: &[Step]) -> Result<(), Problem> {
         match self.plugin(id) {
             Some(_) => Ok(()),
             None => refuse(
@@ -257,7 +260,7 @@ impl Rig {
         }
     }
 
-    fn check_track(&self, id: &Id, key: &str, at: &[Step]) -> Result<(), Problem> {
+    pub(super) fn check_track(&self, id: &Id, key: &str, at: &[Step]) -> Result<(), Problem> {
         let ids = self.tracks.iter().map(|track| track.id.as_str());
         match self.track(id) {
             Some(_) => Ok(()),
@@ -265,30 +268,6 @@ impl Rig {
                 refuse(at, format!("{key}: there is no track '{id}'{}", offer(id.as_str(), ids)))
             }
         }
-    }
-
-    fn check_mappings(&self) -> Result<(), Problem> {
-        for (number, mapping) in self.mappings.iter().enumerate() {
-            let at = |key| [Key("mapping"), At(number), Key(key)];
-            check_range("controller", Some(mapping.controller), 0..=127, &at("controller"))?;
-            check_range("channel", mapping.channel, 1..=16, &at("channel"))?;
-            match (&mapping.plugin, &mapping.param, &mapping.track) {
-                (Some(plugin), Some(_), None) => {
-                    self.check_plugin(plugin, "plugin", &at("plugin"))?;
-                }
-                (None, None, Some(track)) => self.check_track(track, "track", &at("track"))?,
-                _ => {
-                    let reason = "a mapping needs 'plugin' and 'param', or 'track'";
-                    return refuse(&at("controller"), reason);
-                }
-            }
-            for (key, value) in [("from", mapping.from), ("to", mapping.to)] {
-                if value.is_some_and(f64::is_nan) {
-                    return refuse(&at(key), format!("{key}: not a number"));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn check_snapshots(&self) -> Result<(), Problem> {
@@ -394,7 +373,7 @@ fn check_midi(input: &MidiInput, here: &[Step]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_range(
+pub(super) fn check_range(
     key: &str,
     value: Option<u8>,
     range: std::ops::RangeInclusive<u8>,

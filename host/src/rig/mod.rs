@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this | what a rig is: plain data |
 //! | [`read`](Rig::read) | from a file; errors name line and key |
+//! | [`Mapping`] | what controllers, keys and programs do |
 //! | `write` | back to it, comments and order kept |
 //! | [`states`] | plugins' states, in a compact file beside it |
 //! | [`demo`] | a rig to begin with |
@@ -11,7 +12,9 @@
 //! The form of the file is described in docs/rig.md.
 
 mod check;
+mod connections;
 pub mod demo;
+mod mapping;
 mod read;
 pub mod states;
 #[cfg(test)]
@@ -28,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use check::LOUDEST_DB;
+pub use mapping::{Action, Mapping};
 pub(crate) use read::offer as nearest;
 pub use states::{StateKey, States};
 pub use write::RigFile;
@@ -113,10 +117,14 @@ pub struct Rig {
     /// Beats and bars as plugins are told of them.
     #[serde(default)]
     pub transport: TransportSettings,
+    /// What the driver's ports (JACK's) are connected to, where the user has said so: others' ports, by
+    /// the driver's own.
+    #[serde(default)]
+    pub connections: BTreeMap<String, Vec<String>>,
     /// Tracks and buses, in the order in which they are shown.
     #[serde(default, rename = "track")]
     pub tracks: Vec<Track>,
-    /// MIDI controllers that move parameters.
+    /// What MIDI controllers, keys and programs do.
     #[serde(default, rename = "mapping")]
     pub mappings: Vec<Mapping>,
     /// Settings to switch between.
@@ -131,6 +139,7 @@ impl Default for Rig {
             name: String::new(),
             driver: DriverSettings::default(),
             transport: TransportSettings::default(),
+            connections: BTreeMap::new(),
             tracks: Vec::new(),
             mappings: Vec::new(),
             snapshots: Vec::new(),
@@ -398,35 +407,6 @@ pub struct Grants {
     pub files: Vec<String>,
     /// It may use the network.
     pub network: bool,
-}
-
-/// A MIDI controller that moves a parameter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mapping {
-    /// Part of the name of a MIDI port; none: any.
-    #[serde(default)]
-    pub port: Option<String>,
-    /// MIDI channel, 1 ..= 16; none: any.
-    #[serde(default)]
-    pub channel: Option<u8>,
-    /// Controller number, 0 ..= 127.
-    pub controller: u8,
-    /// The plugin whose parameter moves; or
-    #[serde(default)]
-    pub plugin: Option<Id>,
-    /// its parameter, by number or name.
-    #[serde(default)]
-    pub param: Option<String>,
-    /// the track whose fader moves.
-    #[serde(default)]
-    pub track: Option<Id>,
-    /// Value at the controller's 0, in the parameter's range (of a fader: dB).
-    #[serde(default)]
-    pub from: Option<f64>,
-    /// Value at the controller's 127.
-    #[serde(default)]
-    pub to: Option<f64>,
 }
 
 /// Settings that can be recalled as a whole.

@@ -42,8 +42,9 @@ impl Rig {
             let reason = explain(error.message(), error.span(), text);
             refuse(error.span(), reason)
         })?;
-        rig.check()
-            .map_err(|Problem { at, reason }| refuse(span_of(document.as_item(), &at), reason))?;
+        rig.check().map_err(|Problem { at, name, reason }| {
+            refuse(span_of(document.as_item(), &at, name.as_deref()), reason)
+        })?;
         Ok(rig)
     }
 }
@@ -130,8 +131,8 @@ pub(crate) fn offer<'a>(wrong: &str, valid: impl Iterator<Item = &'a str>) -> St
     }
 }
 
-/// Where something is in the file, or else the nearest thing around it.
-fn span_of(root: &Item, path: &[Step]) -> Option<Range<usize>> {
+/// Where something is in the file, or else the nearest thing around it. `name`: of a key in it.
+fn span_of(root: &Item, path: &[Step], name: Option<&str>) -> Option<Range<usize>> {
     let mut item = root;
     let mut span = None;
     for step in path {
@@ -149,5 +150,6 @@ fn span_of(root: &Item, path: &[Step]) -> Option<Range<usize>> {
         item = next;
         span = item.span().or(span);
     }
-    span
+    let named = name.and_then(|name| item.get(name)).and_then(Item::span);
+    named.or(span)
 }

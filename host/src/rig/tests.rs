@@ -198,3 +198,84 @@ fn a_saved_rig_can_be_opened_and_others_changes_are_kept() {
     assert_eq!(std::fs::read_to_string(beside).unwrap(), "# mine");
     assert_eq!(Rig::read(&path).unwrap(), rig);
 }
+
+/// A track and a plugin, and what is written behind them.
+fn with(rest: &str) -> String {
+    format!(
+        "sandrack_rig = 1\n[[track]]\nid = \"piano\"\n[[track.plugin]]\nid = \"reverb\"\nplugin = \
+         \"a\"\n{rest}"
+    )
+}
+
+#[test]
+fn pedals_do_what_the_rig_says_and_what_makes_no_sense_is_named() {
+    let text = with(
+        "[[mapping]]\ncontroller = 80\ncommand = \"bypass\"\nplugin = \"reverb\"\n\n# Left.\n\
+         [[mapping]]\nkey = 24\ncommand = \"mute\"\ntrack = \"piano\"\nmode = \"direct\"\n\n\
+         [[mapping]]\nprogram = 128\nchannel = 16\nport = \"foot\"\ncommand = \"next-snapshot\"\n",
+    );
+    let rig = parse(&text).unwrap();
+    assert_eq!(rig.to_text(&text).unwrap(), text);
+    assert_eq!(rig.mappings[1].command, Some(Action::Mute));
+    for action in Action::ALL {
+        let word = toml_edit::ser::to_string(&BTreeMap::from([("a", action)])).unwrap();
+        assert_eq!(word, format!("a = \"{action}\"\n"));
+    }
+    let mapping = |keys: &str| with(&format!("[[mapping]]\n{keys}\n"));
+    let refuses = |keys: &str, parts: &[&str]| refused(&mapping(keys), parts);
+    refuses("key = 1\ncommand = \"byepass\"", &[":9: ", "command", "did you mean 'bypass'?"]);
+    refuses("key = 1\ncomand = \"bypass\"", &[":9: ", "comand", "did you mean 'command'?"]);
+    refuses("key = 1\ncommand = \"mute\"", &[":9: ", "'mute' needs 'track'"]);
+    refuses("key = 1\ncommand = \"bypass\"", &[":9: ", "'bypass' needs 'plugin' or 'track'"]);
+    refuses(
+        "key = 1\ncommand = \"mute\"\nplugin = \"reverb\"",
+        &[":10: ", "plugin: the command 'mute' has none, only 'track'"],
+    );
+    refuses(
+        "key = 1\ncommand = \"panic\"\ntrack = \"piano\"",
+        &[":10: ", "track: the command 'panic' has none"],
+    );
+    refuses("key = 1\ncommand = \"panic\"\nmode = \"toggle\"", &[":10: ", "mode: the command"]);
+    refuses(
+        "key = 1\ncommand = \"bypass\"\nplugin = \"revreb\"",
+        &[":10: ", "no plugin 'revreb'; did you mean 'reverb'?"],
+    );
+    refuses("command = \"panic\"", &[":7: ", "'controller', 'key' or 'program'"]);
+    refuses("key = 1\nprogram = 1\ncommand = \"panic\"", &["'controller', 'key' or 'program'"]);
+    refuses("program = 0\ncommand = \"panic\"", &[":8: ", "program = 0: must be 1 to 128"]);
+    refuses("key = 1", &["'command'"]);
+}
+
+#[test]
+fn what_ports_are_connected_to_is_written_and_wrong_names_are_named() {
+    let text = with("\n[connections]\n# Nothing.\nin_1 = []\nout_12 = [\"a:b:c\"]\n");
+    let rig = parse(&text).unwrap();
+    assert_eq!(rig.to_text(&text).unwrap(), text);
+    let mut changed = rig.clone();
+    changed.connections.insert("out_1".into(), vec!["ear:in".into()]);
+    changed.connections.remove("out_12");
+    // The port of a word that the rig does not name, and what JACK would never say.
+    let mut told = changed.connections.clone();
+    told.insert("nanoKEY".into(), vec!["a:b".into()]);
+    told.insert("midi_in_1".into(), vec!["nobody".into(), "a:b".into()]);
+    changed.connections.insert("midi_in_1".into(), vec!["a:b".into()]);
+    let mut set = rig.clone();
+    set.set_connections(told);
+    assert_eq!(set, changed);
+    let written = changed.to_text(&text).unwrap();
+    let wanted = "# Nothing.\nin_1 = []\nmidi_in_1 = [\"a:b\"]\nout_1 = [\"ear:in\"]\n";
+    assert!(written.contains(wanted), "{written}");
+    let fresh = changed.to_text("").unwrap();
+    assert!(fresh.contains("[connections]\nin_1 = []\n"), "{fresh}");
+    let connections = |line: &str| with(&format!("[connections]\n{line}\n"));
+    refused(&connections("ot_1 = []"), &[":8: ", "no port 'ot_1'; did you mean 'out_1'?"]);
+    refused(&connections("out_0 = []"), &[":8: ", "no port 'out_0'"]);
+    refused(&connections("\"foot\" = []"), &[":8: ", "no port 'foot'"]);
+    refused(&connections("out_1 = [\"system\"]"), &[":8: ", "out_1: 'system'", "jack_lsp"]);
+    refused(&connections("out_1 = [\"a:b\", \"a:b\"]"), &[":8: ", "'a:b' is there twice"]);
+    let clock = "[connections]\nFoot_in = [\"a:b\"]\n[transport]\nclock = \"foot\"\n";
+    let mut rig = parse(&with(clock)).unwrap();
+    rig.transport.clock = None;
+    rig.forget_missing();
+    assert!(rig.connections.is_empty(), "nobody names the port any more");
+}

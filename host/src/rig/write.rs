@@ -212,6 +212,7 @@ enum Place {
     Rig,
     Driver,
     Transport,
+    Connections,
     Track,
     Plugin,
     Grants,
@@ -230,6 +231,7 @@ impl Place {
             (Self::Snapshot, "track" | "plugin") => Self::Settings,
             (_, "driver") => Self::Driver,
             (_, "transport") => Self::Transport,
+            (Self::Rig, "connections") => Self::Connections,
             (_, "track") => Self::Track,
             (_, "plugin") => Self::Plugin,
             (_, "grants") => Self::Grants,
@@ -262,7 +264,7 @@ impl Place {
             values == Some(vec![Some(a), Some(b)])
         };
         if is_empty(item) {
-            return (self, key) != (Self::Track, "output");
+            return self != Self::Connections && (self, key) != (Self::Track, "output");
         }
         match (self, key) {
             (Self::Settings | Self::Other, _) => false,
@@ -361,7 +363,8 @@ fn forget_positions(table: &mut Table) {
 }
 
 impl Rig {
-    /// Leaves out of snapshots and mappings what is about a track or plugin that is no more.
+    /// Leaves out of snapshots and mappings what is about a track or plugin that is no more, and
+    /// connections of MIDI ports that are named no more.
     pub fn forget_missing(&mut self) {
         let tracks: BTreeSet<Id> = self.tracks.iter().map(|track| track.id.clone()).collect();
         let slots = self.tracks.iter().flat_map(|track| &track.plugins);
@@ -374,6 +377,9 @@ impl Rig {
             snapshot.tracks.retain(|track| tracks.contains(&track.id));
             snapshot.plugins.retain(|plugin| plugins.contains(&plugin.id));
         }
+        let mut connections = std::mem::take(&mut self.connections);
+        connections.retain(|port, _| self.has_port(port));
+        self.connections = connections;
         self.mappings.retain(|mapping| {
             mapping.plugin.as_ref().is_none_or(|id| plugins.contains(id))
                 && mapping.track.as_ref().is_none_or(|id| tracks.contains(id))

@@ -163,6 +163,10 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
             result => result?,
         }
     }
+    if order.state.is_some() {
+        // Which may have brought other buses, and other parameters.
+        node.refresh_info()?;
+    }
     let params = numbers(node.info(), &order.params, &mut warnings);
     if !params.is_empty() {
         match node.set_params(&params) {
@@ -194,8 +198,9 @@ fn load(worker: &Arc<Worker>, order: &LoadOrder) -> Result<Loaded, Error> {
         ..Activation::new(f64::from(rate), frames)
     };
     node.activate(activation)?;
-    // Values are those of now, after the state.
+    // Values are those of now, after the state; and its buses, too, may be others once it is active.
     node.refresh_info()?;
+    Mixer::takes(node.info()).map_err(absurd)?;
     let kept = Kept { state: order.state.clone(), params };
     Ok(Loaded { node, activation, kept, warnings })
 }

@@ -35,6 +35,7 @@ use memory::Memory;
 use patience::Patience;
 use reload::{Job, Order, Reload, Told};
 use sandrack_engine::Controller;
+use sandrack_sandbox::crash::Call;
 use sandrack_sandbox::format::ParamEdit;
 use sandrack_sandbox::supervisor::{Node, Worker};
 use sandrack_sandbox::sys::process::Exit;
@@ -128,6 +129,8 @@ struct Unit {
     patience: Patience,
     /// Started while it was at one block for long.
     spare: Option<Spare>,
+    /// It may hang, and lets others have the cores.
+    stands_back: bool,
 }
 
 /// What a new instance of a plugin was given.
@@ -197,6 +200,7 @@ impl Recovery {
                         killed: None,
                         patience: Patience::default(),
                         spare: None,
+                        stands_back: false,
                     };
                     units.push((worker.id(), unit));
                 }
@@ -259,7 +263,16 @@ impl Recovery {
                 let (plugins, faults) = (vec![at], VecDeque::new());
                 let (phase, killed) = (UnitPhase::Well, None);
                 let (patience, spare) = (Patience::default(), None);
-                let unit = Unit { plugins, core: None, faults, phase, killed, patience, spare };
+                let unit = Unit {
+                    plugins,
+                    core: None,
+                    faults,
+                    phase,
+                    killed,
+                    patience,
+                    spare,
+                    stands_back: false,
+                };
                 self.units.push(unit);
             }
         }
@@ -389,7 +402,8 @@ impl Recovery {
         if is_gone {
             return self.fail(index, now, None, step);
         }
-        if unit.spare.is_none() && unit.plugins.iter().all(|at| live.watch.run(*at).is_none()) {
+        let is_prepared = unit.spare.is_some() || unit.stands_back;
+        if !is_prepared && unit.plugins.iter().all(|at| live.watch.run(*at).is_none()) {
             return UnitPhase::Well;
         }
         let hang = self.options.hang;
@@ -408,7 +422,7 @@ impl Recovery {
         let runs = unit.plugins.iter().filter_map(|at| Some((*at, live.watch.hangs(*at, hang)?)));
         // Who began, if several are at the same block: the others wait for its thread.
         let hung = runs.max_by_key(|(_, run)| run.was_seen_running);
-        let Some((at, run)) = hung else { return UnitPhase::Well };
+        let Some((at, run)) = hung else { return self.look_at_silence(index, step) };
         if let Some(node) = session.node(at.track, at.plugin)
             && unit.patience.spares(at, node.worker(), hang, now)
         {
@@ -425,6 +439,25 @@ impl Recovery {
         unit.killed = Some(why);
         let since = run.since;
         self.fail(index, since, None, step)
+    }
+
+    /// The same for one that is at no block for long, as it says.
+    fn look_at_silence(&mut self, index: usize, step: &mut Step<'_>) -> UnitPhase {
+        let unit = &mut self.units[index];
+        let mut silent = None;
+        for at in &unit.plugins {
+            let silence = step.live.watch.silence(*at);
+            if let Some(node) = step.session.node(at.track, at.plugin)
+                && unit.patience.sleeps(*at, silence, node.worker(), step.now)
+            {
+                silent = silence;
+            }
+        }
+        let Some(silence) = silent else { return UnitPhase::Well };
+        let ms = step.now.saturating_duration_since(silence.since).as_millis();
+        let first = silence.first;
+        unit.killed = Some(format!("it ended no block from {first} on for {ms} ms, and slept"));
+        self.fail(index, silence.since, None, step)
     }
 
     /// A unit has failed (again). `reason`: why it could not be restarted; the process before has
@@ -490,6 +523,7 @@ impl Recovery {
             }
         }
         let vessel = self.vessel(index, session);
+        self.units[index].stands_back = false;
         // After a pause it may be needed elsewhere.
         let spare = self.units[index].spare.take().filter(|_| again && pause.is_zero());
         // It hangs, if it was not it that ended.
@@ -510,8 +544,8 @@ impl Recovery {
     ) -> UnitPhase {
         while let Some(told) = reload.poll() {
             match told {
-                Told::Ended(exit, excess) => {
-                    self.tell_end(index, exit, excess, step);
+                Told::Ended(exit, why) => {
+                    self.tell_end(index, exit, why, step);
                 }
                 Told::Ready(nodes) => {
                     let unit = &self.units[index];
@@ -538,23 +572,45 @@ impl Recovery {
         &mut self,
         index: usize,
         exit: Exit,
-        excess: Option<String>,
+        why: Option<(Failure, String)>,
         step: &mut Step<'_>,
     ) -> String {
         let unit = &mut self.units[index];
-        // What was ended for using too much may have hung as well, by then.
-        let killed = excess.map(|what| format!("it {what}")).or(unit.killed.take());
+        let failure = match (&why, &unit.killed) {
+            (Some((failure, _)), _) => *failure,
+            (None, Some(_)) => Failure::Hung,
+            (None, None) => Failure::died(exit),
+        };
+        // What was ended for what it did may have hung as well, by then.
+        let killed = why.map(|(_, what)| format!("it {what}")).or(unit.killed.take());
         unit.killed = None;
         let cause = match &killed {
             Some(why) => why.clone(),
             None => format!("its process {exit}"),
         };
-        let (kind, failure) = match killed {
-            Some(_) => (FaultKind::Killed, Failure::Hung),
-            None => (FaultKind::dead(exit), Failure::died(exit)),
+        let kind = match killed {
+            Some(_) => FaultKind::Killed,
+            None => FaultKind::dead(exit),
         };
-        for at in unit.plugins.clone() {
+        let plugins = unit.plugins.clone();
+        let was_called = |at: &PluginAt| {
+            step.session.node(at.track, at.plugin).is_some_and(|node| node.call() != Call::None)
+        };
+        // Of several in one process, who was in its own code when it ended; if nobody was, all.
+        let culprits: Vec<PluginAt> = match plugins.iter().copied().filter(was_called).collect() {
+            none if Vec::is_empty(&none) => plugins.clone(),
+            some => some,
+        };
+        for at in plugins {
             let block = step.live.watch.last_fault(at, step.block);
+            if !culprits.contains(&at) {
+                let names: Vec<&str> =
+                    culprits.iter().map(|at| step.session.name(at.track, at.plugin)).collect();
+                let cause = format!("{cause}; in it ran {}", names.join(", "));
+                step.record(at, block, kind, cause.clone());
+                step.events.push(SessionEvent::Died { at, cause });
+                continue;
+            }
             let number = step.record(at, block, kind, cause.clone());
             if self.ask(step.session, at, number, block, failure) {
                 step.live.faults.expect(number);
@@ -608,7 +664,7 @@ impl Recovery {
             return UnitPhase::Quarantined { reload: Some(job) };
         };
         let cause = match told {
-            Told::Ended(exit, excess) => self.tell_end(index, exit, excess, step),
+            Told::Ended(exit, why) => self.tell_end(index, exit, why, step),
             Told::Failed(reason) => reason,
             Told::Ready(_) => String::new(),
         };

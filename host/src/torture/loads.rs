@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// What hangs is given up after so long.
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// Plugins that strike when they have been loaded do so before that.
+const MOMENT: Duration = Duration::from_millis(40);
 /// Between two, on average.
 const PAUSE: Duration = Duration::from_millis(400);
 
@@ -86,6 +88,8 @@ fn whole_life(
 ) -> Result<(), sandrack_sandbox::error::Error> {
     let worker = supervisor.start_worker(&plugin.to_string(), None)?;
     let mut node = worker.load(plugin)?;
+    // What it does a moment afterwards, too.
+    std::thread::sleep(MOMENT);
     node.activate(Activation::new(48_000.0, 256))?;
     let state = node.save_state(StateContext::Project)?;
     node.load_state(state, StateContext::Project)?;

@@ -1,12 +1,14 @@
 //! A display of the test's own (Xvfb), and looking at what is on it.
 
 use super::{LONG, becomes_true};
+use std::cell::OnceCell;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
-    AtomEnum, ButtonPressEvent, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, EventMask,
-    ImageFormat, InputFocus, KeyButMask, KeyPressEvent, Window,
+    AtomEnum, ButtonPressEvent, ClientMessageEvent, ConfigureWindowAux, ConnectionExt,
+    CreateWindowAux, EventMask, ImageFormat, InputFocus, KeyButMask, KeyPressEvent, StackMode,
+    Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 
@@ -17,6 +19,8 @@ pub(crate) struct Display {
     pub(crate) name: String,
     connection: RustConnection,
     root: Window,
+    /// What covers all that is on it, once that was wanted.
+    cover: OnceCell<Window>,
 }
 
 impl Drop for Display {
@@ -50,7 +54,7 @@ impl Display {
         let name = format!(":{}", number.trim());
         let (connection, screen) = x11rb::connect(Some(&name)).expect("its display");
         let root = connection.setup().roots[screen].root;
-        Some(Self { server, name, connection, root })
+        Some(Self { server, name, connection, root, cover: OnceCell::new() })
     }
 
     /// Waits for a window whose title holds this.
@@ -117,6 +121,23 @@ impl Display {
         data.chunks_exact(4)
             .map(|pixel| u32::from_le_bytes(pixel.try_into().unwrap()) & 0xff_ffff)
             .collect()
+    }
+
+    /// Covers all that is on the screen.
+    pub(crate) fn cover_all(&self) {
+        let cover = *self.cover.get_or_init(|| {
+            let (id, depth) =
+                (self.connection.generate_id().unwrap(), x11rb::COPY_DEPTH_FROM_PARENT);
+            let white = CreateWindowAux::new().override_redirect(1).background_pixel(0xff_ffff);
+            let class = WindowClass::INPUT_OUTPUT;
+            self.connection
+                .create_window(depth, id, self.root, 0, 0, 1600, 1200, 0, class, 0, &white)
+                .unwrap();
+            self.connection.map_window(id).unwrap();
+            id
+        });
+        let above = ConfigureWindowAux::new().stack_mode(StackMode::ABOVE);
+        self.connection.configure_window(cover, &above).unwrap().check().unwrap();
     }
 
     /// Presses a mouse button in a window.

@@ -68,9 +68,33 @@ impl Jackd {
     /// Connects two ports as another program does.
     #[track_caller]
     pub(crate) fn connect(&self, from: &str, to: &str) {
-        let output = Command::new("jack_connect").args(["-s", &self.name, from, to]).output();
-        let output = output.expect("jack_connect is there where jackd is");
-        assert!(output.status.success(), "{from} to {to}: {output:?}");
+        self.tool("jack_connect", &[from, to]);
+    }
+
+    /// The opposite.
+    #[track_caller]
+    pub(crate) fn disconnect(&self, from: &str, to: &str) {
+        self.tool("jack_disconnect", &[from, to]);
+    }
+
+    /// What a port is connected to, as another program sees it; sorted.
+    #[track_caller]
+    pub(crate) fn connections(&self, port: &str) -> Vec<String> {
+        let list = self.tool("jack_lsp", &["-c"]);
+        let behind = list.lines().skip_while(|line| *line != port).skip(1);
+        let others = behind.map_while(|line| line.strip_prefix("   "));
+        let mut others: Vec<String> = others.map(str::to_owned).collect();
+        others.sort();
+        others
+    }
+
+    #[track_caller]
+    fn tool(&self, tool: &str, arguments: &[&str]) -> String {
+        let output = Command::new(tool).args(["-s", &self.name]).args(arguments).output();
+        let output =
+            output.unwrap_or_else(|error| panic!("{tool}, which comes with jackd: {error}"));
+        assert!(output.status.success(), "{tool} {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Sets the buffer size of all its clients.

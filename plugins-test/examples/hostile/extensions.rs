@@ -406,6 +406,10 @@ unsafe extern "C" fn load(plugin: *const clap_plugin, stream: *const clap_istrea
     true
 }
 
-extern "C" fn latency(_plugin: *const clap_plugin) -> u32 {
-    0
+unsafe extern "C" fn latency(plugin: *const clap_plugin) -> u32 {
+    // SAFETY: the plugin is alive.
+    match unsafe { is(plugin, What::LiesLatency) } {
+        true => u32::MAX,
+        false => 0,
+    }
 }

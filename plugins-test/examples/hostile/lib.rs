@@ -5,19 +5,21 @@
 //! | when | WHAT |
 //! |---|---|
 //! | `create_plugin` | `create-null` returns null |
-//! | `init` | `init-fails` returns false, `init-panics` (which aborts), `init-aborts`, `init-exits` with code 0, `init-hangs` |
+//! | `init` | `init-fails` returns false, `init-panics` (which aborts), `init-aborts`, `init-exits` with code 0, `init-hangs`, `init-stops` (SIGSTOP to its own process, a moment after it has returned) |
 //! | `activate` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs` |
-//! | `start_processing` | `start-fails` returns false, `start-hangs` |
-//! | `stop_processing`, `deactivate`, `destroy` | `stop-hangs`, `deactivate-aborts`, `deactivate-hangs`, `destroy-aborts`, `destroy-hangs` |
+//! | `start_processing` | `start-fails` returns false, `start-hangs`, `start-spins` (busy) |
+//! | `stop_processing`, `deactivate`, `destroy` | `stop-hangs`, `stop-spins` (busy), `deactivate-aborts`, `deactivate-hangs`, `destroy-aborts`, `destroy-hangs` |
 //! | `state.save`, `state.load` | `state-save-aborts`, `state-save-hangs`, `state-load-aborts`, `state-load-hangs` |
-//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process) |
+//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process), `rings-host` (sleeps while threads of it write to the word at which the host waits), `scribbles-asleep` (sleeps while one writes over the marks of how far it is) |
 //! | block N, once | `late` (busy for 20 ms), `scribble` (random bytes over all writable shared memory it can find) |
 //! | block N, once, to the process it is in | `closes-descriptors` (all), `changes-priority` (as urgent as may be), `changes-mask` (blocks all signals), `handles-signals` (ignores all, and then uses memory that is not there) |
 //! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `CLAP_PROCESS_ERROR`), `bad-events` (outputs events of absurd size, time, type, order and content, and a null pointer), `event-flood` (outputs 65536 notes), `log-flood` (65536 lines to the host's log), `wrong-threads` (calls what the host has for the main thread, asks for a restart, and does so from a thread of its own too) |
+//! | block N and after, to the process it is in | `writes-descriptors` (rubbish to all there are), `sends-descriptors` (the same, with both ends of a new pair of sockets sent along) |
 //! | block N and after, on a thread of its own | `wrong-counts` (absurd counts, marks and times over the heads of all writable shared memory, while others read it) |
 //! | block N and after | `restarts` (asks to be restarted), `grows` (likewise, and has a second stereo output once it was deactivated), `tells` (takes hold of `block`, moves it to the number of the block, lets go of it) |
-//! | block N, once, without end | `fork-bomb` (2000 processes), `thread-bomb` (5000), `memory-bomb` (16 GiB, piece by piece), `big-allocation` (10 GiB at once), `fills-folder` (4 GiB into $XDG_DATA_HOME), `spins-everywhere` (two threads a core, at realtime priority if they can have it) |
+//! | block N, once, without end | `fork-bomb` (2000 processes), `thread-bomb` (5000), `memory-bomb` (16 GiB, piece by piece), `big-allocation` (10 GiB at once), `fills-folder` (4 GiB into $XDG_DATA_HOME), `fills-file` (the same in one file), `hides-files` (in a file without a name), `hides-memory` (16 GiB in files that exist in memory only), `leaves-memory` (64 MiB of System V's, and aborts), `spins-everywhere` (two threads a core, at realtime priority if they can have it) |
 //! | `init`, and block N, once | attempts to reach beyond the worker, told on standard error: `opens-socket`, `reads-home` ($HOME/.ssh/id), `writes-home`, `executes` (in a process of its own), `executes-itself` (in its place), `kills-parent` (outside of blocks it only asks whether it could), `reads-parent` (its environment), `traces-parent` (as a debugger), `opens-files` (4000), `eats-memory` (8 TiB of address space), `changes-mode`; and what is permitted: `writes-private` ($XDG_CONFIG_HOME), `starts-thread` |
+//! | `latency.get` | `lies-latency` (2^32-1 frames) |
 //! | port and parameter queries | `lies-audio-ports` (a million ports, of 2^32-1 channels or absent), `lies-params` (4 billion parameters with equal ids, inverted ranges, NaN and unterminated names), `lies-port-counts` (as many ports as were asked for before, with fewer channels each time), `refuses-all` (returns false from every call but init, activate and start_processing) |
 //! | every block | `params-change` (has one parameter more or less and says so from there) |
 //! | editor | `gui-create-hangs`, `gui-show-hangs`; `editor` has one that works, on X11 |
@@ -34,8 +36,8 @@
 //! 0 since the last activation: N blocks are processed well before the fault. A block in
 //! which a plugin strikes has been processed well up to then.
 //!
-//! On systems other than Linux `scribble` writes over its output buffers only, and `stop`
-//! sleeps where there is no SIGSTOP.
+//! On systems other than Linux `scribble` writes over its output buffers only; `writes-descriptors`
+//! and `sends-descriptors` sleep there, as `stop` does where there is no SIGSTOP.
 //!
 //! # Safety
 //!

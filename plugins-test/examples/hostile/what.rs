@@ -40,6 +40,7 @@ plugins! {
     Grows = "grows",
     LiesAudioPorts = "lies-audio-ports",
     LiesParams = "lies-params",
+    LiesLatency = "lies-latency",
     LiesPortCounts = "lies-port-counts",
     ParamsChange = "params-change",
     RefusesAll = "refuses-all",

@@ -20,6 +20,7 @@ pub(crate) fn audio(what: What, is_input: bool) -> &'static [i32] {
         What::OddMidiMapping | What::OddMidiOut if is_input => &[],
         What::OddMidiOut => &[],
         What::ThousandChannels => &[1000],
+        What::OddWide => &[200],
         _ => &[2],
     }
 }

@@ -30,7 +30,7 @@ impl<K> IComponentTrait for Plugin<K> {
             return kNotImplemented;
         }
         // SAFETY: the host passes valid memory.
-        unsafe { id.write(What::OddSplit.controller_id()) };
+        unsafe { id.write(self.what.controller_id()) };
         kResultOk
     }
 
@@ -128,14 +128,11 @@ impl<K> IComponentTrait for Plugin<K> {
             // SAFETY: the host passes a stream, or null.
             What::StateSaveEndless => return unsafe { write_endlessly(state) },
             What::AllErrors => return kInternalError,
+            What::OddStateless => return kResultFalse,
             _ => {}
         }
-        let mut bytes = vec![];
-        for param in 0..PARAMS as u32 {
-            bytes.extend(self.value(param).to_le_bytes());
-        }
         // SAFETY: the host passes a stream, or null.
-        if unsafe { write(state, &mut bytes) } { self.fine() } else { kResultFalse }
+        if unsafe { self.save(state) } { self.fine() } else { kResultFalse }
     }
 }
 
@@ -181,6 +178,20 @@ impl<K> Plugin<K> {
             _ => return Some(kResultFalse),
         }
         Some(self.fine())
+    }
+
+    /// Writes the parameters' values.
+    ///
+    /// # Safety
+    ///
+    /// `stream` is null or valid.
+    pub(crate) unsafe fn save(&self, stream: *mut IBStream) -> bool {
+        let mut bytes = vec![];
+        for param in 0..PARAMS as u32 {
+            bytes.extend(self.value(param).to_le_bytes());
+        }
+        // SAFETY: as the caller promises.
+        unsafe { write(stream, &mut bytes) }
     }
 
     /// Takes the values of a state; but what brings the plugin that can be any back after a fault

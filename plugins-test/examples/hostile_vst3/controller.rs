@@ -109,8 +109,11 @@ fn kind_named(name: &str) -> Option<f64> {
 
 impl<K> IEditControllerTrait for Plugin<K> {
     unsafe fn setComponentState(&self, state: *mut IBStream) -> tresult {
-        if self.what == What::AllErrors {
-            return kInternalError;
+        match self.what {
+            What::AllErrors => return kInternalError,
+            // It has a state of its own.
+            What::OddTwins => return kResultOk,
+            _ => {}
         }
         // SAFETY: the host passes a stream, or null.
         if let Some(values) = unsafe { component::read(state) } {
@@ -119,20 +122,31 @@ impl<K> IEditControllerTrait for Plugin<K> {
         self.fine()
     }
 
-    unsafe fn setState(&self, _state: *mut IBStream) -> tresult {
+    unsafe fn setState(&self, state: *mut IBStream) -> tresult {
+        if self.what == What::OddTwins {
+            // SAFETY: the host passes a stream, or null.
+            let Some(values) = (unsafe { component::read(state) }) else { return kResultFalse };
+            self.take(values);
+            return kResultOk;
+        }
         // The component's is all there is. (Of the whole plugin, this is another function than the
         // component's of the same name.)
         kNotImplemented
     }
 
-    unsafe fn getState(&self, _state: *mut IBStream) -> tresult {
-        kNotImplemented
+    unsafe fn getState(&self, state: *mut IBStream) -> tresult {
+        // SAFETY: the host passes a stream, or null.
+        match self.what == What::OddTwins && unsafe { self.save(state) } {
+            true => kResultOk,
+            false => kNotImplemented,
+        }
     }
 
     unsafe fn getParameterCount(&self) -> int32 {
         match self.what {
             What::NegativeParams | What::AllErrors => -1,
             What::LiesParams => int32::MAX,
+            What::OddRemaps => self.params().len() as int32,
             _ if self.has_more_params.load(Relaxed) => MORE,
             _ => self.params().len() as int32,
         }

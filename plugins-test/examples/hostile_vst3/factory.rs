@@ -22,6 +22,9 @@ impl Class for Factory {
     type Interfaces = (IPluginFactory2,);
 }
 
+/// Who has a controller that is a class of its own.
+const CONTROLLERS: [What; 2] = [What::OddSplit, What::OddTwins];
+
 /// Name and id of a class, and whether it is a controller.
 fn class(index: i32) -> Option<(What, TUID, bool)> {
     let mut all = What::all();
@@ -29,8 +32,10 @@ fn class(index: i32) -> Option<(What, TUID, bool)> {
     let count = all.len();
     match all.nth(index) {
         Some(what) => Some((what, what.id(), false)),
-        None if index == count => Some((What::OddSplit, What::OddSplit.controller_id(), true)),
-        None => None,
+        None => {
+            let what = *CONTROLLERS.get(index - count)?;
+            Some((what, what.controller_id(), true))
+        }
     }
 }
 
@@ -45,7 +50,7 @@ impl IPluginFactoryTrait for Factory {
     }
 
     unsafe fn countClasses(&self) -> int32 {
-        What::all().len() as int32 + 1
+        (What::all().len() + CONTROLLERS.len()) as int32
     }
 
     unsafe fn getClassInfo(&self, index: int32, info: *mut PClassInfo) -> tresult {
@@ -70,8 +75,8 @@ impl IPluginFactoryTrait for Factory {
             object.write(ptr::null_mut());
             (*cid.cast::<TUID>(), iid.cast::<TUID>())
         };
-        if cid == What::OddSplit.controller_id() {
-            return query(controller(), iid, object);
+        if let Some(what) = CONTROLLERS.iter().find(|what| what.controller_id() == cid) {
+            return query(controller(*what), iid, object);
         }
         match What::all().find(|what| what.id() == cid) {
             None => kInvalidArgument,
@@ -122,8 +127,8 @@ fn category(is_controller: bool) -> &'static str {
     if is_controller { "Component Controller Class" } else { "Audio Module Class" }
 }
 
-fn controller() -> Option<ComPtr<IEditController>> {
-    ComWrapper::new(Plugin::<Controller>::new(What::OddSplit)).to_com_ptr()
+fn controller(what: What) -> Option<ComPtr<IEditController>> {
+    ComWrapper::new(Plugin::<Controller>::new(what)).to_com_ptr()
 }
 
 fn query<I: Interface>(

@@ -7,19 +7,20 @@
 //! | when | WHAT |
 //! |---|---|
 //! | `createInstance` | `create-fails`, `create-null` (succeeds, and gives null) |
-//! | `initialize` | `init-fails`, `init-aborts`, `init-exits` with code 0, `init-hangs` |
+//! | `initialize` | `init-fails`, `init-aborts`, `init-exits` with code 0, `init-hangs`, `init-stops` (SIGSTOP to its own process, a moment after it has returned) |
 //! | `setupProcessing` | `setup-fails` |
 //! | `setActive` | `activate-fails`, `activate-aborts`, `activate-exits`, `activate-hangs`, `deactivate-aborts`, `deactivate-hangs` |
-//! | `setProcessing` | `start-fails`, `start-hangs`, `stop-hangs` |
+//! | `setProcessing` | `start-fails`, `start-hangs`, `stop-hangs`, `start-spins`, `stop-spins` |
 //! | `terminate` | `destroy-aborts`, `destroy-hangs` |
 //! | `getState` | `state-save-aborts`, `state-save-hangs`, `state-save-endless` (writes for as long as it is let); with a controller of a class of its own: `split-state-hangs`, `split-state-fails` |
 //! | `setState` | `state-load-aborts`, `state-load-hangs` |
-//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process) |
+//! | block N, fatally | `segfault`, `abort`, `exit` with code 0, `stack-overflow`, `heap-smash`, `double-free`, `hang` (busy), `sleep` (forever), `stop` (SIGSTOP to its own process), `rings-host` (sleeps while threads of it write to the word at which the host waits), `scribbles-asleep` (sleeps while one writes over the marks of how far it is) |
 //! | block N, once | `late` (busy for 20 ms), `scribble` (random bytes over all writable shared memory it can find), `wrong-threads` (calls the component handler from a thread of its own, and from `process`), `param-list-changes` (has more parameters from then on, and says nothing) |
 //! | block N, once, to the process it is in | `closes-descriptors` (all), `changes-priority` (as urgent as may be), `changes-mask` (blocks all signals), `handles-signals` (ignores all, and then uses memory that is not there) |
 //! | block N and after | `nan`, `inf`, `denormal` (fill the outputs), `error` (returns `kInternalError`), `bad-events` (of absurd time, bus, type, order and content, and a null pointer), `event-flood` (65536 notes), `log-flood` (1024 lines to standard error), `bad-params` (NaN, infinite, out of order, of unknown parameters), `param-flood` (65536 queues and points), `bad-silence` (flags channels that are not there), `moves-buffers` (writes nonsense over the description of its buffers), `releases` (the host's lists, three times each), `keeps` (references to the host's lists, and calls them in the next block), `restart-flood` (asks for everything 1000 times) |
+//! | block N and after, to the process it is in | `writes-descriptors` (rubbish to all there are), `sends-descriptors` (the same, with both ends of a new pair of sockets sent along) |
 //! | block N and after, on a thread of its own | `wrong-counts` (absurd counts, marks and times over the heads of all writable shared memory, while others read it) |
-//! | block N, once, without end | `fork-bomb` (2000 processes), `thread-bomb` (5000), `memory-bomb` (16 GiB, piece by piece), `big-allocation` (10 GiB at once), `fills-folder` (4 GiB into $XDG_DATA_HOME), `spins-everywhere` (two threads a core, at realtime priority if they can have it) |
+//! | block N, once, without end | `fork-bomb` (2000 processes), `thread-bomb` (5000), `memory-bomb` (16 GiB, piece by piece), `big-allocation` (10 GiB at once), `fills-folder` (4 GiB into $XDG_DATA_HOME), `fills-file` (the same in one file), `hides-files` (in a file without a name), `hides-memory` (16 GiB in files that exist in memory only), `leaves-memory` (64 MiB of System V's, and aborts), `spins-everywhere` (two threads a core, at realtime priority if they can have it) |
 //! | `initialize`, and block N, once | attempts to reach beyond the worker, told on standard error: `opens-socket`, `reads-home` ($HOME/.ssh/id), `writes-home`, `executes` (in a process of its own), `executes-itself` (in its place), `kills-parent` (outside of blocks it only asks whether it could), `reads-parent` (its environment), `traces-parent` (as a debugger), `opens-files` (4000), `eats-memory` (8 TiB of address space), `changes-mode`; and what is permitted: `writes-private` ($XDG_CONFIG_HOME), `starts-thread` |
 //! | always | `all-errors` (every call that can gives `kInternalError`) |
 //! | `createView` | `view-aborts`, `view-hangs` |
@@ -52,9 +53,13 @@
 //! | `Odd mono-first` | a gain, mono unless it is asked for stereo |
 //! | `Odd asks` | puts out the sum of its inputs, of which the second is inactive until the plugin asks for it, in its first block |
 //! | `Odd programs` | a gain of 0, 1/4, 1/2, 3/4 or 1, which its five programs are, behind a parameter that MIDI does not move by itself; of two units, the second |
-//! | `Odd silent` | leaves rubbish in its outputs and marks it as silence |
+//! | `Odd silent` | marks its outputs as silence, as its inputs may have been, and has something in them all the same |
 //! | `Odd sysex` | answers each system exclusive message with the same one, the bytes between its ends backwards |
 //! | `Odd sloppy` | a gain that answers `kResultFalse` or `kNotImplemented` wherever hosts live with that |
+//! | `Odd remaps` | a gain whose parameter is another (`value`, id 8) from block N on, which it tells |
+//! | `Odd stateless` | a gain that says that it has no state, by `kResultFalse` |
+//! | `Odd wide` | a gain of 200 channels in one bus |
+//! | `Odd twins` | a gain whose controller is a class of its own, with a state of its own that is the same as the component's; it does not look at the component's |
 //!
 //! The gains have a parameter `gain` (id 1, 0..1, default 1).
 //!

@@ -173,6 +173,7 @@ impl<K> Plugin<K> {
             What::OddPrograms => &[OTHER_PROGRAM, PROGRAM],
             What::OddMidiMapping => &[VOLUME, BEND, PRESSURE],
             What::Any => &[BLOCK, KIND, VALUE, EDITS],
+            What::OddRemaps if self.has_more_params.load(Relaxed) => &[VALUE],
             what if what.is_odd() => &[GAIN],
             _ => &[BLOCK],
         }

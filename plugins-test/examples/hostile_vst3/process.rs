@@ -10,15 +10,15 @@ use vst3::Steinberg::Vst::Event_::EventTypes_::{
     kDataEvent, kLegacyMIDICCOutEvent, kNoteOffEvent, kNoteOnEvent,
 };
 use vst3::Steinberg::Vst::MediaTypes_::kAudio;
-use vst3::Steinberg::Vst::RestartFlags_::kLatencyChanged;
+use vst3::Steinberg::Vst::RestartFlags_::{kLatencyChanged, kParamIDMappingChanged};
 use vst3::Steinberg::Vst::{
     AudioBusBuffers, BusDirection, Event, Event__type0, IComponentHandlerBusActivation,
     IComponentHandlerBusActivationTrait, IComponentHandlerTrait, IEventListTrait,
     IParamValueQueueTrait, IParameterChangesTrait, LegacyMIDICCOutEvent, MediaType, ProcessData,
 };
-use vst3::Steinberg::{int32, kResultOk, tresult};
+use vst3::Steinberg::{int32, kInternalError, kResultOk, tresult};
 
-use crate::plugin::{BEND, GAIN, PRESSURE, Plugin, VOLUME};
+use crate::plugin::{BEND, GAIN, PRESSURE, Plugin, VALUE, VOLUME};
 use crate::strike;
 use crate::what::What;
 
@@ -60,6 +60,14 @@ pub(crate) unsafe fn process<K>(plugin: &Plugin<K>, data: &mut ProcessData) -> t
                 unsafe { handler.restartComponent(kLatencyChanged as int32) };
             }
         }
+        What::OddRemaps if now == block && !plugin.has_more_params.swap(true, Relaxed) => {
+            if let Some(handler) = plugin.handler() {
+                // SAFETY: as above.
+                unsafe { handler.restartComponent(kParamIDMappingChanged as int32) };
+            }
+        }
+        // Where there is no bus there is no address either.
+        What::OddMidiMapping if !data.inputs.is_null() => return kInternalError,
         // SAFETY: as the caller promises.
         _ if now >= block => return unsafe { strike::strike(plugin, data) },
         _ => {}
@@ -226,7 +234,10 @@ unsafe fn each_channel(data: &ProcessData, mut each: impl FnMut(*const f32, *mut
 ///
 /// Both are good for the block, or the first is null.
 unsafe fn apply<K>(from: *const f32, to: *mut f32, plugin: &Plugin<K>, data: &ProcessData) {
-    let gain = plugin.value(GAIN) as f32;
+    let gain = match plugin.what {
+        What::OddRemaps if plugin.has_more_params.load(Relaxed) => plugin.value(VALUE),
+        _ => plugin.value(GAIN),
+    } as f32;
     for frame in 0..data.numSamples as usize {
         // SAFETY: as the caller promises.
         unsafe { *to.add(frame) = if from.is_null() { 0.0 } else { *from.add(frame) * gain } };

@@ -125,7 +125,7 @@ unsafe fn fill(data: &ProcessData, value: f32) {
     }
 }
 
-/// Rubbish, marked as silence: which is allowed.
+/// Sound, marked as silence.
 ///
 /// # Safety
 ///

@@ -69,6 +69,10 @@ classes! {
     OddSysex = "Odd sysex",
     OddSilent = "Odd silent",
     OddSloppy = "Odd sloppy",
+    OddRemaps = "Odd remaps",
+    OddStateless = "Odd stateless",
+    OddTwins = "Odd twins",
+    OddWide = "Odd wide",
 }
 
 impl What {
@@ -90,12 +94,23 @@ impl What {
 
     /// Of the controller, where it is a class of its own.
     pub(crate) const fn controller_id(self) -> TUID {
-        id(b"SRHOSTCT", self.name())
+        id(b"SRHOSTCT", self.controller().name())
+    }
+
+    /// Whose controller it has.
+    pub(crate) const fn controller(self) -> Self {
+        match self {
+            Self::OddTwins => self,
+            _ => Self::OddSplit,
+        }
     }
 
     /// Whether its controller is a class of its own.
     pub(crate) fn is_split(self) -> bool {
-        matches!(self, Self::OddSplit | Self::SplitStateHangs | Self::SplitStateFails)
+        matches!(
+            self,
+            Self::OddSplit | Self::OddTwins | Self::SplitStateHangs | Self::SplitStateFails
+        )
     }
 
     /// Whether it has a say in how its main buses are arranged.

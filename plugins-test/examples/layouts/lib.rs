@@ -4,6 +4,7 @@
 //! | WHAT | at first | then |
 //! |---|---|---|
 //! | `any` | stereo | one to eight channels in and out (configurable-audio-ports), if they are called what they are: mono, stereo, surround with a place for each |
+//! | `draft` | stereo | the same, by the name that the way had as a draft |
 //! | `listed` | mono | mono, stereo, four channels, or six in and two out (audio-ports-config) |
 //! | `agrees` | stereo | agrees to everything, and stays stereo |
 //! | `grows` | stereo | agrees to everything, and has 100000 channels then, unless asked for stereo |
@@ -30,16 +31,18 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Any,
+    Draft,
     Listed,
     Agrees,
     Grows,
 }
 
-const ALL: [(What, &CStr); 4] = [
+const ALL: [(What, &CStr); 5] = [
     (What::Any, c"org.sandrack.layouts.any"),
     (What::Listed, c"org.sandrack.layouts.listed"),
     (What::Agrees, c"org.sandrack.layouts.agrees"),
     (What::Grows, c"org.sandrack.layouts.grows"),
+    (What::Draft, c"org.sandrack.layouts.draft"),
 ];
 
 /// A plugin.
@@ -82,8 +85,8 @@ const fn descriptor_of(index: usize) -> clap_plugin_descriptor {
     }
 }
 
-static DESCRIPTORS: [clap_plugin_descriptor; 4] =
-    [descriptor_of(0), descriptor_of(1), descriptor_of(2), descriptor_of(3)];
+static DESCRIPTORS: [clap_plugin_descriptor; 5] =
+    [descriptor_of(0), descriptor_of(1), descriptor_of(2), descriptor_of(3), descriptor_of(4)];
 
 static FACTORY: clap_plugin_factory = clap_plugin_factory {
     get_plugin_count: Some(count),

@@ -30,15 +30,19 @@ static CONFIGURABLE: clap_plugin_configurable_audio_ports = clap_plugin_configur
 
 pub(crate) fn get(plugin: &Plugin, id: &CStr) -> *const c_void {
     let (is_listed, is_any) = match plugin.what {
-        What::Any => (false, true),
+        What::Any | What::Draft => (false, true),
         What::Listed => (true, false),
         What::Agrees | What::Grows => (true, true),
+    };
+    let configurable = match plugin.what {
+        What::Draft => CLAP_EXT_CONFIGURABLE_AUDIO_PORTS_COMPAT,
+        _ => CLAP_EXT_CONFIGURABLE_AUDIO_PORTS,
     };
     if id == CLAP_EXT_AUDIO_PORTS {
         (&raw const PORTS).cast()
     } else if is_listed && id == CLAP_EXT_AUDIO_PORTS_CONFIG {
         (&raw const CONFIGS).cast()
-    } else if is_any && id == CLAP_EXT_CONFIGURABLE_AUDIO_PORTS {
+    } else if is_any && id == configurable {
         (&raw const CONFIGURABLE).cast()
     } else {
         ptr::null()
@@ -182,7 +186,10 @@ unsafe extern "C" fn can_apply(
     count: u32,
 ) -> bool {
     // SAFETY: the plugin is alive, and the host passes valid requests.
-    unsafe { plugin(this).what != What::Any || channels(requests, count).is_some() }
+    unsafe {
+        let keeps_its_word = matches!(plugin(this).what, What::Any | What::Draft);
+        !keeps_its_word || channels(requests, count).is_some()
+    }
 }
 
 unsafe extern "C" fn apply(
@@ -194,6 +201,6 @@ unsafe extern "C" fn apply(
     let (this, channels) = unsafe { (plugin(this), channels(requests, count)) };
     match channels {
         Some(channels) => take(this, channels, channels),
-        None => this.what != What::Any,
+        None => !matches!(this.what, What::Any | What::Draft),
     }
 }

@@ -30,6 +30,15 @@ pub(super) fn strike(strike: Strike) {
                 eprintln!("hostile plugin can't fill its folder any more: {error}");
             }
         }
+        Strike::HidesMemory => on_a_thread(hide_memory),
+        Strike::LeavesMemory => {
+            if let Err(error) = sys::leave_memory(64 << 20) {
+                eprintln!("hostile plugin can't leave memory: {error}");
+            }
+            std::process::abort();
+        }
+        Strike::HidesFiles => on_a_thread(|| fill_one_file(true)),
+        Strike::FillsFile => on_a_thread(|| fill_one_file(false)),
         Strike::SpinsEverywhere => spin_everywhere(),
         _ => {}
     }
@@ -87,6 +96,48 @@ fn fill_folder() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn on_a_thread(fill: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    let fill = move || {
+        if let Err(error) = fill() {
+            eprintln!("hostile plugin can't fill any more: {error}");
+        }
+        sleep_forever();
+    };
+    let _ = thread::Builder::new().name("fills".into()).spawn(fill);
+}
+
+/// In files that exist in memory only, and are nobody's memory.
+fn hide_memory() -> io::Result<()> {
+    const PIECE: usize = 1 << 20;
+    const PIECES_A_FILE: usize = 256;
+    let piece = vec![0x5a; PIECE];
+    let mut files = Vec::new();
+    for _ in 0..MEMORY / PIECE / PIECES_A_FILE {
+        let mut file = sys::memory_file()?;
+        for _ in 0..PIECES_A_FILE {
+            file.write_all(&piece)?;
+        }
+        files.push(file);
+    }
+    sleep_forever()
+}
+
+/// A single one in the folder that plugins may write to; `hidden`: without a name.
+fn fill_one_file(hidden: bool) -> io::Result<()> {
+    let folder = PathBuf::from(std::env::var_os("XDG_DATA_HOME").unwrap_or_default());
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(if hidden { "hidden" } else { "one" });
+    let mut file = fs::File::create(&path)?;
+    if hidden {
+        fs::remove_file(&path)?;
+    }
+    let piece = vec![0x5a; 1 << 20];
+    for _ in 0..FOLDER / piece.len() {
+        file.write_all(&piece)?;
+    }
+    sleep_forever()
 }
 
 /// Two threads a core, as urgent as may be.

@@ -5,6 +5,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::hint::{self, black_box};
 use std::process;
 use std::ptr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const LATE: Duration = Duration::from_millis(20);
@@ -23,12 +24,24 @@ pub(super) fn strike(strike: Strike) {
         }
         Strike::HeapSmash => heap_smash(),
         Strike::DoubleFree => double_free(),
-        Strike::Hang => loop {
-            hint::spin_loop();
-        },
+        Strike::Hang => spin_forever(),
         Strike::Sleep => sleep_forever(),
         Strike::Stop => sys::stop(),
         _ => {}
+    }
+}
+
+/// Stops the process when its host has had an answer, and has gone on to something else.
+pub(super) fn stop_soon() {
+    let _ = thread::Builder::new().name("stops".into()).spawn(|| {
+        thread::sleep(Duration::from_millis(30));
+        sys::stop();
+    });
+}
+
+pub(super) fn spin_forever() -> ! {
+    loop {
+        hint::spin_loop();
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `bomb` | that use up memory, threads, processes, files, the disk, the processor |
 //! | `meddle` | that change the process they are in: descriptors, priorities, signals |
 //! | `shared_memory` | that write where others read |
+//! | `descriptors` | that write to every descriptor there is |
 //! | `sys` | what depends on the operating system, for all of them |
 //!
 //! # Safety
@@ -20,6 +21,8 @@
 
 mod bomb;
 mod crash;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod escape;
 mod meddle;
 mod shared_memory;
@@ -79,6 +82,7 @@ strikes! {
     InitAborts = "init-aborts",
     InitExits = "init-exits",
     InitHangs = "init-hangs",
+    InitStops = "init-stops",
     ActivateFails = "activate-fails",
     ActivateAborts = "activate-aborts",
     ActivateExits = "activate-exits",
@@ -86,6 +90,8 @@ strikes! {
     StartFails = "start-fails",
     StartHangs = "start-hangs",
     StopHangs = "stop-hangs",
+    StartSpins = "start-spins",
+    StopSpins = "stop-spins",
     DeactivateAborts = "deactivate-aborts",
     DeactivateHangs = "deactivate-hangs",
     StateSaveAborts = "state-save-aborts",
@@ -104,6 +110,8 @@ strikes! {
     Hang = "hang",
     Sleep = "sleep",
     Stop = "stop",
+    RingsHost = "rings-host",
+    ScribblesAsleep = "scribbles-asleep",
     // In a block, once.
     Late = "late",
     Scribble = "scribble",
@@ -121,6 +129,8 @@ strikes! {
     EventFlood = "event-flood",
     LogFlood = "log-flood",
     WrongThreads = "wrong-threads",
+    WritesDescriptors = "writes-descriptors",
+    SendsDescriptors = "sends-descriptors",
     // Attempts to reach beyond the worker, in `init` too.
     OpensSocket = "opens-socket",
     ReadsHome = "reads-home",
@@ -141,6 +151,10 @@ strikes! {
     MemoryBomb = "memory-bomb",
     BigAllocation = "big-allocation",
     FillsFolder = "fills-folder",
+    HidesMemory = "hides-memory",
+    LeavesMemory = "leaves-memory",
+    HidesFiles = "hides-files",
+    FillsFile = "fills-file",
     SpinsEverywhere = "spins-everywhere",
 }
 
@@ -218,6 +232,10 @@ impl Strike {
             | (Self::StateSaveHangs, Entry::SaveState)
             | (Self::StateLoadHangs, Entry::LoadState)
             | (Self::DestroyHangs, Entry::Destroy) => sleep_forever(),
+            (Self::InitStops, Entry::Init) => crash::stop_soon(),
+            (Self::StartSpins, Entry::Start) | (Self::StopSpins, Entry::Stop) => {
+                crash::spin_forever()
+            }
             (_, Entry::Init) => escape::attempt(self, escape::When::Init),
             _ => {}
         }
@@ -259,6 +277,17 @@ impl Strike {
             | Self::Hang
             | Self::Sleep
             | Self::Stop => crash::strike(self),
+            Self::WritesDescriptors | Self::SendsDescriptors => {
+                sys::write_descriptors(self == Self::SendsDescriptors);
+            }
+            Self::RingsHost => {
+                shared_memory::ring_host();
+                sleep_forever();
+            }
+            Self::ScribblesAsleep => {
+                shared_memory::wrong_marks();
+                sleep_forever();
+            }
             _ if !first => {}
             Self::Late => crash::late(),
             // SAFETY: as the caller promises; of what else is written to, none. That is the fault.
@@ -273,6 +302,10 @@ impl Strike {
             | Self::MemoryBomb
             | Self::BigAllocation
             | Self::FillsFolder
+            | Self::HidesMemory
+            | Self::LeavesMemory
+            | Self::HidesFiles
+            | Self::FillsFile
             | Self::SpinsEverywhere => bomb::strike(self),
             _ => escape::attempt(self, escape::When::Block),
         }

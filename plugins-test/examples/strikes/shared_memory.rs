@@ -13,6 +13,11 @@ pub(crate) struct Mappings(Vec<Range<usize>>);
 impl Mappings {
     /// Those of this process; none where that can't be found out.
     pub(super) fn find() -> Self {
+        Self::named("")
+    }
+
+    /// Those whose name holds this.
+    fn named(name: &str) -> Self {
         // Lines like "7f0a1000-7f0a2000 rw-s 00000000 00:05 1234 /memfd:name".
         let parse = |line: &str| {
             let (range, rest) = line.split_once(' ')?;
@@ -26,7 +31,7 @@ impl Mappings {
             true => std::fs::read_to_string("/proc/self/maps").unwrap_or_default(),
             false => String::new(),
         };
-        Self(maps.lines().filter_map(parse).collect())
+        Self(maps.lines().filter(|line| line.contains(name)).filter_map(parse).collect())
     }
 }
 
@@ -86,6 +91,45 @@ pub(super) fn wrong_counts() {
                 for word in 2..HEAD.min(range.len()) / size_of::<u32>() {
                     // SAFETY: mapped writable when it was found. That others use it is the fault.
                     unsafe { start.add(word).write_volatile(value) };
+                }
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
+    });
+}
+
+/// From now on, on two threads of its own: writes to the word at which the host waits.
+pub(super) fn ring_host() {
+    for _ in 0..2 {
+        let ranges = Mappings::named("host-bell").0;
+        let _ = thread::Builder::new().name("rings".into()).spawn(move || {
+            for count in 0..u32::MAX {
+                for range in &ranges {
+                    let start = ptr::with_exposed_provenance_mut::<u32>(range.start);
+                    for word in 2..16 {
+                        // SAFETY: as in `wrong_counts`.
+                        unsafe { start.add(word).write_volatile(count) };
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// From now on, on a thread of its own: writes over the marks by which the plugin's own process says how
+/// far it is, as if something went on there.
+pub(super) fn wrong_marks() {
+    let bells = Mappings::named("sandrack-bell").0;
+    let outboxes = Mappings::named("sandrack-outbox").0;
+    let _ = thread::Builder::new().name("wrong marks".into()).spawn(move || {
+        let mut x = 0x9e37_79b9_u32;
+        loop {
+            x = x.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            for range in bells.iter().chain(&outboxes) {
+                let start = ptr::with_exposed_provenance_mut::<u32>(range.start);
+                for word in 2..16 {
+                    // SAFETY: as in `wrong_counts`.
+                    unsafe { start.add(word).write_volatile(if x >> 31 == 0 { 0 } else { x }) };
                 }
             }
             thread::sleep(Duration::from_micros(50));

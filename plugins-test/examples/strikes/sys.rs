@@ -27,6 +27,32 @@ mod unix {
         super::super::sleep_forever();
     }
 
+    /// A file in memory, which has no place.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory_file() -> io::Result<std::fs::File> {
+        Ok(rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::CLOEXEC)?.into())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn memory_file() -> io::Result<std::fs::File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes memory shared by number, uses it, and lets go of it.
+    pub(crate) fn leave_memory(bytes: usize) -> io::Result<()> {
+        // SAFETY: what is attached is written to within its bounds, and detached.
+        unsafe {
+            let id = libc::shmget(libc::IPC_PRIVATE, bytes, libc::IPC_CREAT | 0o600);
+            let start = libc::shmat(id, ptr::null(), 0);
+            if id < 0 || start as isize == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            ptr::write_bytes(start.cast::<u8>(), 1, bytes);
+            libc::shmdt(start);
+        }
+        Ok(())
+    }
+
     pub(crate) fn parent() -> io::Result<u32> {
         let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
         Ok(parent.as_raw_nonzero().get() as u32)
@@ -79,6 +105,14 @@ mod unix {
                 _ => Ok(()),
             }
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) use super::super::descriptors::write_descriptors;
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn write_descriptors(_with_sockets: bool) {
+        super::super::sleep_forever();
     }
 
     pub(crate) fn close_descriptors() {
@@ -152,6 +186,14 @@ mod elsewhere {
         sleep_forever();
     }
 
+    pub(crate) fn memory_file() -> io::Result<std::fs::File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn leave_memory(_bytes: usize) -> io::Result<()> {
+        refused()
+    }
+
     pub(crate) fn parent() -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -170,6 +212,10 @@ mod elsewhere {
 
     pub(crate) fn fork_sleeper() -> io::Result<()> {
         refused()
+    }
+
+    pub(crate) fn write_descriptors(_with_sockets: bool) {
+        sleep_forever();
     }
 
     pub(crate) fn close_descriptors() {}

@@ -6,19 +6,16 @@
 
 use super::editor::{Editor, Readiness, Watched};
 use super::{
-    AudioPort, Descriptor, Format, Instance, ListedPreset, NotePort, Notice, Param, ParamEdit,
+    AudioPort, Descriptor, Format, Instance, KeepsLoaded, ListedPreset, Notice, Param, ParamEdit,
     PluginInfo, PluginRef, Preset, Processor, StateContext,
 };
 use crate::error::PluginError;
 use crate::event::{Event, kind};
 use crate::protocol::Activation;
 use crate::shm::layout::MAX_CHANNELS;
-use clack_extensions::audio_ports::{AudioPortFlags, AudioPortInfoBuffer, PluginAudioPorts};
+use crate::sys::library::Library;
 use clack_extensions::gui::PluginGui;
 use clack_extensions::latency::PluginLatency;
-use clack_extensions::note_ports::{
-    NoteDialect, NoteDialects, NotePortInfoBuffer, PluginNotePorts,
-};
 use clack_extensions::params::{ParamInfoBuffer, ParamInfoFlags, PluginParams};
 use clack_extensions::timer::PluginTimer;
 use clack_host::prelude::*;
@@ -50,8 +47,7 @@ use lists::OutEvents;
 use pool::Pool;
 use processor::ClapProcessor;
 
-/// Most buses, and most parameters, that are believed of a plugin.
-const MAX_PORTS: u32 = 256;
+/// Most parameters that are believed of a plugin.
 const MAX_PARAMS: u32 = 100_000;
 /// Most parameters that may be missing from, or repeated in, a plugin's list before the rest of it
 /// is not believed either.
@@ -72,6 +68,9 @@ fn load_entry(path: &Path) -> Result<PluginEntry, PluginError> {
     // plugin is told its path, and may look for its resources beside it.
     let full = std::path::absolute(path)
         .map_err(|e| PluginError::Unreadable { path: shown.clone(), reason: e.to_string() })?;
+    // It stays, as VST3's do: plugins leave threads and exit handlers behind that run its code. (Why it
+    // can't be loaded is told below.)
+    drop(Library::open(&full));
     // SAFETY: running the library's code is the purpose; the worker contains what it does.
     unsafe { PluginEntry::load(&full) }.map_err(|error| {
         use clack_host::entry::PluginEntryError as E;
@@ -124,14 +123,16 @@ fn named<'a>(all: &'a [(CString, Descriptor)], name: &str) -> Option<&'a (CStrin
 }
 
 /// What is in a file.
-pub fn list(path: &Path) -> Result<Vec<Descriptor>, PluginError> {
+pub fn list(path: &Path) -> Result<(Vec<Descriptor>, KeepsLoaded), PluginError> {
     let entry = load_entry(path)?;
-    Ok(descriptors(&entry, path)?.into_iter().map(|(_, d)| d).collect())
+    let all = descriptors(&entry, path)?.into_iter().map(|(_, d)| d).collect();
+    Ok((all, Box::new(entry)))
 }
 
 /// Presets that a file declares for the plugins in it.
-pub fn presets(path: &Path) -> Result<Vec<ListedPreset>, PluginError> {
-    Ok(presets::list(&load_entry(path)?))
+pub fn presets(path: &Path) -> Result<(Vec<ListedPreset>, KeepsLoaded), PluginError> {
+    let entry = load_entry(path)?;
+    Ok((presets::list(&entry), Box::new(entry)))
 }
 
 /// Most edits that wait to be told: the rest of a flood is not worth its memory.
@@ -147,6 +148,8 @@ pub struct ClapInstance {
     latency: u32,
     /// Whether it was told that it renders to a file.
     offline: bool,
+    /// Channels of its ports, in and out, as it was activated.
+    channels: (Vec<u32>, Vec<u32>),
     /// Ports that it was told are not used: whether an input, and which.
     unused_ports: HashSet<(bool, u32)>,
     /// What its user did to parameters while it was inactive.
@@ -202,54 +205,10 @@ impl ClapInstance {
             name,
             latency: 0,
             offline: false,
+            channels: (vec![], vec![]),
             unused_ports: HashSet::new(),
             edits: VecDeque::new(),
         })
-    }
-
-    fn audio_ports(&mut self, input: bool) -> Vec<AudioPort> {
-        let handle = self.instance.plugin_handle();
-        let Some(ports) = handle.get_extension::<PluginAudioPorts>() else { return vec![] };
-        let count = ports.count(&handle, input).min(MAX_PORTS);
-        let mut buffer = AudioPortInfoBuffer::new();
-        let mut all = Vec::new();
-        for index in 0..count {
-            if let Some(info) = ports.get(&handle, index, input, &mut buffer) {
-                all.push(AudioPort {
-                    name: text(info.name),
-                    channels: info.channel_count,
-                    main: info.flags.contains(AudioPortFlags::IS_MAIN),
-                    active: true,
-                });
-            }
-        }
-        all
-    }
-
-    fn note_ports(&mut self, input: bool) -> Vec<NotePort> {
-        let handle = self.instance.plugin_handle();
-        let Some(ports) = handle.get_extension::<PluginNotePorts>() else { return vec![] };
-        let count = ports.count(&handle, input).min(MAX_PORTS);
-        let mut buffer = NotePortInfoBuffer::new();
-        let mut all = Vec::new();
-        for index in 0..count {
-            if let Some(info) = ports.get(&handle, index, input, &mut buffer) {
-                all.push(NotePort {
-                    name: text(info.name),
-                    clap: info.supported_dialects.supports(NoteDialect::Clap),
-                    midi: info
-                        .supported_dialects
-                        .intersects(NoteDialects::MIDI | NoteDialects::MIDI_MPE),
-                    prefers_midi: matches!(
-                        info.preferred_dialect,
-                        Some(NoteDialect::Midi | NoteDialect::MidiMpe)
-                    ),
-                    expressions: info.supported_dialects.supports(NoteDialect::Clap),
-                    channels: 16,
-                });
-            }
-        }
-        all
     }
 
     fn params(&mut self) -> Vec<Param> {
@@ -392,8 +351,8 @@ impl ClapInstance {
 }
 
 impl Instance for ClapInstance {
-    fn input_channels(&mut self) -> Vec<u32> {
-        self.audio_ports(true).iter().map(|port| port.channels).collect()
+    fn channels(&mut self) -> (Vec<u32>, Vec<u32>) {
+        self.channels.clone()
     }
 
     fn arrange(&mut self, channels: u32) {
@@ -441,6 +400,9 @@ impl Instance for ClapInstance {
             return Err(PluginError::Absurd { plugin: self.name.clone(), what });
         }
         // Ports change only while a plugin is inactive.
+        let channels =
+            |ports: &[AudioPort]| -> Vec<u32> { ports.iter().map(|port| port.channels).collect() };
+        self.channels = (channels(&inputs), channels(&outputs));
         let note_ports = self.note_ports(true).iter().map(Dialect::of).collect();
         self.tell_use(activation, &inputs, &outputs);
         self.shared.before_activate();

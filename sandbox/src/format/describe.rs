@@ -237,15 +237,41 @@ pub struct ListedPreset {
 }
 
 impl PluginInfo {
-    /// With another's buses and note ports.
+    /// With another's buses and note ports; but buses that differ in name only have their new ones.
     pub(crate) fn with_ports_of(self, other: &Self) -> Self {
+        let kept = |now: Vec<AudioPort>, then: &[AudioPort]| {
+            let alike = |(now, then): (&AudioPort, &AudioPort)| {
+                (now.channels, now.main) == (then.channels, then.main)
+            };
+            match now.len() == then.len() && now.iter().zip(then).all(alike) {
+                true => now,
+                false => then.to_vec(),
+            }
+        };
         Self {
-            inputs: other.inputs.clone(),
-            outputs: other.outputs.clone(),
+            inputs: kept(self.inputs, &other.inputs),
+            outputs: kept(self.outputs, &other.outputs),
             note_inputs: other.note_inputs.clone(),
             note_outputs: other.note_outputs.clone(),
             ..self
         }
+    }
+
+    /// Whether its buses, in and out, have these channels.
+    pub(crate) fn has_channels(&self, (inputs, outputs): &(Vec<u32>, Vec<u32>)) -> bool {
+        let has = |ports: &[AudioPort], channels: &[u32]| {
+            ports.iter().map(|port| port.channels).eq(channels.iter().copied())
+        };
+        has(&self.inputs, inputs) && has(&self.outputs, outputs)
+    }
+
+    /// With buses that have these channels, in and out.
+    pub(crate) fn with_channels(mut self, (inputs, outputs): &(Vec<u32>, Vec<u32>)) -> Self {
+        for (ports, channels) in [(&mut self.inputs, inputs), (&mut self.outputs, outputs)] {
+            ports.resize(channels.len(), AudioPort::default());
+            ports.iter_mut().zip(channels).for_each(|(port, channels)| port.channels = *channels);
+        }
+        self
     }
 }
 

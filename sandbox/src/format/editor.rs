@@ -2,7 +2,7 @@
 
 use crate::error::PluginError;
 pub use crate::sys::poll::{Readiness, Watched};
-pub use crate::sys::shape::{Resizing, Size, WindowId};
+pub use crate::sys::shape::{Picture, Resizing, Size, WindowId};
 use serde::{Deserialize, Serialize};
 
 /// How an editor is to be opened.
@@ -12,6 +12,8 @@ pub struct EditorOptions {
     pub scale: Option<f64>,
     /// The window's title.
     pub title: String,
+    /// Whether pictures of it will be wanted: it is drawn as a whole then, whatever covers it.
+    pub pictured: bool,
 }
 
 /// An editor that has been opened.

@@ -28,6 +28,7 @@ use crate::event::Event;
 use crate::protocol::Activation;
 use crate::sys::library::Library;
 use editor::{Editor, Readiness, Watched};
+use std::any::Any;
 use std::path::Path;
 use std::time::Instant;
 
@@ -36,9 +37,9 @@ pub trait Instance {
     /// Everything about it. Asks the plugin anew at each call.
     fn info(&mut self) -> PluginInfo;
 
-    /// Channels of each audio input: what a block needs of [`info`](Self::info), which may take
-    /// long.
-    fn input_channels(&mut self) -> Vec<u32>;
+    /// Channels of its audio inputs and outputs, as it was activated: another state may have brought
+    /// other buses than [`info`](Self::info) told before. Only while active.
+    fn channels(&mut self) -> (Vec<u32>, Vec<u32>);
 
     /// Asks for so many channels on the main input and output, where there are such, or else on the
     /// main input alone; other buses stay as they are. A plugin that has neither then is left as it
@@ -192,8 +193,12 @@ pub fn load(
     })
 }
 
+/// Keeps a library that was listed as it is. Plugins' libraries may fail when they end, so what was in
+/// one is best passed on before this is dropped.
+pub type KeepsLoaded = Box<dyn Any>;
+
 /// What is in a plugin file. Call it in a worker.
-pub fn list(path: &Path) -> Result<Vec<Descriptor>, PluginError> {
+pub fn list(path: &Path) -> Result<(Vec<Descriptor>, KeepsLoaded), PluginError> {
     let file = resolve(path)?;
     match format_of(path, &file)? {
         Format::Clap => clap::list(&file),
@@ -225,7 +230,7 @@ fn format_of(path: &Path, file: &Path) -> Result<Format, PluginError> {
 
 /// Presets that a plugin file declares for its plugins, or that lie where the format has them. Call
 /// it in a worker.
-pub fn presets(path: &Path) -> Result<Vec<ListedPreset>, PluginError> {
+pub fn presets(path: &Path) -> Result<(Vec<ListedPreset>, KeepsLoaded), PluginError> {
     let file = resolve(path)?;
     match format_of(path, &file)? {
         Format::Clap => clap::presets(&file),

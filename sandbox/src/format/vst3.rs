@@ -52,18 +52,26 @@ mod view;
 
 pub use instance::Vst3Instance;
 
-use super::{Descriptor, ListedPreset};
+use super::{Descriptor, KeepsLoaded, ListedPreset};
 use crate::error::PluginError;
 use crate::sys::folders::vst3_preset_folders;
 use std::path::Path;
 
 /// What is in a file. `shown` is what the user calls it.
-pub(super) fn list(file: &Path, shown: &Path) -> Result<Vec<Descriptor>, PluginError> {
+pub(super) fn list(
+    file: &Path,
+    shown: &Path,
+) -> Result<(Vec<Descriptor>, KeepsLoaded), PluginError> {
     let factory = factory::Factory::open(file, shown)?;
-    Ok(factory.classes.iter().map(|class| class.descriptor.clone()).collect())
+    let all = factory.classes.iter().map(|class| class.descriptor.clone()).collect();
+    Ok((all, Box::new(factory)))
 }
 
 /// The preset files, where the standard has them, of what is in a file.
-pub(super) fn presets(file: &Path, shown: &Path) -> Result<Vec<ListedPreset>, PluginError> {
-    Ok(presets::list(&vst3_preset_folders(), &list(file, shown)?))
+pub(super) fn presets(
+    file: &Path,
+    shown: &Path,
+) -> Result<(Vec<ListedPreset>, KeepsLoaded), PluginError> {
+    let (all, library) = list(file, shown)?;
+    Ok((presets::list(&vst3_preset_folders(), &all), library))
 }

@@ -43,7 +43,9 @@ pub const EVENTS: usize = 256;
 /// Most sources of one node, so that a `u64` holds a bit for each.
 pub const MAX_SOURCES: usize = 64;
 /// Most channels of one bus.
-pub const MAX_CHANNELS: u32 = 1024;
+pub const MAX_CHANNELS: u32 = 256;
+/// Most frames of delay that a plugin is believed to have: 11 s at 48 kHz.
+pub const MAX_LATENCY: u32 = 1 << 19;
 
 /// The sequence number of a block: `1..=u32::MAX`, consecutive, 0 left out.
 #[inline]

@@ -9,7 +9,7 @@ use super::lock;
 use crate::limits::{InForce, bytes};
 use crate::sys::process::Killer;
 use crate::sys::thread::{self, ThreadId};
-use crate::sys::usage::{self, Machine, Usage, folder_size};
+use crate::sys::usage::{self, Held, Machine, Usage, folder_size};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +26,14 @@ const SUDDEN_MEMORY: u64 = 64 << 20;
 const SUDDEN_THREADS: i16 = 64;
 /// How long processor time is counted before it is judged.
 const WINDOW: Duration = Duration::from_secs(1);
-/// The share of all cores that is told of.
-const ALL_CORES: f64 = 0.95;
+/// The share of all cores that is told of: others have some, too.
+const ALL_CORES: f64 = 0.8;
 /// A folder is not measured more often.
 const FOLDER_PAUSE: Duration = Duration::from_millis(100);
+/// What a worker holds open is looked at as often as this, and when there is reason to.
+const HELD_ROUND: Duration = Duration::from_secs(2);
+/// One that nobody seems to write to is measured as often as this: there are other ways to fill it.
+const FOLDER_ROUND: Duration = Duration::from_secs(5);
 /// A folder with more entries is too large, whatever they hold.
 const MOST_ENTRIES: usize = 50_000;
 
@@ -96,6 +100,11 @@ struct Seen {
     counted: (Instant, u64),
     /// Windows in a row in which it took all cores.
     windows: u32,
+    /// What it held open in files without a name, when that was looked at, and how much memory was free
+    /// then.
+    held: (Held, Instant, u64),
+    /// When its folder was measured last.
+    measured: Instant,
     /// It had as many descriptors as it may when it was looked at last.
     had_all_files: bool,
 }
@@ -129,9 +138,13 @@ fn run(subjects: &mpsc::Receiver<Subject>) {
             next = (next + 1) % all.len().max(1);
             let Some(seen) = all.get_mut(next) else { break };
             let written = seen.usage.written;
-            if let Some(why) = seen.look(now) {
+            if let Some(why) = seen.look(now, machine) {
                 seen.end(why);
-            } else if seen.usage.written != written || written == 0 {
+            } else if seen.usage.written != written
+                || written == 0
+                || now.saturating_duration_since(seen.measured) >= FOLDER_ROUND
+            {
+                seen.measured = now;
                 folders.look(&mut all, next, written, now);
             }
         }
@@ -147,18 +160,38 @@ impl Seen {
     fn new(subject: Subject) -> Self {
         let usage = usage::of(subject.process).unwrap_or_default();
         let counted = (Instant::now(), usage.cpu_ns);
-        Self { subject, usage, counted, windows: 0, had_all_files: false }
+        let measured = counted.0;
+        let held = (Held::default(), measured, 0);
+        Self { subject, usage, counted, windows: 0, held, measured, had_all_files: false }
     }
 
     /// Why it is to be ended, if it is.
-    fn look(&mut self, now: Instant) -> Option<String> {
+    fn look(&mut self, now: Instant, machine: Machine) -> Option<String> {
+        let files = self.usage.files;
         self.usage = usage::of(self.subject.process)?;
         let (usage, limits) = (self.usage, self.subject.limits);
-        if usage.memory > limits.memory {
+        let (_, at, free) = self.held;
+        if usage.files != files
+            || now.saturating_duration_since(at) >= HELD_ROUND
+            || machine.free.saturating_add(SUDDEN_MEMORY) < free
+        {
+            self.held = (usage::held(self.subject.process), now, machine.free);
+        }
+        let (held, ..) = self.held;
+        // What is held is shared memory too, if it is mapped.
+        let memory = usage.memory.saturating_add(usage.shared.max(held.memory));
+        if memory > limits.memory {
             return Some(format!(
                 "used {} of memory, more than the {} it may (--limit-memory)",
-                bytes(usage.memory),
+                bytes(memory),
                 bytes(limits.memory)
+            ));
+        }
+        if held.disk > limits.disk {
+            return Some(format!(
+                "filled files without a name with {}, more than the {} it may (--limit-disk)",
+                bytes(held.disk),
+                bytes(limits.disk)
             ));
         }
         if usage.threads > limits.threads {

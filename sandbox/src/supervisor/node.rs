@@ -4,14 +4,17 @@ use super::recording::{Recorder, RecorderOptions, Recording};
 use super::{Worker, hand_over, lock};
 use crate::crash::{Call, ThreadKind};
 use crate::error::{Error, PluginError};
-use crate::format::editor::{EditorInfo, EditorOptions};
+use crate::format::editor::{EditorInfo, EditorOptions, Picture};
 use crate::format::{PluginInfo, PluginRef, Preset, StateContext};
 use crate::protocol::{Activation, Answer, NodeNumber, Request};
 use crate::shm::OutboxReader;
-use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, OutboxShape};
+use crate::shm::layout::{MAX_CHANNELS, MAX_FRAMES, MAX_LATENCY, OutboxShape};
 use crate::sys::memory::{Access, SharedMemory};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+
+/// Most buses in one direction that are believed of a plugin.
+const MAX_BUSES: usize = 256;
 
 /// A plugin may say anything of itself; this is what a host can work with.
 pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), PluginError> {
@@ -26,6 +29,16 @@ pub(super) fn check_info(plugin: &PluginRef, info: &PluginInfo) -> Result<(), Pl
         }
     }
     Ok(())
+}
+
+/// The delay that a plugin reports. One that nothing has is none: delay lines as long as that, for
+/// everybody beside it, would be all that came of it.
+pub(crate) fn believed_latency(plugin: &PluginRef, latency: u32) -> u32 {
+    if latency <= MAX_LATENCY {
+        return latency;
+    }
+    tracing::warn!(%plugin, "reports a delay of {latency} frames, which is not believed: taken as 0");
+    0
 }
 
 /// A plugin in a worker.
@@ -106,9 +119,15 @@ impl Node {
             self.arrange(activation.main_channels)?;
         }
         let activate = Request::Activate(self.number, activation);
-        let Answer::Activated { latency, tail } = self.worker.request(activate, &[])? else {
+        let Answer::Activated { latency, tail, channels } = self.worker.request(activate, &[])?
+        else {
             return Err(self.worker.confused("answered something else"));
         };
+        if let Err(error) = self.follow(&channels) {
+            self.worker.request(Request::Deactivate(self.number), &[])?;
+            return Err(error);
+        }
+        let latency = believed_latency(&self.plugin, latency);
         let name = &self.plugin;
         let shape = OutboxShape {
             buses: self.info.outputs.iter().map(|port| port.channels).collect(),
@@ -123,11 +142,33 @@ impl Node {
             .map_err(memory())?;
         let (regions, handles) = hand_over(&[(&outbox, Access::ReadWrite)]).map_err(memory())?;
         let start = Request::Start(self.number, shape.clone(), regions[0]);
-        self.worker.request(start, &handles)?;
+        {
+            let _calm = self.worker.calm();
+            self.worker.request(start, &handles)?;
+        }
         outbox.seal_writes().map_err(memory())?;
         self.active = Some(Active { activation, latency, tail, outbox, reader, shape });
         lock(&self.recorder).begin(self)?;
         Ok(latency)
+    }
+
+    /// Another state, or other values, may have brought other buses than it had when it was asked last.
+    /// What it was activated with counts.
+    fn follow(&mut self, channels: &(Vec<u32>, Vec<u32>)) -> Result<(), Error> {
+        if self.info.has_channels(channels) {
+            return Ok(());
+        }
+        let buses = channels.0.len().max(channels.1.len());
+        if buses > MAX_BUSES {
+            return Err(Error::Plugin(PluginError::Absurd {
+                plugin: self.plugin.to_string(),
+                what: format!("it claims {buses} buses; more than {MAX_BUSES} are not believed"),
+            }));
+        }
+        let Answer::Info(info) = self.worker.request(Request::Info(self.number), &[])? else {
+            return Err(self.worker.confused("answered something else"));
+        };
+        self.take_info(info.with_channels(channels)).map(drop)
     }
 
     /// What it was activated for; `None` while not active.
@@ -180,7 +221,10 @@ impl Node {
     /// Stops and deactivates the plugin. It must take no part in any block any more.
     pub fn deactivate(&mut self) -> Result<(), Error> {
         match self.active.take() {
-            Some(_) => self.worker.request(Request::Deactivate(self.number), &[]).map(|_| ()),
+            Some(_) => {
+                let _calm = self.worker.calm();
+                self.worker.request(Request::Deactivate(self.number), &[]).map(|_| ())
+            }
             None => Ok(()),
         }
     }
@@ -292,6 +336,15 @@ impl Node {
     /// whatever else is asked of this worker waits, and would have it killed.
     pub fn open_editor(&self, options: EditorOptions) -> Result<EditorInfo, Error> {
         self.worker.open_editor(self.number, options)
+    }
+
+    /// What the window of the plugin's editor shows at this moment. It was opened with
+    /// [`EditorOptions::pictured`].
+    ///
+    /// # Errors
+    /// It is not open, or in a window of the plugin's own, or this system has no way to tell.
+    pub fn editor_picture(&self) -> Result<Picture, Error> {
+        self.worker.editor_picture(self.number)
     }
 
     /// Closes the plugin's editor, if it is open. No notice comes of that.

@@ -1,27 +1,28 @@
 //! A worker process, seen from the host: requests and their answers.
 
+use super::class::{Calm, Class};
 use super::limiter::{Excess, Subject};
 use super::node::check_info;
+use super::requests::Requests;
 use super::{Node, Supervisor, lock};
 use crate::confine::{Confinement, Enforced, Grants, Level, Reached, Refusal};
 use crate::crash::Doing;
 use crate::error::{Error, PluginError};
-use crate::format::editor::{EditorInfo, EditorOptions};
+use crate::format::editor::{EditorInfo, EditorOptions, Picture};
 use crate::format::{Descriptor, Notice, PluginInfo, PluginRef, StateContext};
 use crate::limits::bytes;
-use crate::protocol::replies::ReplyReceiver;
+use crate::protocol::wire::{ConnectedReceiver, Nothing, ReplyReceiver};
 use crate::protocol::{Answer, Connected, Connections, NodeNumber, Region, Reply, Request};
 use crate::shm::DoorbellView;
 use crate::shm::crash_page::CrashView;
+use crate::sys::channel::NotSent;
 use crate::sys::confine::Listener;
 use crate::sys::crash;
-use crate::sys::handles::{Handle, HandleChannel};
+use crate::sys::handles::Handle;
 use crate::sys::memory::{Access, SharedMemory};
 use crate::sys::process::{Exit, Killer, Process};
 use crate::sys::thread::{self, CoreUse, ThreadId, priority};
 use crate::sys::usage;
-use ipc_channel::TryRecvError;
-use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 
 /// What plugins said that is kept until it is taken; more is forgotten.
 const MOST_NOTICES: usize = 4096;
+/// The same, in bytes.
+const MOST_NOTICE_BYTES: usize = 4 << 20;
 
 /// A worker process, seen from the host.
 pub struct Worker {
@@ -38,7 +41,7 @@ pub struct Worker {
     pub(super) killer: Arc<Killer>,
     pub(super) gone: Arc<AtomicBool>,
     pub(super) excess: Arc<Excess>,
-    pub(super) demoted: Arc<AtomicBool>,
+    pub(super) class: Arc<Class>,
     pub(super) bell_memory: SharedMemory,
     pub(super) bell: DoorbellView,
     pub(super) crash_memory: SharedMemory,
@@ -48,15 +51,11 @@ pub struct Worker {
     pub(super) listener: OnceLock<Listener>,
     pub(super) thread: Arc<Mutex<Option<ThreadId>>>,
     pub(super) next_number: AtomicU32,
-    pub(super) requests: Mutex<Requests>,
+    pub(super) requests: Requests,
+    /// What it said that no worker says by itself.
+    pub(super) broken: OnceLock<String>,
     pub(super) control: Mutex<Control>,
-    pub(super) connected: Mutex<IpcReceiver<Connected>>,
-}
-
-/// The way to the worker. Held only while a request is being sent.
-pub(super) struct Requests {
-    pub(super) requests: IpcSender<Request>,
-    pub(super) handles: HandleChannel,
+    pub(super) connected: Mutex<ConnectedReceiver>,
 }
 
 /// What its main thread answers. Held until it has.
@@ -64,6 +63,8 @@ pub(super) struct Control {
     pub(super) process: Process,
     pub(super) replies: ReplyReceiver,
     pub(super) notices: Vec<(NodeNumber, Notice)>,
+    /// How long they were when they came.
+    pub(super) notice_bytes: usize,
     pub(super) timeout: Duration,
     /// Answers that were not waited for: they come before the next one that counts.
     pub(super) owed: u32,
@@ -127,6 +128,7 @@ impl Worker {
                 .map_err(Error::system(format!("{}: listening at its filter", self.name)))?;
             let _ = self.listener.set(listener);
         }
+        self.requests.stop_receiving();
         if let Err(what) = enforced.allows(&wanted) {
             self.kill();
             return Err(PluginError::Absurd { plugin: self.name.clone(), what }.into());
@@ -142,7 +144,7 @@ impl Worker {
     }
 
     fn listen(&self, reached: Reached) -> std::io::Result<Listener> {
-        let handle = lock(&self.requests).handles.receive(1)?.remove(0);
+        let handle = self.requests.receive()?;
         Listener::start(handle, self.id, reached, &self.name, self.supervisor.keep_refusals())
     }
 
@@ -208,6 +210,26 @@ impl Worker {
     /// Why it was ended, if that is because it used more than it may: "used 3 GB of memory, …".
     pub fn excess(&self) -> Option<&str> {
         self.excess.ended()
+    }
+
+    /// What it said that no worker says by itself; it was ended for it.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
+    }
+
+    /// Why it was ended, if it did not end by itself: it used more than it may, or said what makes no
+    /// sense. The sentence begins behind "it".
+    pub fn why_ended(&self) -> Option<String> {
+        let broken = || Some(format!("broke the protocol with its host: {}", self.broken.get()?));
+        self.excess().map(str::to_owned).or_else(broken)
+    }
+
+    /// Whatever comes from it means nothing any more. Ends it, waiting for nothing.
+    fn breaks(&self, what: String) -> Error {
+        tracing::debug!(worker = self.name, what, "broke the protocol");
+        let _ = self.broken.set(what.clone());
+        self.end_now();
+        Error::Protocol { name: self.name.clone(), what }
     }
 
     /// What it used more of than is good, though it was not ended for it; each is told once.
@@ -314,13 +336,30 @@ impl Worker {
             Err(TryLockError::WouldBlock) => return Vec::new(),
         };
         // No more than fit: a worker may send faster than anybody reads.
-        for _ in 0..MOST_NOTICES {
-            match control.replies.try_recv() {
-                Ok(Reply::Notice(number, notice)) => control.keep(number, notice),
-                Ok(Reply::Answer(_)) if control.owed > 0 => control.owed -= 1,
-                _ => break,
-            }
+        let (mut count, mut bytes) = (0, 0);
+        while count < MOST_NOTICES && bytes < MOST_NOTICE_BYTES && self.broken.get().is_none() {
+            let len = match control.replies.receive(Instant::now()) {
+                Ok((Reply::Notice(number, notice), len)) => {
+                    control.keep(number, notice, len);
+                    len
+                }
+                Ok((Reply::Answer(_), len)) if control.owed > 0 => {
+                    control.owed -= 1;
+                    len
+                }
+                Ok((Reply::Answer(_), _)) => {
+                    self.breaks("an answer that nobody asked for".into());
+                    break;
+                }
+                Err(Nothing::Garbled(what)) => {
+                    self.breaks(what);
+                    break;
+                }
+                Err(Nothing::Late | Nothing::Closed) => break,
+            };
+            (count, bytes) = (count + 1, bytes + len);
         }
+        control.notice_bytes = 0;
         let mut notices = std::mem::take(&mut control.notices);
         if let Some(listener) = self.listener.get() {
             // Which of several plugins it was is not known: the first.
@@ -401,9 +440,26 @@ impl Worker {
         }
     }
 
+    /// What the window of an editor shows, as [`Node::editor_picture`].
+    pub fn editor_picture(&self, plugin: NodeNumber) -> Result<Picture, Error> {
+        match self.request_sparing(Request::PictureEditor(plugin))? {
+            Answer::Picture(picture) => Ok(picture),
+            _ => Err(self.confused("answered something else")),
+        }
+    }
+
     /// Closes the editor of one of its plugins, as [`Node::close_editor`].
     pub fn close_editor(&self, plugin: NodeNumber) -> Result<(), Error> {
         self.request_sparing(Request::CloseEditor(plugin)).map(|_| ())
+    }
+
+    /// Has its audio thread stand back behind everybody else, or not any more, as long as it is off the
+    /// realtime class.
+    pub fn stand_back(&self, back: bool) {
+        // What was counted on again meanwhile is realtime, and must stay so.
+        if let Some(thread) = self.thread().filter(|_| !back || self.class.is_demoted()) {
+            thread::stand_back(thread, back);
+        }
     }
 
     /// Ends the process, without waiting for anything: not for its end, nor for a request that is
@@ -446,8 +502,9 @@ impl Worker {
     }
 
     pub(super) fn confused(&self, what: &str) -> Error {
+        let error = self.breaks(what.into());
         self.kill();
-        Error::Protocol { name: self.name.clone(), what: what.into() }
+        error
     }
 
     pub(crate) fn request(&self, request: Request, handles: &[Handle]) -> Result<Answer, Error> {
@@ -462,21 +519,27 @@ impl Worker {
         late: Late,
     ) -> Result<Answer, Error> {
         let during = request.name().to_owned();
-        let sent = lock(&self.requests).send(request, handles);
-        let answer = match sent {
-            true => control.wait(&self.name, during, late),
-            false => Err(control.died(&self.name, during)),
+        let give_up = Instant::now() + control.timeout;
+        let answer = match self.requests.send(&request, handles, give_up) {
+            Ok(()) => control.wait(&self.name, during, late, give_up),
+            // It does not even take what it is asked: not its main thread hangs, but all of it.
+            Err(NotSent::Late) => Err(control.late(&self.name, during)),
+            Err(NotSent::Closed) => Err(control.died(&self.name, during)),
         };
         answer.map_err(|error| self.explain(error))
     }
 
     /// How it died may not be why.
     fn explain(&self, error: Error) -> Error {
-        match (error, self.excess()) {
-            (Error::Died { name, during, .. }, Some(what)) => {
+        match (error, self.excess(), self.broken.get()) {
+            (Error::Died { name, during, .. }, Some(what), _) => {
                 Error::Excess { name, what: what.into(), during }
             }
-            (error, _) => error,
+            (Error::Died { name, .. }, None, Some(what)) => {
+                Error::Protocol { name, what: what.clone() }
+            }
+            (Error::Protocol { what, .. }, ..) => self.breaks(what),
+            (error, ..) => error,
         }
     }
 
@@ -489,33 +552,34 @@ impl Worker {
     pub(crate) fn connect(&self, to: Connections, handles: &[Handle]) -> Result<(), Error> {
         let request = Request::Connect(to);
         let during = request.name().to_owned();
-        match lock(&self.requests).send(request, handles) {
-            true => Ok(()),
-            false => Err(self.has_died(during)),
-        }
+        self.requests.send_now(&request, handles).map_err(|_| self.has_died(during))
     }
 
     /// Whether it can take part in that plan, once it has said so. That it does not answer is its
     /// death: its plugins do not run where it is answered.
     pub(crate) fn connected(&self, generation: u32) -> Option<Result<(), Error>> {
-        let connected = lock(&self.connected);
-        loop {
-            match connected.try_recv() {
-                Ok(Connected(of, result)) if of == generation => {
+        // More plans than that are not under way at once.
+        const MOST: usize = 64;
+        let mut connected = lock(&self.connected);
+        for _ in 0..MOST {
+            match connected.receive(Instant::now()) {
+                Ok((Connected(of, result), _)) if of == generation => {
                     return Some(result.map_err(Error::Plugin));
                 }
                 // Of a plan that nobody wants any more.
                 Ok(_) => {}
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::IpcError(_)) => {
+                Err(Nothing::Late) => return None,
+                Err(Nothing::Garbled(what)) => return Some(Err(self.breaks(what))),
+                Err(Nothing::Closed) => {
                     drop(connected);
                     return Some(Err(self.has_died("connect".into())));
                 }
             }
         }
+        None
     }
 
-    /// It has closed its end of a channel.
+    /// It has closed its end of a channel, or takes nothing any more.
     fn has_died(&self, during: String) -> Error {
         // By ending, or by a plugin that closes what it finds. Whoever waits for its main thread is
         // told at the same time, and lets go of the lock.
@@ -536,8 +600,19 @@ impl Worker {
         Arc::clone(&self.gone)
     }
 
-    pub(crate) fn demoted_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.demoted)
+    pub(crate) fn class(&self) -> Arc<Class> {
+        Arc::clone(&self.class)
+    }
+
+    /// The audio thread, if it is meant to be in the realtime class.
+    pub(crate) fn realtime_thread(&self) -> Option<ThreadId> {
+        self.thread().filter(|_| self.supervisor.0.options.realtime)
+    }
+
+    /// Keeps its audio thread off the realtime class, for what a plugin does there outside blocks and
+    /// may take its time for. From the first block after that on, it is there again.
+    pub(super) fn calm(&self) -> Calm {
+        Calm::new(Arc::clone(&self.class), self.realtime_thread())
     }
 
     pub(crate) fn thread(&self) -> Option<ThreadId> {
@@ -545,44 +620,57 @@ impl Worker {
     }
 }
 
-impl Requests {
-    fn send(&self, request: Request, handles: &[Handle]) -> bool {
-        debug_assert_eq!(request.regions(), handles.len());
-        self.handles.send(&handles.iter().collect::<Vec<_>>()).is_ok()
-            && self.requests.send(request).is_ok()
-    }
-}
-
 impl Control {
     /// Waits for the answer to what was sent last.
-    fn wait(&mut self, name: &str, during: String, late: Late) -> Result<Answer, Error> {
-        let give_up = Instant::now() + self.timeout;
+    fn wait(
+        &mut self,
+        name: &str,
+        during: String,
+        late: Late,
+        give_up: Instant,
+    ) -> Result<Answer, Error> {
         loop {
-            let left = give_up.saturating_duration_since(Instant::now());
-            match self.replies.try_recv_timeout(left) {
-                Ok(Reply::Answer(_)) if self.owed > 0 => self.owed -= 1,
-                Ok(Reply::Answer(answer)) => return answer.map_err(Error::Plugin),
-                Ok(Reply::Notice(number, notice)) => self.keep(number, notice),
-                Err(TryRecvError::Empty) if left.is_zero() => {
-                    let (name, timeout) = (name.to_owned(), self.timeout);
-                    if late == Late::Spared {
-                        self.owed += 1;
-                        return Err(Error::Hung { name, during, timeout });
-                    }
-                    self.process.kill();
-                    return Err(Error::Timeout { name, during, timeout });
+            let is_late = match self.replies.receive(give_up) {
+                Ok((Reply::Answer(answer), _)) if self.owed == 0 => {
+                    return answer.map_err(Error::Plugin);
                 }
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::IpcError(_)) => return Err(self.died(name, during)),
+                Ok((Reply::Answer(_), _)) => {
+                    self.owed -= 1;
+                    false
+                }
+                Ok((Reply::Notice(number, notice), len)) => {
+                    self.keep(number, notice, len);
+                    // There may be no end of them.
+                    Instant::now() >= give_up
+                }
+                Err(Nothing::Late) => true,
+                Err(Nothing::Closed) => return Err(self.died(name, during)),
+                Err(Nothing::Garbled(what)) => {
+                    return Err(Error::Protocol { name: name.into(), what });
+                }
+            };
+            if is_late && late == Late::Spared {
+                self.owed += 1;
+                let (name, timeout) = (name.to_owned(), self.timeout);
+                return Err(Error::Hung { name, during, timeout });
+            }
+            if is_late {
+                return Err(self.late(name, during));
             }
         }
     }
 
     /// Keeps what a plugin said until it is taken, up to a limit: a flood must not fill memory.
-    fn keep(&mut self, number: NodeNumber, notice: Notice) {
-        if self.notices.len() < MOST_NOTICES {
+    fn keep(&mut self, number: NodeNumber, notice: Notice, len: usize) {
+        if self.notices.len() < MOST_NOTICES && self.notice_bytes + len <= MOST_NOTICE_BYTES {
             self.notices.push((number, notice));
+            self.notice_bytes += len;
         }
+    }
+
+    fn late(&mut self, name: &str, during: String) -> Error {
+        self.process.kill();
+        Error::Timeout { name: name.into(), during, timeout: self.timeout }
     }
 
     fn died(&mut self, name: &str, during: String) -> Error {

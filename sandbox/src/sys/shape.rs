@@ -47,6 +47,15 @@ impl Resizing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WindowId(pub u64);
 
+/// What a window shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Its size.
+    pub size: Size,
+    /// Red, green and blue of each pixel, a byte each, by rows from the top.
+    pub rgb: Vec<u8>,
+}
+
 /// What happened to a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowEvent {

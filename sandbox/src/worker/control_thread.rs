@@ -8,11 +8,11 @@ use super::audio_thread::Wiring;
 use super::main_thread::{confused, map};
 use super::node::Topology;
 use crate::error::PluginError;
+use crate::protocol::wire::{ConnectedSender, RequestReceiver};
 use crate::protocol::{Connected, Connections, Request};
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::poll::Waker;
 use crate::sys::process::exit_now;
-use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -21,27 +21,27 @@ pub(super) type Received = (Request, io::Result<Vec<Handle>>);
 
 /// What the thread has.
 pub(super) struct ControlThread {
-    pub(super) requests: IpcReceiver<Request>,
+    pub(super) requests: RequestReceiver,
     pub(super) handles: HandleChannel,
     pub(super) to_main: Sender<Received>,
     pub(super) main: Waker,
     /// The way to the audio thread, once there is one.
     pub(super) wiring: Receiver<Wiring>,
-    pub(super) connected: IpcSender<Connected>,
+    pub(super) connected: ConnectedSender,
 }
 
 impl ControlThread {
     /// Until the process ends.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut wiring = None;
-        while let Ok(request) = self.requests.recv() {
+        while let Ok(request) = self.requests.receive() {
             let handles = self.handles.receive(request.regions());
             if let Request::Connect(connections) = request {
                 if let Ok(new) = self.wiring.try_recv() {
                     wiring = Some(new);
                 }
                 let result = connect(wiring.as_mut(), &connections, handles);
-                if self.connected.send(Connected(connections.generation, result)).is_err() {
+                if self.connected.send(&Connected(connections.generation, result)).is_err() {
                     break;
                 }
                 continue;
@@ -51,7 +51,7 @@ impl ControlThread {
             }
             self.main.wake();
         }
-        // The host dropped its end, or ended. The main thread may be stuck in a plugin: don't ask it.
+        // The host dropped its end, or ended; or a plugin has meddled with the way. The main thread may be stuck in a plugin: don't ask it.
         exit_now(0);
     }
 }

@@ -6,8 +6,8 @@ use super::main_thread::Plugin;
 use crate::error::PluginError;
 use crate::format::Instance;
 use crate::format::editor::{
-    Editor, EditorInfo, EditorOptions, EditorRequest, Placement, Readiness, Resizing, Size,
-    Watched, WindowId,
+    Editor, EditorInfo, EditorOptions, EditorRequest, Picture, Placement, Readiness, Resizing,
+    Size, Watched, WindowId,
 };
 use crate::protocol::NodeNumber;
 use crate::sys::shape::WindowEvent;
@@ -129,6 +129,10 @@ impl Editors {
                 .create(&options.title, open.size, open.resizing)
                 .map_err(|e| lost(plugin, e))?;
             open.window = Some(window);
+            if options.pictured {
+                // Where that can't be, a picture may show what covers it.
+                let _ = display.draw_whole(window);
+            }
             if let Err(error) = editor.attach(window) {
                 editor.destroy();
                 display.destroy(window);
@@ -148,6 +152,22 @@ impl Editors {
         let info = open.info();
         self.open.insert(number, open);
         Ok(info)
+    }
+
+    /// What an editor's window shows. `plugin`: its name, for errors.
+    pub(super) fn picture(&self, number: NodeNumber, plugin: &str) -> Result<Picture, PluginError> {
+        let failed = |reason: &str| PluginError::Call {
+            plugin: plugin.into(),
+            call: "picture of its editor".into(),
+            reason: reason.into(),
+        };
+        let open = self.open.get(&number).ok_or_else(|| failed("it is not open"))?;
+        match (open.window, &self.display) {
+            (Some(window), Some(display)) => {
+                display.picture(window).map_err(|e| failed(&e.to_string()))
+            }
+            _ => Err(failed("its window is its own")),
+        }
     }
 
     /// Closes an editor; does nothing if there is none. One that has only just been opened is taken

@@ -8,9 +8,9 @@ use super::node::AudioNode;
 use crate::crash::Call;
 use crate::error::PluginError;
 use crate::format::editor::{Readiness, Watched};
-use crate::format::{self, Instance, Notice, Processor};
-use crate::protocol::replies::{self, ReplySender};
-use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION};
+use crate::format::{self, Instance, KeepsLoaded, Notice, Processor};
+use crate::protocol::wire::{ConnectedSender, ReplySender, RequestReceiver};
+use crate::protocol::{Answer, Hello, NodeNumber, Region, Reply, Request, VERSION, WRONG_BUILD};
 use crate::shm::crash_page::CrashView;
 use crate::shm::layout::OutboxShape;
 use crate::shm::recording::{RecordingShape, RecordingWriter};
@@ -18,9 +18,9 @@ use crate::shm::{BlockView, DoorbellView, OutboxWriter};
 use crate::sys::handles::{Handle, HandleChannel};
 use crate::sys::memory::{Access, Mapping};
 use crate::sys::poll::{Sleeper, Waker};
-use crate::sys::process::end_with_parent;
-use crate::sys::{confine, crash};
-use ipc_channel::ipc::{self, IpcSender};
+use crate::sys::process::{end_with_parent, exit_now, name_worker};
+use crate::sys::{channel, confine, crash};
+use ipc_channel::ipc::IpcSender;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -47,6 +47,9 @@ struct Worker {
     handles: io::Result<Vec<Handle>>,
     replies: ReplySender,
     plugins: BTreeMap<NodeNumber, Plugin>,
+    /// Libraries that were listed. What goes wrong when one ends must not cost what was in it, so they
+    /// end with the worker.
+    listed: Vec<KeepsLoaded>,
     audio: Option<AudioHandle>,
     /// Takes the control thread's way to the audio thread there.
     wiring: mpsc::Sender<Wiring>,
@@ -67,27 +70,23 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
     end_with_parent(parent).map_err(|e| e.to_string())?;
     confine::leave_host();
     if *version != *VERSION {
-        return Err(format!("host speaks {}, this program {VERSION}", version.to_string_lossy()));
+        eprintln!("sandrack worker: the host is {}, this {VERSION}", version.to_string_lossy());
+        exit_now(WRONG_BUILD);
     }
+    name_worker();
     let handles = HandleChannel::from_stdin().map_err(|e| format!("no handle channel: {e}"))?;
-    let text = |e: ipc_channel::IpcError| e.to_string();
-    let (request_sender, requests) = ipc::channel().map_err(|e| e.to_string())?;
-    let (replies, reply_receiver) = replies::channel().map_err(|e| e.to_string())?;
-    let (connected, connected_receiver) = ipc::channel().map_err(|e| e.to_string())?;
-    let hello = Hello {
-        version: VERSION.into(),
-        requests: request_sender,
-        replies: reply_receiver,
-        connected: connected_receiver,
-    };
+    let (ends, ways) = channel::open(&handles).map_err(|e| format!("no ways to the host: {e}"))?;
+    let mut requests = RequestReceiver::new(ends.requests);
+    let replies = ReplySender::new(ends.replies);
+    let connected = ConnectedSender::new(ends.connected);
     IpcSender::connect(channel.into_owned())
         .map_err(|e| e.to_string())?
-        .send(hello)
-        .map_err(text)?;
+        .send(Hello { version: VERSION.into(), ways })
+        .map_err(|e| e.to_string())?;
 
     // Before there is another thread: none that runs already would be confined.
     let is_confined;
-    match requests.recv() {
+    match requests.receive() {
         Ok(Request::Confine(wanted, plugins)) => {
             let confine::Begun { enforced, reached, listener } =
                 confine::begin(&wanted, &plugins, parent);
@@ -96,11 +95,12 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
             if let Some(listener) = listener {
                 handles.send(&[&listener]).map_err(|e| e.to_string())?;
             }
+            confine::limit_files(&wanted).map_err(|e| e.to_string())?;
             let answer = Answer::Confined { enforced: Box::new(enforced), reached, listens };
-            replies.send(Reply::Answer(Ok(answer))).map_err(text)?;
+            replies.send(&Reply::Answer(Ok(answer))).map_err(|e| e.to_string())?;
         }
         Ok(Request::Quit) => {
-            return replies.send(Reply::Answer(Ok(Answer::Done))).map_err(text);
+            return replies.send(&Reply::Answer(Ok(Answer::Done))).map_err(|e| e.to_string());
         }
         Ok(_) => return Err("the host did not begin with the confinement".into()),
         Err(_) => return Ok(()),
@@ -123,6 +123,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
         handles: Ok(Vec::new()),
         replies,
         plugins: BTreeMap::new(),
+        listed: Vec::new(),
         audio: None,
         wiring,
         editors: Editors::default(),
@@ -170,7 +171,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), String> {
 
 impl Worker {
     fn answer(&self, answer: Result<Answer, PluginError>) -> Result<(), String> {
-        self.replies.send(Reply::Answer(answer)).map_err(|e| e.to_string())
+        self.replies.send(&Reply::Answer(answer)).map_err(|e| e.to_string())
     }
 
     /// Lets the plugins do what they asked for. When to come again.
@@ -218,13 +219,13 @@ impl Worker {
     }
 
     fn tell(&self, number: NodeNumber, notice: Notice) -> Result<(), String> {
-        self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())
+        self.replies.send(&Reply::Notice(number, notice)).map_err(|e| e.to_string())
     }
 
     fn tell_notices(&mut self) -> Result<(), String> {
         for (&number, plugin) in &mut self.plugins {
             while let Some(notice) = plugin.instance.take_notice() {
-                self.replies.send(Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
+                self.replies.send(&Reply::Notice(number, notice)).map_err(|e| e.to_string())?;
             }
         }
         Ok(())
@@ -234,8 +235,16 @@ impl Worker {
         match request {
             Request::Confine(..) => Err(confused("it is confined already")),
             Request::Prepare { core, priority, regions } => self.prepare(core, priority, &regions),
-            Request::List(path) => Ok(Answer::Descriptors(format::list(&path)?)),
-            Request::ListPresets(path) => Ok(Answer::Presets(format::presets(&path)?)),
+            Request::List(path) => {
+                let (all, library) = format::list(&path)?;
+                self.listed.push(library);
+                Ok(Answer::Descriptors(all))
+            }
+            Request::ListPresets(path) => {
+                let (all, library) = format::presets(&path)?;
+                self.listed.push(library);
+                Ok(Answer::Presets(all))
+            }
             Request::Load(number, plugin) => {
                 let main = self.waker.clone();
                 let instance = format::load(&plugin, move || main.wake())?;
@@ -262,12 +271,13 @@ impl Worker {
             }
             Request::Activate(number, activation) => {
                 let plugin = self.plugin(number)?;
-                plugin.input_channels = plugin.instance.input_channels();
                 plugin.max_frames = activation.max_frames.max(activation.batch_frames);
                 let processor = format::batch::activate(plugin.instance.as_mut(), activation)?;
                 plugin.idle_processor = Some(processor);
                 let (latency, tail) = (plugin.instance.latency(), plugin.instance.tail());
-                Ok(Answer::Activated { latency, tail })
+                let channels = plugin.instance.channels();
+                plugin.input_channels.clone_from(&channels.0);
+                Ok(Answer::Activated { latency, tail, channels })
             }
             Request::Start(number, shape, region) => self.start(number, shape, region),
             Request::Record(number, to) => self.record(number, to),
@@ -298,6 +308,10 @@ impl Worker {
                     self.plugins.get_mut(&number).ok_or_else(|| confused("no such plugin"))?;
                 let instance = &mut *plugin.instance;
                 Ok(Answer::Editor(self.editors.open(number, &plugin.name, instance, &options)?))
+            }
+            Request::PictureEditor(number) => {
+                let name = self.plugin(number)?.name.clone();
+                Ok(Answer::Picture(self.editors.picture(number, &name)?))
             }
             Request::CloseEditor(number) => {
                 self.close_editor(number);
@@ -445,6 +459,7 @@ impl Worker {
             let _ = self.deactivate(number);
             self.plugins.remove(&number);
         }
+        self.listed.clear();
     }
 }
 

@@ -187,6 +187,7 @@ pub fn with_ports() -> View {
         is_midi,
         is_input,
         connected: strings(connected),
+        awaited: Vec::new(),
     };
     let inputs = strings(&["a2j:nanoKEY2 20:0", "a2j:Pads 24:0"]);
     let outputs = strings(&["a2j:Big Module 28:0", "a2j:Drum Box 32:0"]);

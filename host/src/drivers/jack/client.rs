@@ -202,6 +202,18 @@ impl Client {
         self.take_list(list)
     }
 
+    /// The name of a port of any client, by its number.
+    pub(super) fn name_by_id(&self, port: u32) -> Option<String> {
+        let raw = self.raw()?;
+        // SAFETY: the client is open.
+        let port = unsafe { (self.library.jack_port_by_id)(raw, port) };
+        if port.is_null() {
+            return None;
+        }
+        // SAFETY: the port is there, or was a moment ago: a port that goes away leaves its entry.
+        Some(text(unsafe { (self.library.jack_port_name)(port) })).filter(|name| !name.is_empty())
+    }
+
     /// Whether there is a port of this name, of any client.
     pub(super) fn has_port(&self, name: &str) -> bool {
         let Some(raw) = self.raw() else { return false };

@@ -131,6 +131,7 @@ pub(super) type FramesCallback = unsafe extern "C-unwind" fn(u32, *mut c_void) -
 pub(super) type XrunCallback = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub(super) type FreewheelCallback = unsafe extern "C" fn(c_int, *mut c_void);
 pub(super) type LatencyCallback = unsafe extern "C" fn(c_int, *mut c_void);
+pub(super) type RegistrationCallback = unsafe extern "C" fn(u32, c_int, *mut c_void);
 pub(super) type ShutdownCallback = unsafe extern "C" fn(c_int, *const c_char, *mut c_void);
 pub(super) type LogFunction = unsafe extern "C" fn(*const c_char);
 
@@ -189,6 +190,8 @@ functions! {
     jack_set_freewheel_callback:
         unsafe extern "C" fn(Client, FreewheelCallback, *mut c_void) -> c_int;
     jack_set_latency_callback: unsafe extern "C" fn(Client, LatencyCallback, *mut c_void) -> c_int;
+    jack_set_port_registration_callback:
+        unsafe extern "C" fn(Client, RegistrationCallback, *mut c_void) -> c_int;
     jack_on_info_shutdown: unsafe extern "C" fn(Client, ShutdownCallback, *mut c_void);
     jack_set_error_function: unsafe extern "C" fn(LogFunction);
     jack_set_info_function: unsafe extern "C" fn(LogFunction);
@@ -197,6 +200,7 @@ functions! {
     jack_port_get_buffer: unsafe extern "C" fn(Port, u32) -> *mut c_void;
     jack_port_name: unsafe extern "C" fn(Port) -> *const c_char;
     jack_port_by_name: unsafe extern "C" fn(Client, *const c_char) -> Port;
+    jack_port_by_id: unsafe extern "C" fn(Client, u32) -> Port;
     jack_port_name_size: unsafe extern "C" fn() -> c_int;
     jack_port_get_aliases: unsafe extern "C" fn(Port, *const *mut c_char) -> c_int;
     jack_port_get_all_connections: unsafe extern "C" fn(Client, Port) -> *mut *const c_char;

@@ -6,7 +6,8 @@
 //! the client in the server's graph, silent: nothing is disconnected.
 //!
 //! When the server ends, the driver is [gone](DriverEvent::Gone). A driver that is opened in its place
-//! connects itself as the one before was connected, as soon as the other ports are there.
+//! connects itself as the one before was connected, as soon as the other ports are there. What the user
+//! has connected is told for the rig ([`Driver::wiring`]).
 //!
 //! | file | |
 //! |---|---|
@@ -16,10 +17,12 @@
 //! | `process` | what JACK's threads call |
 //! | `transport` | JACK's song position as the host's |
 //! | `registered` | how it is listed and opened by name |
-//! | `wires` | what our ports are connected to |
+//! | `wires` | what our ports are to be connected to |
+//! | `patchbay` | the driver's part in that |
 
 mod client;
 mod library;
+mod patchbay;
 mod ports;
 mod process;
 pub(super) mod registered;
@@ -27,8 +30,8 @@ mod transport;
 mod wires;
 
 use super::{
-    Callback, Connections, Driver, DriverConfig, DriverEvent, DriverOptions, DriverPort,
-    JackOptions, MidiPeer, Settings, clock,
+    Callback, Connections, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions, MidiPeer,
+    Settings, Wiring, clock,
 };
 use crate::error::Error;
 use crate::midi::MidiBuffer;
@@ -40,11 +43,11 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use std::cell::UnsafeCell;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use wires::{Wires, Words};
+use wires::Wires;
 
 /// What a server offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +197,7 @@ impl JackDriver {
             latencies: AtomicU64::new(0),
             lost_midi: AtomicU64::new(0),
             gone: OnceLock::new(),
+            registered: Mutex::default(),
         };
         let clock_offset_ns = clock_offset_ns(&client);
         let (rt, _pinned) = (UnsafeCell::new(rt), PhantomPinned);
@@ -239,13 +243,7 @@ impl JackDriver {
             return Err(self.fail(self.gone().map_or(why, String::as_str)));
         }
         self.is_active = true;
-        if self.options.connect {
-            let Context { client, ports, .. } = &*self.context;
-            let words = words(&self.options);
-            self.wires = Wires::remembered(&self.name, client, ports, words);
-            self.wires.follow(client, ports, words);
-            self.wires.connect(client);
-        }
+        self.plug_in();
         Ok(())
     }
 
@@ -262,15 +260,6 @@ impl JackDriver {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-    }
-}
-
-/// The words of its MIDI ports.
-fn words(options: &JackOptions) -> Words<'_> {
-    let (inputs, outputs) = options.midi;
-    Words {
-        inputs: (inputs as usize, &options.midi_words),
-        outputs: (outputs as usize, &options.midi_out_words),
     }
 }
 
@@ -396,51 +385,19 @@ impl Driver for JackDriver {
     }
 
     fn connections(&self) -> Option<Connections> {
-        let Context { client, ports, .. } = &*self.context;
-        let own = format!("{}:", client.name());
-        let others = |kind| {
-            let names = |flag| {
-                let names = client.ports(kind, flag).into_iter();
-                names.filter(|name| !name.starts_with(&own)).collect()
-            };
-            (names(port_flag::OUTPUT), names(port_flag::INPUT))
-        };
-        let mut all = Vec::new();
-        let mut add = |ports: &mut dyn Iterator<Item = Port>, is_midi, is_input| {
-            all.extend(ports.map(|port| {
-                let name = client.port_name(port);
-                let name = name.strip_prefix(&own).unwrap_or(&name).to_owned();
-                DriverPort { name, is_midi, is_input, connected: client.connections(port) }
-            }));
-        };
-        add(&mut ports.inputs.iter().copied(), false, true);
-        add(&mut ports.outputs.iter().copied(), false, false);
-        add(&mut ports.midi_inputs.iter(), true, true);
-        add(&mut ports.midi_outputs.iter(), true, false);
-        Some(Connections { ports: all, audio: others(Kind::Audio), midi: others(Kind::Midi) })
+        Some(self.all_connections())
     }
 
     fn connect(&mut self, port: &str, other: &str, on: bool) -> Result<(), Error> {
-        let known = self.connections().unwrap_or_default();
-        let Some(mine) = known.ports.iter().find(|known| known.name == port) else {
-            return Err(self.fail(&format!("it has no port '{port}'")));
-        };
-        if !known.others(mine).iter().any(|known| known == other) {
-            let offer = crate::drivers::midi_ports::suggest(other, known.others(mine));
-            return Err(self.fail(&format!("'{port}' can't be connected to '{other}'{offer}")));
-        }
-        let client = &self.context.client;
-        let full = format!("{}:{port}", client.name());
-        let (from, to) = match mine.is_input {
-            true => (other, full.as_str()),
-            false => (full.as_str(), other),
-        };
-        self.wires.forget(from, to);
-        let done = if on { client.connect(from, to) } else { client.disconnect(from, to) };
-        match done {
-            true => Ok(()),
-            false => Err(self.fail(&format!("the server does not connect '{port}' and '{other}'"))),
-        }
+        self.connect_port(port, other, on)
+    }
+
+    fn wiring(&mut self) -> Option<Wiring> {
+        self.kept_wiring()
+    }
+
+    fn set_wiring(&mut self, wiring: &Wiring) {
+        self.change_wiring(wiring);
     }
 
     fn add_midi_words(&mut self, inputs: &[String], outputs: &[String]) -> Result<(), Error> {
@@ -458,11 +415,7 @@ impl Driver for JackDriver {
                 }
             }
         }
-        if self.options.connect && self.is_active {
-            let Context { client, ports, .. } = &*self.context;
-            self.wires.follow(client, ports, words(&self.options));
-            self.wires.connect(client);
-        }
+        self.watch_wires();
         Ok(())
     }
 
@@ -490,12 +443,7 @@ impl Driver for JackDriver {
         }
         if self.is_active && self.looked_at_wires.elapsed() > GLANCE {
             self.looked_at_wires = Instant::now();
-            let Context { client, ports, .. } = &*self.context;
-            if self.options.connect {
-                self.wires.follow(client, ports, words(&self.options));
-            }
-            self.wires.look(client, ports, &self.name);
-            self.wires.connect(client);
+            self.watch_wires();
             let latency = self.latency();
             if std::mem::replace(&mut self.told.latency, latency) != latency {
                 events.push(DriverEvent::LatencyChanged);

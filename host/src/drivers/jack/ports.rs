@@ -42,10 +42,6 @@ impl MidiPorts {
         slots.filter_map(|slot| NonNull::new(slot.load(Ordering::Relaxed)).map(Port))
     }
 
-    pub(super) fn get(&self, number: usize) -> Option<Port> {
-        self.iter().nth(number)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }

@@ -4,7 +4,7 @@
 //! | thread | runs | touches |
 //! |---|---|---|
 //! | JACK's process thread | [`process`] | [`Rt`], all of it; atomics |
-//! | JACK's notification thread | the other callbacks | atomics, ports' latencies |
+//! | JACK's notification thread | the other callbacks | atomics, ports' latencies, names of new ports |
 //!
 //! # Safety
 //! Every callback gets the address of a [`Context`], which is pinned from before the client knows of it
@@ -13,8 +13,8 @@
 //! that asked for them, and hold as many frames as it was given. Those of inputs may be other
 //! programs' outputs: they are copied, never referred to. Those of our outputs are distinct.
 //!
-//! JACK2 ends a client's process thread with `pthread_cancel`, at any instruction. So cancellation
-//! is held off while our code runs; where it is let in again no frame has anything to drop, so
+//! JACK2 ends a client's threads with `pthread_cancel`, at any instruction. So cancellation
+//! is held off while our code runs that could not bear it; where it is let in again no frame has anything to drop, so
 //! that it may unwind them.
 #![allow(unsafe_code)]
 
@@ -30,8 +30,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomPinned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Most frames of a block: as many as any JACK server takes.
@@ -77,6 +77,15 @@ pub(super) struct Shared {
     pub(super) lost_midi: AtomicU64,
     /// Why the server is gone.
     pub(super) gone: OnceLock<String>,
+    /// Ports of any client that have come. Not for the process thread.
+    pub(super) registered: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    /// Ports that have come since the last call.
+    pub(super) fn take_registered(&self) -> Vec<String> {
+        std::mem::take(&mut *self.registered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What the callbacks are about.
@@ -111,10 +120,11 @@ impl Context {
                 (library.jack_set_xrun_callback)(client, xrun, argument),
                 (library.jack_set_freewheel_callback)(client, freewheel, argument),
                 (library.jack_set_latency_callback)(client, latency, argument),
+                (library.jack_set_port_registration_callback)(client, registration, argument),
             ]
         };
         match codes {
-            [0, 0, 0, 0, 0, 0] => Ok(context),
+            [0, 0, 0, 0, 0, 0, 0] => Ok(context),
             _ => Err(format!("it can't be called back ({codes:?}): restart the JACK server")),
         }
     }
@@ -409,6 +419,28 @@ unsafe extern "C" fn latency(mode: c_int, argument: *mut c_void) {
         client.set_latency(*port, mode, (all.0.saturating_add(ours), all.1.saturating_add(ours)));
     }
     shared.latencies.fetch_add(1, Relaxed);
+}
+
+/// Remembers the name of a port that has come: whoever was connected to one of the same name before has
+/// to be connected anew.
+unsafe extern "C" fn registration(port: u32, comes: c_int, argument: *mut c_void) {
+    /// Names that are kept until somebody asks for them.
+    const MOST: usize = 4096;
+    let mut before: c_int = 0;
+    // SAFETY: `before` outlives the call. Nothing here has to be dropped.
+    unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) };
+    {
+        // SAFETY: as above.
+        let context = unsafe { context(argument) };
+        let name = context.client.name_by_id(port).filter(|_| comes != 0);
+        let registered = context.shared.registered.lock();
+        let mut registered = registered.unwrap_or_else(PoisonError::into_inner);
+        if registered.len() < MOST {
+            registered.extend(name);
+        }
+    }
+    // SAFETY: as above; a null pointer is allowed.
+    unsafe { pthread_setcancelstate(before, std::ptr::null_mut()) };
 }
 
 unsafe extern "C" fn shutdown(_code: c_int, reason: *const c_char, argument: *mut c_void) {

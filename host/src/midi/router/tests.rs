@@ -211,7 +211,7 @@ fn controls_move_parameters_and_give_commands_and_go_no_further_unless_asked() {
         // The same mapping in another setup stays switched.
         bench.swap(setup.clone());
     }
-    let given = |value| MidiNotice::Command { command: 9, value };
+    let given = |value| MidiNotice::Command { command: 9, value, at: 0 };
     assert_eq!(commands(&mut bench), [given(1.0), given(0.0)]);
     assert!(bench.block(&[(0, 0, &[0xb0, 0, 1]), (0, 0, &[0xb0, 32, 2])]).len() == 2);
     assert!(bench.play(&[0xc0, 17]).is_empty());

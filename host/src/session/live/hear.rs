@@ -76,7 +76,7 @@ impl Live {
                     {
                         let (worker, node) = (node.worker(), self.nodes[&at]);
                         let (exit, whom) = (worker.kill(), Whom { at, node, name: &plugin.name });
-                        let (kind, cause) = match worker.excess() {
+                        let (kind, cause) = match worker.why_ended() {
                             Some(what) => (FaultKind::Killed, format!("it {what}")),
                             None => (FaultKind::dead(exit), format!("its process {exit}")),
                         };

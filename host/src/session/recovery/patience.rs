@@ -6,7 +6,7 @@
 //! sixth of the limit is spared, but not for ever: what it plays is missing meanwhile, and another
 //! process might be luckier.
 
-use super::watch::Run;
+use super::watch::{Run, Silence};
 use crate::session::PluginAt;
 use sandrack_sandbox::supervisor::Worker;
 use sandrack_sandbox::sys::thread::CoreUse;
@@ -20,6 +20,7 @@ const MOST: u32 = 8;
 #[derive(Default)]
 pub(super) struct Patience {
     before: HashMap<PluginAt, Before>,
+    silent: HashMap<PluginAt, Before>,
 }
 
 struct Before {
@@ -59,6 +60,46 @@ impl Patience {
     }
 }
 
+impl Patience {
+    /// Whether a plugin that has been silent for a second has slept nearly all the while: then its words in
+    /// shared memory, by which it is at ever new blocks, are not its audio thread's.
+    pub(super) fn sleeps(
+        &mut self,
+        at: PluginAt,
+        silence: Option<Silence>,
+        worker: &Worker,
+        now: Instant,
+    ) -> bool {
+        const LONG: Duration = Duration::from_secs(1);
+        let Some(Silence { since, first, .. }) = silence else {
+            self.silent.remove(&at);
+            return false;
+        };
+        if now.saturating_duration_since(since) < LONG / 4 {
+            return false;
+        }
+        let before = match self.silent.get(&at) {
+            Some(before) if before.first == first => before,
+            _ => {
+                self.silent.insert(at, Before { first, seen: now, usage: worker.core_use() });
+                return false;
+            }
+        };
+        let time = now.saturating_duration_since(before.seen);
+        let (Some(before), true) = (before.usage, time >= LONG) else { return false };
+        worker.core_use().is_some_and(|now| asleep(before, now, time) > time.mul_f64(0.8))
+    }
+}
+
+/// How long a thread slept of some time, at least.
+fn asleep(before: CoreUse, now: CoreUse, time: Duration) -> Duration {
+    let ran = now.ran.saturating_sub(before.ran);
+    match now.wants_core {
+        true => Duration::ZERO,
+        false => time.saturating_sub(ran).saturating_sub(now.waited.saturating_sub(before.waited)),
+    }
+}
+
 /// What a thread has had of some time for itself: running, or waiting for something else than a
 /// core. The kernel counts a wait for a core when it is over.
 fn own(before: CoreUse, now: CoreUse, time: Duration) -> Duration {
@@ -80,8 +121,11 @@ mod tests {
         assert_eq!(own(before, before, ms(60)), ms(0));
         let over = CoreUse { ran: ms(1001), waited: ms(557), wants_core: false };
         assert_eq!(own(before, over, ms(60)), ms(3));
-        let asleep = CoreUse { wants_core: false, ..before };
-        assert_eq!(own(before, asleep, ms(60)), ms(60));
+        let asleep_now = CoreUse { wants_core: false, ..before };
+        assert_eq!(own(before, asleep_now, ms(60)), ms(60));
+        assert_eq!(asleep(before, before, ms(60)), ms(0));
+        assert_eq!(asleep(before, over, ms(60)), ms(2));
+        assert_eq!(asleep(before, asleep_now, ms(60)), ms(60));
         let spinning = CoreUse { ran: ms(1060), ..before };
         assert_eq!(own(before, spinning, ms(60)), ms(60));
     }

@@ -2,6 +2,7 @@
 
 use super::memory::Remembered;
 use super::spare::Vessel;
+use crate::flight::file::Failure;
 use sandrack_sandbox::error::Error;
 use sandrack_sandbox::format::{PluginRef, StateContext};
 use sandrack_sandbox::protocol::Activation;
@@ -38,8 +39,8 @@ pub(super) struct Job {
 
 /// How it went.
 pub(super) enum Told {
-    /// The old worker has ended, how, and why, if it used too much.
-    Ended(Exit, Option<String>),
+    /// The old worker has ended, how, and why, if it was ended for what it did.
+    Ended(Exit, Option<(Failure, String)>),
     /// Active, in the order of the orders.
     Ready(Vec<Node>),
     /// They can't be loaded.
@@ -108,6 +109,14 @@ impl Reload {
     }
 }
 
+fn why_ended(worker: &Worker) -> Option<(Failure, String)> {
+    let failure = match worker.excess() {
+        Some(_) => Failure::Excess,
+        None => Failure::Protocol,
+    };
+    Some((failure, worker.why_ended()?))
+}
+
 /// How long one that hangs is given to say where.
 const ANSWER: Duration = Duration::from_millis(10);
 /// How long one that is ended is waited for before another is started beside it.
@@ -129,7 +138,7 @@ fn run(mut job: Job, told: &mpsc::Sender<Told>, stopped: &mpsc::Receiver<()>, ne
             worker.ask_where(ANSWER);
         }
         let exit = end(worker);
-        let _ = told.send(Told::Ended(exit, worker.excess().map(str::to_owned)));
+        let _ = told.send(Told::Ended(exit, why_ended(worker)));
     }
     took("the old process is ended");
     bring_back(&job, told, stopped, new, &took);

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// So many at a time: a machine that stalls has everybody be late.
-const MOST: usize = 2;
+const MOST: usize = 4;
 /// How long one is kept that nobody needs.
 const KEPT: Duration = Duration::from_secs(10);
 
@@ -56,10 +56,15 @@ impl Recovery {
         session: &Session,
         now: Instant,
     ) {
-        let count = || self.units.iter().filter(|unit| unit.spare.is_some()).count();
-        let may_start = may_hang && count() < MOST;
+        let may_start = may_hang && self.units[index].spare.is_none() && self.make_room();
         let vessel = may_start.then(|| self.vessel(index, session));
         let unit = &mut self.units[index];
+        if unit.stands_back != may_hang {
+            // All that goes on for it from now on needs the core that it may be spinning on.
+            unit.stands_back = may_hang;
+            let workers = unit.plugins.iter().filter_map(|at| session.node(at.track, at.plugin));
+            workers.for_each(|node| node.worker().stand_back(may_hang));
+        }
         match &mut unit.spare {
             None => {
                 unit.spare = vessel
@@ -70,6 +75,21 @@ impl Recovery {
             Some(spare) if spare.is_over(now) => unit.retire_spare(),
             Some(_) => {}
         }
+    }
+
+    /// Whether another may be started; ends the one that was needed least lately, if it has to.
+    fn make_room(&mut self) -> bool {
+        let with_spare = || self.units.iter().enumerate().filter(|(_, unit)| unit.spare.is_some());
+        if with_spare().count() < MOST {
+            return true;
+        }
+        let idle = |(index, unit): (usize, &Unit)| {
+            let spare = unit.spare.as_ref()?;
+            (!unit.stands_back).then_some((spare.until, index))
+        };
+        let Some((_, oldest)) = with_spare().filter_map(idle).min() else { return false };
+        self.units[oldest].retire_spare();
+        true
     }
 
     /// A process for the plugins of a unit.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(in crate::session) struct Watch {
     runs: HashMap<PluginAt, Run>,
+    silences: HashMap<PluginAt, Silence>,
     last_faults: HashMap<PluginAt, u64>,
     /// Up to which block all is known.
     block: u64,
@@ -22,6 +23,16 @@ pub(super) struct Run {
     pub(super) first: u64,
     last: u64,
     pub(super) was_seen_running: bool,
+}
+
+/// Blocks in a row none of which a plugin ended in time.
+#[derive(Clone, Copy)]
+pub(super) struct Silence {
+    pub(super) since: Instant,
+    pub(super) first: u64,
+    last: u64,
+    /// In how many it did not even begin.
+    not_started: u32,
 }
 
 impl Run {
@@ -42,6 +53,19 @@ impl Watch {
         let NodeRecord { block, outcome, .. } = record;
         let was_seen_running = outcome == NodeOutcome::Running;
         let new = Run { since: now, heard: now, first: block, last: block, was_seen_running };
+        match outcome {
+            NodeOutcome::Running | NodeOutcome::NotStarted | NodeOutcome::Busy => {
+                let begun = Silence { since: now, first: block, last: block, not_started: 0 };
+                let silence = self.silences.entry(at).or_insert(begun);
+                if silence.last + 1 < block {
+                    *silence = begun;
+                }
+                silence.last = block;
+                silence.not_started += u32::from(outcome == NodeOutcome::NotStarted);
+            }
+            NodeOutcome::NotReady => {}
+            _ => drop(self.silences.remove(&at)),
+        }
         match outcome {
             // It could have begun, so it has ended what was before.
             NodeOutcome::Running | NodeOutcome::NotStarted => {
@@ -72,6 +96,13 @@ impl Watch {
         self.runs.get(&at).copied().filter(|run| run.hangs(limit, self.block))
     }
 
+    /// That it has not ended any block in time for some, up to the last, and did not even begin some of
+    /// them: a plugin that is only too slow for the blocks begins each that it is given.
+    pub(super) fn silence(&self, at: PluginAt) -> Option<Silence> {
+        let is_silent = |s: &Silence| s.last >= self.block && s.not_started >= 3;
+        self.silences.get(&at).copied().filter(is_silent)
+    }
+
     /// Whether it is at an earlier block, and has been for some.
     pub(in crate::session) fn is_away(&self, at: PluginAt) -> bool {
         const MOMENT: Duration = Duration::from_millis(5);
@@ -87,5 +118,6 @@ impl Watch {
 
     pub(super) fn forget(&mut self, at: PluginAt) {
         self.runs.remove(&at);
+        self.silences.remove(&at);
     }
 }

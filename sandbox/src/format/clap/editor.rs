@@ -20,12 +20,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct EditorShared {
     /// Whether there is one: created, not destroyed.
     open: AtomicBool,
+    /// Whether it has ended by itself: all that may be called is `destroy`.
+    has_ended: AtomicBool,
     requests: ArrayQueue<EditorRequest>,
 }
 
 impl EditorShared {
     pub(super) fn new() -> Self {
-        Self { open: AtomicBool::new(false), requests: ArrayQueue::new(16) }
+        let no = || AtomicBool::new(false);
+        Self { open: no(), has_ended: no(), requests: ArrayQueue::new(16) }
     }
 }
 
@@ -58,14 +61,20 @@ impl HostGuiImpl for HostShared {
     fn request_hide(&self) -> Result<(), HostError> {
         self.ask(EditorRequest::Hide)
     }
-    fn closed(&self, _was_destroyed: bool) {
+    fn closed(&self, was_destroyed: bool) {
         // Either way it is of no more use, and `destroy` may be called.
+        if was_destroyed {
+            self.0.editor.has_ended.store(true, Ordering::Release);
+        }
         let _ = self.ask(EditorRequest::Closed);
     }
 }
 
 impl ClapInstance {
     fn gui(&mut self) -> Result<PluginGui, PluginError> {
+        if self.shared.editor.has_ended.load(Ordering::Acquire) {
+            return Err(self.call_failed("gui", "its editor has ended by itself"));
+        }
         let extension = self.instance.plugin_handle().get_extension::<PluginGui>();
         extension.ok_or_else(|| self.call_failed("gui", "it has no editor"))
     }
@@ -182,6 +191,7 @@ impl Editor for ClapInstance {
         if !self.shared.editor.open.load(Ordering::Acquire) {
             return;
         }
+        self.shared.editor.has_ended.store(false, Ordering::Release);
         if let Ok(gui) = self.gui() {
             gui.destroy(&self.instance.plugin_handle());
         }

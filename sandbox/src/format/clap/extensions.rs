@@ -12,6 +12,7 @@ use super::events::push_event;
 use super::lists::{InEvents, OutEvents};
 use crate::event::Event;
 use clap_sys::ext::audio_ports_activation::*;
+use clap_sys::ext::configurable_audio_ports::*;
 use clap_sys::ext::note_name::*;
 use clap_sys::ext::params::{CLAP_EXT_PARAMS, clap_plugin_params};
 use clap_sys::ext::posix_fd_support::*;
@@ -34,7 +35,7 @@ use std::path::Path;
 use std::ptr;
 
 /// Most bytes of a state: of a plugin that writes without end, an error comes of it.
-const MAX_STATE: usize = 1 << 30;
+const MAX_STATE: usize = 256 << 20;
 /// Most names of notes that are believed of a plugin.
 const MAX_NOTE_NAMES: u32 = 16 * 128 * 16;
 
@@ -118,6 +119,25 @@ impl<'a> Extensions<'a> {
             self.get::<clap_plugin_audio_ports_activation>(&names)
                 .and_then(|ports| Some(ports.set_active?(self.plugin, input, index, active, 32)))
                 .unwrap_or(false)
+        }
+    }
+
+    /// Asks for other channels of its ports, where it lets its host choose. Inactive plugin only. Whether
+    /// it agreed to all.
+    pub(super) fn configure_ports(self, wanted: &[clap_audio_port_configuration_request]) -> bool {
+        let names = [CLAP_EXT_CONFIGURABLE_AUDIO_PORTS, CLAP_EXT_CONFIGURABLE_AUDIO_PORTS_COMPAT];
+        let (first, count) = (wanted.as_ptr(), wanted.len() as u32);
+        // SAFETY: see the file's first page.
+        unsafe {
+            let Some(ports) = self.get::<clap_plugin_configurable_audio_ports>(&names) else {
+                return false;
+            };
+            let (Some(can_apply), Some(apply)) =
+                (ports.can_apply_configuration, ports.apply_configuration)
+            else {
+                return false;
+            };
+            can_apply(self.plugin, first, count) && apply(self.plugin, first, count)
         }
     }
 

@@ -148,6 +148,7 @@ pub(super) struct Shared {
     lines: ArrayQueue<Line>,
     lost_lines: AtomicU64,
     dropped_events: AtomicU64,
+    late_events: AtomicU64,
     /// Never grows: a plugin may ask for one on the wrong thread.
     timers: Mutex<Vec<Timer>>,
     next_timer: AtomicU32,
@@ -174,6 +175,7 @@ impl Shared {
             lines: ArrayQueue::new(LINES),
             lost_lines: AtomicU64::new(0),
             dropped_events: AtomicU64::new(0),
+            late_events: AtomicU64::new(0),
             timers: Mutex::new(Vec::with_capacity(TIMERS)),
             next_timer: AtomicU32::new(0),
             descriptors: Descriptors::default(),
@@ -281,6 +283,12 @@ impl Shared {
         }
     }
 
+    pub(super) fn count_late(&self, events: u64) {
+        if events > 0 {
+            self.late_events.fetch_add(events, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn take_notice(&self) -> Option<Notice> {
         if let Some(notice) = self.take_log() {
             return Some(notice);
@@ -310,6 +318,14 @@ impl Shared {
                 let text = format!("{dropped} of its output events did not fit or were bad");
                 return Some(Notice::Log(6, text));
             }
+            let late = self.late_events.swap(0, Ordering::Relaxed);
+            if late > 0 {
+                let text = format!(
+                    "{late} of its output events lay behind the end of their block; they came with \
+                     its last frame"
+                );
+                return Some(Notice::Log(6, text));
+            }
         }
         if window.lines >= LINES {
             return None;
@@ -323,7 +339,8 @@ impl Shared {
     pub(super) fn log_opens(&self) -> Option<Instant> {
         let waits = !self.lines.is_empty()
             || self.lost_lines.load(Ordering::Relaxed) > 0
-            || self.dropped_events.load(Ordering::Relaxed) > 0;
+            || self.dropped_events.load(Ordering::Relaxed) > 0
+            || self.late_events.load(Ordering::Relaxed) > 0;
         let window = self.log_window.lock().unwrap_or_else(PoisonError::into_inner);
         waits.then(|| window.begin + WINDOW)
     }
@@ -462,12 +479,16 @@ impl HostTailImpl for HostAudio {
 }
 
 impl HostAudioPortsImpl for HostMain<'_> {
-    fn is_rescan_flag_supported(&self, _flag: AudioPortRescanFlags) -> bool {
-        false
+    fn is_rescan_flag_supported(&self, flag: AudioPortRescanFlags) -> bool {
+        !flag.is_empty() && AudioPortRescanFlags::all().contains(flag)
     }
-    fn rescan(&self, _flags: AudioPortRescanFlags) {
+    fn rescan(&self, flags: AudioPortRescanFlags) {
         self.0.is_right_thread(Call::AudioPortsRescan);
-        self.0.raise(&self.0.wishes.restart);
+        self.0.raise(match flags == AudioPortRescanFlags::NAMES {
+            // Only what its ports are called.
+            true => &self.0.wishes.params,
+            false => &self.0.wishes.restart,
+        });
     }
 }
 

@@ -117,24 +117,26 @@ unsafe extern "C" fn get(list: *const clap_input_events, index: u32) -> *const c
     slot.map_or(ptr::null(), |slot| ptr::from_ref(slot).cast())
 }
 
-/// What the plugin puts out: kept if it can be expressed and lies within the block.
+/// What the plugin puts out: kept if it can be expressed.
 pub(super) struct OutEvents {
     /// Sorted by time, whatever order they came in: a note's end must not get lost for coming
     /// early. Never grows.
     events: Vec<Event>,
     frames: u32,
     dropped: u64,
+    /// Those that lay behind the block's end.
+    late: u64,
 }
 
 impl OutEvents {
     pub(super) fn new() -> Self {
-        Self { events: Vec::with_capacity(EVENTS), frames: 0, dropped: 0 }
+        Self { events: Vec::with_capacity(EVENTS), frames: 0, dropped: 0, late: 0 }
     }
 
     pub(super) fn begin(&mut self, frames: u32) {
         self.events.clear();
         self.frames = frames;
-        self.dropped = 0;
+        (self.dropped, self.late) = (0, 0);
     }
 
     /// Moves the events into a list of fixed capacity.
@@ -152,6 +154,12 @@ impl OutEvents {
         self.dropped
     }
 
+    /// How many were said to happen behind the block's end; they are taken for its last frame, for a
+    /// note that never ends is worse than one that ends early.
+    pub(super) fn late(&self) -> u64 {
+        self.late
+    }
+
     /// The list, for as long as nothing else uses it.
     pub(super) fn list(&mut self) -> List<'_, clap_output_events> {
         let ctx = ptr::from_mut(self).cast();
@@ -159,19 +167,24 @@ impl OutEvents {
     }
 
     fn push(&mut self, event: Converted<'_>) -> bool {
-        match event {
+        let last = self.frames.saturating_sub(1);
+        let (is_late, taken) = match event {
             Converted::Event(event) => {
-                event.is_valid(self.frames) && insert_sorted(&mut self.events, event)
+                let within = Event { time: event.time.min(last), ..event };
+                let taken = within.is_valid(self.frames) && insert_sorted(&mut self.events, within);
+                (event.time > last, taken)
             }
             Converted::SysEx { time, port, message } => {
                 // All of it or nothing. Its pieces lie behind each other as they are inserted.
-                message.len() <= sysex::MOST
-                    && time < self.frames
+                let taken = message.len() <= sysex::MOST
                     && sysex::pieces(message.len()) <= EVENTS - self.events.len()
-                    && sysex::split(time, port, message)
-                        .all(|piece| insert_sorted(&mut self.events, piece))
+                    && sysex::split(time.min(last), port, message)
+                        .all(|piece| insert_sorted(&mut self.events, piece));
+                (time > last, taken)
             }
-        }
+        };
+        self.late += u64::from(is_late && taken);
+        taken
     }
 }
 
@@ -335,7 +348,6 @@ mod tests {
             with(size, 0, u16::MAX),
             // Larger than a note: its size can't be true.
             with(size, 0, CLAP_EVENT_PARAM_VALUE),
-            note(64, 60),
             note(0, 128),
             clap_event_note { velocity: f64::NAN, ..good },
         ];
@@ -361,6 +373,26 @@ mod tests {
         let order: Vec<i16> = events.events().iter().map(|event| event.key).collect();
         assert_eq!(order, [4, 2, 5, 1, 3]);
         assert_eq!(events.dropped(), 0);
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_of_a_block_comes_with_its_last_frame() {
+        let mut events = OutEvents::new();
+        events.begin(64);
+        let message = [0xf0, 1, 0xf7];
+        let sysex = clap_event_midi_sysex {
+            header: header::<clap_event_midi_sysex>(64, CLAP_EVENT_MIDI_SYSEX),
+            port_index: 0,
+            buffer: message.as_ptr(),
+            size: 3,
+        };
+        for time in [64, 3, u32::MAX, 63] {
+            let note = note(time, 60);
+            assert!(push(&mut events, &raw const note.header));
+        }
+        assert!(push(&mut events, &raw const sysex.header));
+        let times: Vec<u32> = events.events().iter().map(|event| event.time).collect();
+        assert_eq!((times, events.late(), events.dropped()), (vec![3, 63, 63, 63, 63], 3, 0));
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! How many channels a plugin's main ports have, where it leaves that to the host.
+//! A plugin's ports, and how many channels its main ports have, where it leaves that to the host.
 
-use super::ClapInstance;
-use crate::format::main_port;
+use super::{ClapInstance, text};
+use crate::format::{AudioPort, NotePort, main_port};
+use clack_extensions::audio_ports::{AudioPortFlags, AudioPortInfoBuffer, PluginAudioPorts};
 use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
-use clack_extensions::configurable_audio_ports::{
-    AudioPortRequest, AudioPortRequestDetails, PluginConfigurableAudioPorts,
+use clack_extensions::configurable_audio_ports::{AudioPortRequest, AudioPortRequestDetails};
+use clack_extensions::note_ports::{
+    NoteDialect, NoteDialects, NotePortInfoBuffer, PluginNotePorts,
 };
 use clack_extensions::surround::{SurroundChannel, SurroundConfig};
 use clack_host::utils::ClapId;
 
+/// Most ports in one direction that are believed of a plugin.
+const MAX_PORTS: u32 = 256;
 /// Most configurations that are looked at.
 const MOST: u32 = 256;
 
@@ -27,6 +31,51 @@ struct Configuration {
 }
 
 impl ClapInstance {
+    pub(super) fn audio_ports(&mut self, input: bool) -> Vec<AudioPort> {
+        let handle = self.instance.plugin_handle();
+        let Some(ports) = handle.get_extension::<PluginAudioPorts>() else { return vec![] };
+        let count = ports.count(&handle, input).min(MAX_PORTS);
+        let mut buffer = AudioPortInfoBuffer::new();
+        let mut all = Vec::new();
+        for index in 0..count {
+            let info = ports.get(&handle, index, input, &mut buffer);
+            // One that can't be described is there all the same, and counts: without channels.
+            all.push(info.map_or_else(AudioPort::default, |info| AudioPort {
+                name: text(info.name),
+                channels: info.channel_count,
+                main: info.flags.contains(AudioPortFlags::IS_MAIN),
+                active: true,
+            }));
+        }
+        all
+    }
+
+    pub(super) fn note_ports(&mut self, input: bool) -> Vec<NotePort> {
+        let handle = self.instance.plugin_handle();
+        let Some(ports) = handle.get_extension::<PluginNotePorts>() else { return vec![] };
+        let count = ports.count(&handle, input).min(MAX_PORTS);
+        let mut buffer = NotePortInfoBuffer::new();
+        let mut all = Vec::new();
+        for index in 0..count {
+            if let Some(info) = ports.get(&handle, index, input, &mut buffer) {
+                all.push(NotePort {
+                    name: text(info.name),
+                    clap: info.supported_dialects.supports(NoteDialect::Clap),
+                    midi: info
+                        .supported_dialects
+                        .intersects(NoteDialects::MIDI | NoteDialects::MIDI_MPE),
+                    prefers_midi: matches!(
+                        info.preferred_dialect,
+                        Some(NoteDialect::Midi | NoteDialect::MidiMpe)
+                    ),
+                    expressions: info.supported_dialects.supports(NoteDialect::Clap),
+                    channels: 16,
+                });
+            }
+        }
+        all
+    }
+
     /// See [`Instance::arrange`](crate::format::Instance::arrange). What a plugin answers says little:
     /// what its ports are then is asked.
     pub(super) fn arrange_ports(&mut self, channels: u32) {
@@ -69,10 +118,6 @@ impl ClapInstance {
     /// Asks for these channels on the main ports, in the way that names channels one by one. Whether
     /// it agrees.
     fn configure(&mut self, mains: Mains, wanted: Channels) -> bool {
-        let Some(mut handle) = self.instance.inactive_plugin_handle() else { return false };
-        let Some(ports) = handle.get_extension::<PluginConfigurableAudioPorts>() else {
-            return false;
-        };
         let asked = [(true, mains.0, wanted.0), (false, mains.1, wanted.1)];
         // First what the channels are, where there is a usual meaning; then only how many.
         [details, untyped].iter().any(|details| {
@@ -83,8 +128,7 @@ impl ClapInstance {
                     AudioPortRequest::new(is_input, index, details(count))
                 })
                 .collect();
-            ports.can_apply_configuration(&mut handle, &requests)
-                && ports.apply_configuration(&mut handle, &requests)
+            self.extensions().configure_ports(AudioPortRequest::slice_as_raw(&requests))
         })
     }
 

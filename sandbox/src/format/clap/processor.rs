@@ -72,7 +72,8 @@ unsafe impl Send for ClapProcessor {}
 struct Buses {
     counts: Vec<u32>,
     first: *mut f32,
-    /// Never resized: `buffers` point into it.
+    /// Never resized: `buffers` point into it. One more than there are, and null: a bus without
+    /// channels points to something too.
     channels: Vec<*mut f32>,
     buffers: Vec<clap_audio_buffer>,
 }
@@ -82,7 +83,7 @@ impl Buses {
         let mut buses = Self {
             counts: counts.to_vec(),
             first,
-            channels: vec![first; counts.iter().sum::<u32>() as usize],
+            channels: vec![std::ptr::null_mut(); counts.iter().sum::<u32>() as usize + 1],
             buffers: Vec::with_capacity(counts.len()),
         };
         buses.pack(0);
@@ -93,7 +94,9 @@ impl Buses {
     /// that they are given, or forget masks in there.
     fn pack(&mut self, frames: u32) {
         let floats = stride(frames) / size_of::<f32>();
-        for (index, channel) in self.channels.iter_mut().enumerate() {
+        let Some((none, channels)) = self.channels.split_last_mut() else { return };
+        *none = std::ptr::null_mut();
+        for (index, channel) in channels.iter_mut().enumerate() {
             // SAFETY: all channels of the greatest block lie behind `first` (contract of `bind`).
             *channel = unsafe { self.first.add(index * floats) };
         }
@@ -108,7 +111,7 @@ impl Buses {
                 latency: 0,
                 constant_mask: 0,
             };
-            // SAFETY: stays within `channels`, or one past its end for the last.
+            // SAFETY: stays within `channels`.
             data32 = unsafe { data32.add(channel_count as usize) };
             buffer
         }));
@@ -116,6 +119,28 @@ impl Buses {
 }
 
 impl Buses {
+    /// The buses for the plugin; null if there are none: wrappers of plugins of other formats look at
+    /// that, and not at the count.
+    fn address(&mut self) -> *mut clap_audio_buffer {
+        match self.buffers.is_empty() {
+            true => std::ptr::null_mut(),
+            false => self.buffers.as_mut_ptr(),
+        }
+    }
+
+    /// Silences all channels: not every plugin writes to all, and what lies there is an old block.
+    fn silence(&mut self, frames: u32) {
+        let floats = stride(frames) / size_of::<f32>();
+        for channel in 0..self.channels.len().saturating_sub(1) {
+            // SAFETY: all channels of the greatest block lie behind `first` (contract of `bind`), and
+            // the plugin does not run.
+            unsafe {
+                let start = self.first.add(channel * floats);
+                std::slice::from_raw_parts_mut(start, frames as usize).fill(0.0);
+            }
+        }
+    }
+
     /// Says which channels hold one value throughout: a plugin may save itself work on these. (What
     /// a plugin says so of its outputs is not looked at: it has to fill them all the same.)
     fn mark_constant(&mut self, frames: u32) {
@@ -176,6 +201,7 @@ impl Processor for ClapProcessor {
         self.out_events.begin(block.frames);
         self.inputs.pack(block.frames);
         self.outputs.pack(block.frames);
+        self.outputs.silence(block.frames);
         self.inputs.mark_constant(block.frames);
         if self.transport.0 != *block.transport {
             self.transport = (*block.transport, transport_event(block.transport));
@@ -186,8 +212,8 @@ impl Processor for ClapProcessor {
             steady_time: steady_time as i64 & i64::MAX,
             frames_count: block.frames,
             transport: self.transport.1.as_raw(),
-            audio_inputs: self.inputs.buffers.as_ptr(),
-            audio_outputs: self.outputs.buffers.as_mut_ptr(),
+            audio_inputs: self.inputs.address(),
+            audio_outputs: self.outputs.address(),
             audio_inputs_count: self.inputs.buffers.len() as u32,
             audio_outputs_count: self.outputs.buffers.len() as u32,
             in_events: in_events.as_ptr(),
@@ -202,6 +228,7 @@ impl Processor for ClapProcessor {
         let status = unsafe { call(plugin.as_raw_ptr(), &process) };
         self.out_events.take(block.out_events);
         self.shared.count_dropped(self.out_events.dropped() + self.in_events.lost());
+        self.shared.count_late(self.out_events.late());
         // All that isn't an error means the same here: every active node runs in every block.
         (CLAP_PROCESS_CONTINUE..=CLAP_PROCESS_SLEEP).contains(&status)
     }
@@ -245,7 +272,8 @@ mod tests {
             assert_eq!(counts, [2, 0, 1]);
             assert!(buses.buffers.iter().all(|b| b.constant_mask == 0 && b.latency == 0));
             let first = audio.as_mut_ptr();
-            assert_eq!(buses.channels, [0, 1, 2].map(|n| first.wrapping_add(n * floats)));
+            assert_eq!(buses.channels[..3], [0, 1, 2].map(|n| first.wrapping_add(n * floats)));
+            assert!(buses.channels[3].is_null());
             assert_eq!(buses.buffers[2].data32.cast_const(), &raw const buses.channels[2]);
             // As a plugin might.
             buses.channels[1] = std::ptr::null_mut();
@@ -253,5 +281,29 @@ mod tests {
             buses.buffers[2].channel_count = 9;
             buses.buffers[2].data32 = std::ptr::null_mut();
         }
+    }
+
+    #[test]
+    fn where_there_is_no_bus_there_is_no_address() {
+        let mut buses = Buses::new(&[], std::ptr::null_mut());
+        buses.pack(64);
+        buses.silence(64);
+        assert!(buses.address().is_null());
+        let mut buses = Buses::new(&[0], std::ptr::null_mut());
+        buses.pack(64);
+        buses.silence(64);
+        // SAFETY: one bus, and behind it the address that says that no channel is there.
+        assert!(unsafe { (*(*buses.address()).data32).is_null() });
+    }
+
+    #[test]
+    fn what_lay_in_the_outputs_is_gone_before_the_plugin_runs() {
+        let floats = stride(40) / size_of::<f32>();
+        let mut audio = vec![1.0_f32; 3 * floats];
+        let mut buses = Buses::new(&[2], audio.as_mut_ptr());
+        buses.pack(40);
+        buses.silence(40);
+        let sums = [0, 1, 2].map(|n| audio[n * floats..n * floats + 40].iter().sum::<f32>());
+        assert_eq!(sums, [0.0, 0.0, 40.0]);
     }
 }

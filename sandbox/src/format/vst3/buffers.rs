@@ -28,7 +28,8 @@ pub(super) struct Buses {
     node_channels: usize,
     layout: Vec<(i32, bool)>,
     places: Vec<Place>,
-    /// Of every channel; never resized: `buffers` point into it.
+    /// Of every channel; never resized: `buffers` point into it. One more than there are, and null:
+    /// a bus without channels points to something too.
     channels: Vec<*mut c_void>,
     buffers: Vec<AudioBusBuffers>,
     /// For channels that the node does not have, one for all.
@@ -49,7 +50,7 @@ impl Buses {
             node_channels: 0,
             layout: buses.iter().map(|bus| (bus.channels as i32, bus.active)).collect(),
             places: vec![Place::Private; channels],
-            channels: vec![std::ptr::null_mut(); channels],
+            channels: vec![std::ptr::null_mut(); channels + 1],
             buffers: Vec::with_capacity(buses.len()),
             private: vec![0.0; max_frames].into(),
             has_private: channels > 0,
@@ -121,7 +122,16 @@ impl Buses {
             }
             self.buffers[bus].silenceFlags = silent;
         }
-        self.buffers.as_mut_ptr()
+        self.buses_address()
+    }
+
+    /// The buses for the plugin; null if there are none: plugins made with common wrappers look at
+    /// that, and not at the count.
+    fn buses_address(&mut self) -> *mut AudioBusBuffers {
+        match self.buffers.is_empty() {
+            true => std::ptr::null_mut(),
+            false => self.buffers.as_mut_ptr(),
+        }
     }
 
     /// Describes the outputs of a block, and silences them: not every plugin writes to all.
@@ -135,37 +145,29 @@ impl Buses {
             wide.fill(0.0);
         }
         self.pack(frames);
-        self.buffers.as_mut_ptr()
+        self.buses_address()
     }
 
-    /// Brings the plugin's output to the node: silence where it says so, whatever lies there.
+    /// Brings the plugin's output to the node. What it marks as silent is not looked at: it has to
+    /// write silence all the same, and not a few hand on the marks of their input while they sound on.
     pub(super) fn finish_outputs(&mut self, frames: u32) {
-        let mut place = 0;
-        for bus in 0..self.layout.len() {
-            // As the plugin left it; how many channels there are it can't change.
-            let silent = self.buffers[bus].silenceFlags;
-            for channel in 0..self.layout[bus].0 as usize {
-                if channel < 64 && silent & (1 << channel) != 0 {
-                    if let Some(samples) = self.samples(self.places[place], frames) {
-                        samples.fill(0.0);
-                    }
-                } else {
-                    self.narrow(place, frames);
-                }
-                place += 1;
-            }
+        for place in 0..self.places.len() {
+            self.narrow(place, frames);
         }
     }
 
     fn pack(&mut self, frames: u32) {
         let private = self.private.as_mut_ptr().cast::<c_void>();
-        for index in 0..self.channels.len() {
+        for index in 0..self.places.len() {
             let node = self.address(self.places[index], frames);
             self.channels[index] = match (&mut self.wide, node) {
                 (Some(wide), Some(_)) => wide[index * self.max_frames..].as_mut_ptr().cast(),
                 (None, Some(address)) => address.cast(),
                 (_, None) => private,
             };
+        }
+        if let Some(none) = self.channels.last_mut() {
+            *none = std::ptr::null_mut();
         }
         let mut channels = self.channels.as_mut_ptr();
         self.buffers.clear();
@@ -177,7 +179,7 @@ impl Buses {
                 // The same for samples of both sizes: a union of two pointers.
                 __field0: AudioBusBuffers__type0 { channelBuffers32: channels.cast() },
             };
-            // SAFETY: stays within `channels`, or one past its end for the last.
+            // SAFETY: stays within `channels`.
             channels = unsafe { channels.add(count as usize) };
             buffer
         }));

@@ -167,15 +167,15 @@ impl Buses {
         mut inputs: Vec<SpeakerArrangement>,
         mut outputs: Vec<SpeakerArrangement>,
     ) {
-        // SAFETY: see the file's text.
-        unsafe {
-            processor.setBusArrangements(
-                inputs.as_mut_ptr(),
-                inputs.len() as i32,
-                outputs.as_mut_ptr(),
-                outputs.len() as i32,
-            )
+        let (count_in, count_out) = (inputs.len() as i32, outputs.len() as i32);
+        // Of none, none: not every plugin looks at the count first.
+        let list = |all: &mut Vec<SpeakerArrangement>| match all.is_empty() {
+            true => std::ptr::null_mut(),
+            false => all.as_mut_ptr(),
         };
+        let (inputs, outputs) = (list(&mut inputs), list(&mut outputs));
+        // SAFETY: see the file's text.
+        unsafe { processor.setBusArrangements(inputs, count_in, outputs, count_out) };
     }
 
     /// Asks the plugin for its buses.

@@ -108,6 +108,11 @@ impl Vst3Instance {
         if has(kParamValuesChanged) {
             self.send_changed_values();
         }
+        if has(kReloadComponent | kParamTitlesChanged | kParamIDMappingChanged)
+            && self.has_other_params()
+        {
+            self.shared.raise(&self.shared.wishes.restart);
+        }
         if has(kNoteExpressionChanged) && self.active {
             let expressions = self.read_expressions();
             if expressions != self.expressions {
@@ -120,6 +125,17 @@ impl Vst3Instance {
                 self.shared.raise(&self.shared.wishes.restart);
             }
         }
+    }
+
+    /// Whether its parameters are others than the processor was given, which keeps to those.
+    fn has_other_params(&self) -> bool {
+        let (Some(given), Some(controller)) = (&self.given_params, &self.controller) else {
+            return false;
+        };
+        let briefs = params::briefs(controller);
+        let mut now: Vec<_> = briefs.iter().map(|param| (param.id, param.read_only)).collect();
+        now.sort_by_key(|(id, _)| *id);
+        now != *given
     }
 
     /// What it wants of its buses is granted when it is activated.

@@ -22,13 +22,15 @@ use vst3::Steinberg::{
 use vst3::{Class, ComPtr, ComWrapper};
 
 /// Interfaces of plugins that this host calls.
-const SUPPORTED: [TUID; 14] = [
+const SUPPORTED: [TUID; 16] = [
     IComponent_iid,
     IAudioProcessor_iid,
     IEditController_iid,
     IConnectionPoint_iid,
     IUnitInfo_iid,
     IMidiMapping_iid,
+    INoteExpressionController_iid,
+    INoteExpressionPhysicalUIMapping_iid,
     IProcessContextRequirements_iid,
     IParameterChanges_iid,
     IParamValueQueue_iid,

@@ -49,7 +49,7 @@ pub struct Vst3Instance {
     pub(super) component: ComPtr<IComponent>,
     pub(super) controller: Option<ComPtr<IEditController>>,
     /// The controller is an object of its own.
-    separate: bool,
+    pub(super) separate: bool,
     pub(super) units: Option<ComPtr<IUnitInfo>>,
     connection: Option<Connection>,
     pub(super) shared: Arc<Shared>,
@@ -73,6 +73,9 @@ pub struct Vst3Instance {
     pub(super) midi: MidiMap,
     pub(super) expressions: Expressions,
     pub(super) latency: Latency,
+    /// Parameters that the processor was given, sorted, and whether each is only shown; `None` while
+    /// it has none.
+    pub(super) given_params: Option<Vec<(u32, bool)>>,
     /// Whether the plugin wanted a restart when it was last activated.
     restarts_in_activate: bool,
     editor: Option<ViewEditor>,
@@ -147,6 +150,7 @@ impl Vst3Instance {
             midi: MidiMap::new(0),
             expressions: Expressions::default(),
             latency: Latency::default(),
+            given_params: None,
             restarts_in_activate: false,
             editor: None,
             run_loop,
@@ -307,7 +311,10 @@ impl Vst3Instance {
         self.active = true;
         self.midi = self.read_midi_map(self.buses.event_inputs.len());
         self.expressions = self.read_expressions();
+        self.given_params = None;
         self.after_activate();
+        let params = self.param_specs();
+        self.given_params = Some(params.iter().map(|spec| (spec.id, spec.read_only)).collect());
 
         let (main, audio) = link(self.shared.wake());
         let old = std::mem::replace(&mut self.link, main);
@@ -333,7 +340,7 @@ impl Vst3Instance {
                 .map_or(u32::MAX, |r| unsafe { r.getProcessContextRequirements() }),
             midi: self.midi.clone(),
             expressions: self.expressions.clone(),
-            params: self.param_specs(),
+            params,
             link: audio,
         }))
     }
@@ -393,9 +400,10 @@ impl Instance for Vst3Instance {
         }
     }
 
-    fn input_channels(&mut self) -> Vec<u32> {
-        self.refresh_buses();
-        self.buses.inputs.iter().map(|bus| bus.channels).collect()
+    fn channels(&mut self) -> (Vec<u32>, Vec<u32>) {
+        let channels =
+            |buses: &[AudioBus]| -> Vec<u32> { buses.iter().map(|bus| bus.channels).collect() };
+        (channels(&self.buses.inputs), channels(&self.buses.outputs))
     }
 
     fn arrange(&mut self, channels: u32) {
@@ -414,6 +422,7 @@ impl Instance for Vst3Instance {
 
     fn deactivate(&mut self) -> Result<(), PluginError> {
         self.active = false;
+        self.given_params = None;
         // SAFETY: see the file's text.
         let result = unsafe { self.component.setActive(0) };
         self.checked("setActive", result)

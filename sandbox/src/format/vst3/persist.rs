@@ -22,7 +22,8 @@ use vst3::Steinberg::{IBStream, kNotImplemented, kResultFalse, kResultOk, tresul
 /// Largest preset file that is read.
 const MAX_PRESET: u64 = 256 << 20;
 
-/// What a call wrote; `Err`: what it returned. Some plugins write all, and answer "no".
+/// What a call wrote; `Err`: what it returned. Some plugins write all, and answer "no"; those that
+/// have nothing to write answer so too.
 fn written(
     context: StateContext,
     call: impl FnOnce(*mut IBStream) -> tresult,
@@ -47,16 +48,17 @@ impl Vst3Instance {
         // SAFETY: see the file's text.
         let component = match written(context, |s| unsafe { self.component.getState(s) }) {
             Ok(data) => Some(data),
-            Err(kNotImplemented) => None,
+            Err(kNotImplemented | kResultFalse) => None,
             Err(other) => return Err(self.call_failed("getState", meaning(other))),
         };
         let controller = self.controller.as_ref().and_then(|controller| {
             // SAFETY: see the file's text. A controller need not have a state of its own.
             written(context, |s| unsafe { controller.getState(s) }).ok()
         });
-        // Of an object that is both, and has one function for both, once is enough.
-        let controller =
-            controller.filter(|data| !data.is_empty() && component.as_ref() != Some(data));
+        // Of an object that is both, and has one function for both, once is enough. One of its own
+        // gets back what it gave, whatever that is like.
+        let controller = controller
+            .filter(|data| !data.is_empty() && (self.separate || component.as_ref() != Some(data)));
         Ok(state::write(&Chunks {
             class: &self.descriptor.id,
             component: component.as_deref(),

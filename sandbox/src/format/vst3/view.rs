@@ -138,7 +138,9 @@ impl Editor for ViewEditor {
     fn set_size(&mut self, size: Size) -> bool {
         let Some(view) = &self.view else { return false };
         // SAFETY: see the file's text.
-        unsafe { view.onSize(&mut rect(size)) == kResultTrue }
+        let agreed = unsafe { view.onSize(&mut rect(size)) == kResultTrue };
+        // Some answer no, or nothing, and do it all the same.
+        agreed || self.size() == Some(size)
     }
 
     fn attach(&mut self, window: WindowId) -> Result<(), PluginError> {

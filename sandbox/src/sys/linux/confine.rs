@@ -53,13 +53,15 @@ pub const USUAL: Level = Level::Standard;
 const MOST_ENTRIES: usize = 50_000;
 
 /// First of all in a worker: leaves the host's session and closes all descriptors but the three
-/// standard ones, whatever the program that runs the host had open.
+/// standard ones, whatever the program that runs the host had open. When the machine runs out of memory,
+/// a worker is ended rather than a host that uses as much: it comes back.
 pub fn leave_host() {
     // SAFETY: nothing in this process has opened a descriptor yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
     // The leader of a process group can't begin a session: be none for a moment.
     let _ = getpgid(getppid()).and_then(|group| setpgid(None, Some(group)));
     let _ = setsid();
+    let _ = std::fs::write("/proc/self/oom_score_adj", "100");
 }
 
 /// What came of confining this process.
@@ -104,7 +106,7 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
             Err(error) => enforced.weaker.push(format!("no network namespace: {error}")),
         }
     }
-    match limits::apply(wanted) {
+    match limits::apply(wanted).and_then(|()| limits::raise_files()) {
         Ok(()) => enforced.limits = true,
         Err(error) => enforced.weaker.push(format!("no limits: {error}")),
     }
@@ -137,6 +139,17 @@ pub fn begin(wanted: &Confinement, plugins: &[PathBuf], host: u32) -> Begun {
         Err(error) => enforced.missing.push(format!("no system call filter: {error}")),
     }
     Begun { enforced, reached: places, listener }
+}
+
+/// Limits open files, once the [listener](Begun::listener) has been sent.
+///
+/// # Errors
+/// The system refused.
+pub fn limit_files(wanted: &Confinement) -> io::Result<()> {
+    match wanted.level {
+        Level::Off => Ok(()),
+        Level::Standard | Level::Strict => limits::limit_files(wanted),
+    }
 }
 
 /// What is missing for any level to be in force, beyond what [`begin`] found.

@@ -5,7 +5,8 @@
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown,
+    socketpair,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -57,6 +58,12 @@ impl HandleChannel {
             sendmsg(&self.0, &[IoSlice::new(&count)], &mut control, flags)?;
         }
         Ok(())
+    }
+
+    /// Nothing is received from now on: whatever the other end would send is refused there, and does not
+    /// lie about here.
+    pub fn stop_receiving(&self) {
+        let _ = shutdown(&self.0, Shutdown::Read);
     }
 
     /// Receives exactly `count` handles, which have been sent before or are about to be.

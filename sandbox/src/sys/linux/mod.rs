@@ -1,5 +1,6 @@
 //! Linux: memfd with seals, futex, SCHED_FIFO, pidfd, SCM_RIGHTS, dlopen.
 
+pub mod channel;
 pub mod clock;
 pub mod confine;
 pub mod crash;

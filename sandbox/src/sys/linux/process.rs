@@ -1,7 +1,7 @@
 //! Starting worker processes, watching them, killing and reaping them.
 //!
 //! # Safety
-//! The one `unsafe` call ends the process.
+//! The `unsafe` calls end this process, and remove memory by its number; neither is given an address.
 #![allow(unsafe_code)]
 
 use super::handles::HandleChannel;
@@ -12,9 +12,25 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+/// What to start for another process of this very program: not its file, which may have been replaced
+/// by another version's since this process began.
+pub fn this_program() -> io::Result<PathBuf> {
+    let itself = PathBuf::from("/proc/self/exe");
+    match itself.exists() {
+        true => Ok(itself),
+        false => std::env::current_exe(),
+    }
+}
+
+/// Names this process for those that list processes: its file's name says nothing, see
+/// [`this_program`].
+pub fn name_worker() {
+    let _ = rustix::thread::set_name(c"sandrack-worker");
+}
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +95,8 @@ fn signal_name(signal: Signal) -> &'static str {
         Signal::SYS => "SIGSYS (a forbidden system call)",
         Signal::KILL => "SIGKILL",
         Signal::TERM => "SIGTERM",
-        Signal::XCPU => "SIGXCPU (out of processor time)",
+        Signal::XCPU => "SIGXCPU (too long at realtime priority without a pause)",
+        Signal::XFSZ => "SIGXFSZ (a file larger than it may be, --limit-disk)",
         _ => "a signal",
     }
 }
@@ -101,6 +118,8 @@ impl Process {
         show_errors: bool,
     ) -> io::Result<Self> {
         let child = Command::new(program)
+            // As its user knows it.
+            .arg0(std::env::args_os().next().unwrap_or_else(|| program.into()))
             .args(arguments)
             // Ctrl-C in a terminal is for the host, which ends its workers in order.
             .process_group(0)
@@ -140,6 +159,9 @@ impl Process {
     pub fn ended(&mut self) -> Option<Exit> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().ok().flatten().map(Exit::from_status);
+            if self.ended.is_some() {
+                remove_shared_by_number(self.id());
+            }
         }
         self.ended
     }
@@ -159,6 +181,7 @@ impl Process {
         }
         let _ = self.child.kill();
         let exit = self.child.wait().map_or(Exit::Signal(0), Exit::from_status);
+        remove_shared_by_number(self.id());
         *self.ended.insert(exit)
     }
 }
@@ -166,6 +189,23 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Removes memory shared by number (System V's) that a process which has ended made and left: nobody else
+/// would, until the machine is started anew.
+fn remove_shared_by_number(process: u32) {
+    let Ok(all) = std::fs::read_to_string("/proc/sysvipc/shm") else { return };
+    let user = rustix::process::geteuid().as_raw();
+    for line in all.lines().skip(1) {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
+        // Key, number, permissions, size, who made it, who used it last, users, owner: proc(5).
+        let is_left = number(4) == Some(process) && number(6) == Some(0);
+        if let (Some(id), true) = (number(1), is_left && number(7) == Some(user)) {
+            // SAFETY: takes no address for this.
+            unsafe { libc::shmctl(id as i32, libc::IPC_RMID, std::ptr::null_mut()) };
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //! address ranges that the caller owns; neither touches Rust's view of memory.
 #![allow(unsafe_code)]
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::process::{Pid, Resource, getrlimit, setpriority_process, setrlimit};
+use rustix::thread::{CapabilitySet, CpuSet, capabilities, sched_getaffinity, sched_setaffinity};
 use std::io;
 use std::time::Duration;
 
@@ -75,6 +75,22 @@ pub fn set_realtime(priority: i32) -> io::Result<()> {
 #[inline]
 pub fn demote(thread: ThreadId) {
     let _ = schedule(thread.0 as i32, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0);
+}
+
+/// Has a thread that is off the realtime class stand back behind all others there, or not any more.
+/// Does nothing where that could not be taken back.
+pub fn stand_back(thread: ThreadId, back: bool) {
+    let may_nice = || {
+        let raised =
+            capabilities(None).is_ok_and(|c| c.effective.contains(CapabilitySet::SYS_NICE));
+        // The limit for nice values counts from 20, which is nice 0, upwards.
+        raised || getrlimit(Resource::Nice).current.is_none_or(|most| most >= 20)
+    };
+    if (!back || may_nice())
+        && let Some(thread) = Pid::from_raw(thread.0 as i32)
+    {
+        let _ = setpriority_process(Some(thread), if back { 10 } else { 0 });
+    }
 }
 
 /// Takes the calling thread off the realtime class. One system call, for a signal handler too.

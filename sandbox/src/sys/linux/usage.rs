@@ -1,5 +1,6 @@
 //! What a process uses, read from /proc: cheap enough for once a second and process.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -7,8 +8,10 @@ use std::time::Duration;
 /// What a process uses at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Memory of its own, swapped out or not, and shared memory that it has touched, bytes.
+    /// Memory of its own, swapped out or not, bytes.
     pub memory: u64,
+    /// Shared memory that it has touched, bytes.
+    pub shared: u64,
     /// Threads.
     pub threads: u32,
     /// Open descriptors; 0 where that can't be seen.
@@ -27,19 +30,51 @@ pub fn of(process: u32) -> Option<Usage> {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
-    let kilobytes = ["RssAnon:", "RssShmem:", "VmSwap:"].map(|name| number(&status, name));
+    let bytes_of = |name: &str| number(&status, name) * 1024;
+
     // Behind the name, which may hold anything: state, and 11 more before the two times.
     let behind = stat.rsplit_once(')')?.1;
     let ticks: u64 =
         behind.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     let ns_a_tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
     Some(Usage {
-        memory: kilobytes.iter().sum::<u64>() * 1024,
+        memory: bytes_of("RssAnon:") + bytes_of("VmSwap:"),
+        shared: bytes_of("RssShmem:"),
         threads: number(&status, "Threads:") as u32,
         files: files(process),
         cpu_ns: ticks * ns_a_tick,
         written: read("io").map_or(0, |io| number(&io, "wchar:")),
     })
+}
+
+/// What files without a name take that a process holds open, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Of files that exist in memory only, mapped or not.
+    pub memory: u64,
+    /// Of files on a disk.
+    pub disk: u64,
+}
+
+/// Looks through a process's descriptors: one file counts once.
+pub fn held(process: u32) -> Held {
+    use std::os::unix::fs::MetadataExt;
+    let (mut held, mut seen) = (Held::default(), HashSet::new());
+    for entry in fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten() {
+        let Ok(name) = fs::read_link(entry.path()) else { continue };
+        let name = name.to_string_lossy();
+        let is_memory = name.starts_with("/memfd:") || name.starts_with("/dev/shm/");
+        if !is_memory && !name.ends_with(" (deleted)") {
+            continue;
+        }
+        // Through the link: it leads to the file itself, which has no other way to it.
+        let Ok(file) = fs::metadata(entry.path()) else { continue };
+        if seen.insert((file.dev(), file.ino())) {
+            let to = if is_memory { &mut held.memory } else { &mut held.disk };
+            *to = to.saturating_add(file.blocks().saturating_mul(512));
+        }
+    }
+    held
 }
 
 fn files(process: u32) -> u32 {
@@ -138,6 +173,27 @@ mod tests {
         assert_eq!(of(u32::MAX), None);
         let machine = machine();
         assert!(machine.memory > machine.free && machine.threads > 0);
+    }
+
+    #[test]
+    fn files_without_a_name_count_as_memory_or_disk() {
+        use std::io::Write;
+        let me = std::process::id();
+        let before = held(me);
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let memory = rustix::fs::memfd_create("hidden", flags).unwrap();
+        let mut memory = fs::File::from(memory);
+        let mut disk = tempfile::tempfile_in(std::env::current_dir().unwrap()).unwrap();
+        for file in [&mut memory, &mut disk] {
+            file.write_all(&vec![7; 3 << 20]).unwrap();
+            file.sync_all().unwrap();
+        }
+        let again = memory.try_clone().unwrap();
+        let after = held(me);
+        let grown = |before: u64, after: u64| after.saturating_sub(before) >> 20;
+        assert_eq!(grown(before.memory, after.memory), 3, "{before:?} {after:?}");
+        assert_eq!(grown(before.disk, after.disk), 3, "{before:?} {after:?}");
+        drop((memory, again, disk));
     }
 
     #[test]

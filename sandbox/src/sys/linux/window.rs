@@ -5,7 +5,7 @@
 //! more than that; those written for XEmbed (VSTGUI's) are told that they have been embedded.
 
 use super::poll::Watched;
-use crate::sys::shape::{Resizing, Size, WindowEvent, WindowId};
+use crate::sys::shape::{Picture, Resizing, Size, WindowEvent, WindowId};
 use std::ffi::CStr;
 use std::fmt::Display as Shown;
 use std::io;
@@ -14,9 +14,10 @@ use std::sync::OnceLock;
 use x11rb::connection::Connection;
 use x11rb::properties::{AspectRatio, WmSizeHints, WmSizeHintsSpecification};
 use x11rb::protocol::Event;
+use x11rb::protocol::composite::{ConnectionExt as _, Redirect};
 use x11rb::protocol::xproto::{
     AtomEnum, ChangeWindowAttributesAux, ClientMessageEvent, ConfigureWindowAux, ConnectionExt,
-    CreateWindowAux, EventMask, PropMode, StackMode, Window, WindowClass,
+    CreateWindowAux, EventMask, ImageFormat, PropMode, StackMode, Window, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -61,6 +62,9 @@ const XEMBED_WINDOW_DEACTIVATE: u32 = 2;
 const XEMBED_FOCUS_IN: u32 = 4;
 const XEMBED_FOCUS_OUT: u32 = 5;
 const XEMBED_MAPPED: u32 = 1;
+
+/// Most pixels of a picture: 16 MB a message.
+const MOST_PIXELS: u32 = 4096 * 1024;
 
 /// A connection to the display. One thread.
 pub struct Display {
@@ -261,6 +265,41 @@ impl Display {
         let values = ConfigureWindowAux::new().width(u32::from(width)).height(u32::from(height));
         self.connection.configure_window(id(window), &values).map_err(failed)?;
         self.flush()
+    }
+
+    /// Has a window drawn as a whole, also where others cover it.
+    pub fn draw_whole(&self, window: WindowId) -> io::Result<()> {
+        let version = self.connection.composite_query_version(0, 4).map_err(failed)?;
+        version.reply().map_err(failed)?;
+        let redirect = self.connection.composite_redirect_window(id(window), Redirect::AUTOMATIC);
+        redirect.map_err(failed)?.check().map_err(failed)
+    }
+
+    /// What a window shows, with what its children do. Only what is seen of it, unless it is
+    /// [drawn as a whole](Self::draw_whole).
+    pub fn picture(&self, window: WindowId) -> io::Result<Picture> {
+        let geometry = self.connection.get_geometry(id(window)).map_err(failed)?;
+        let geometry = geometry.reply().map_err(failed)?;
+        let (width, height) = (geometry.width, geometry.height);
+        if u32::from(width) * u32::from(height) > MOST_PIXELS {
+            return Err(failed(format!("{width} x {height} pixels are too many for a picture")));
+        }
+        let every = u32::MAX;
+        let format = ImageFormat::Z_PIXMAP;
+        let image = self
+            .connection
+            .get_image(format, id(window), 0, 0, width, height, every)
+            .map_err(failed)?;
+        let image = image.reply().map_err(failed)?;
+        let pixels = image.data.as_chunks::<4>().0;
+        if ![24, 32].contains(&image.depth)
+            || pixels.len() != usize::from(width) * usize::from(height)
+        {
+            return Err(failed(format!("the display has {} bits per pixel, not 24", image.depth)));
+        }
+        // Blue first, as servers of this byte order have it.
+        let rgb = pixels.iter().flat_map(|&[blue, green, red, _]| [red, green, blue]).collect();
+        Ok(Picture { size: Size { width: width.into(), height: height.into() }, rgb })
     }
 
     /// Destroys a window. The plugin's part in it must be gone.

@@ -21,6 +21,11 @@ pub fn now_ns() -> u64 {
     to_ns(ticks as u64, frequency())
 }
 
+/// Sleeps until then (ns of [`now_ns`]), or a tick of the system's timer longer.
+pub fn sleep_until(ns: u64) {
+    std::thread::sleep(std::time::Duration::from_nanos(ns.saturating_sub(now_ns())));
+}
+
 #[inline]
 fn frequency() -> u64 {
     match FREQUENCY.load(Ordering::Relaxed) {

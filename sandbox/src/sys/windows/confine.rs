@@ -97,6 +97,11 @@ pub fn keep_realtime() -> std::io::Result<()> {
 /// First of all in a worker: it inherits nothing but what the host listed, so nothing is to do.
 pub fn leave_host() {}
 
+/// Nothing to do: there is no such limit.
+pub fn limit_files(_wanted: &Confinement) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Confines this process to what `plugins` need. What is in force afterwards.
 ///
 /// Call it while there is one thread. It can't be undone.

@@ -1,5 +1,6 @@
 //! Windows: file mappings without names, events, MMCSS, job objects, LoadLibrary, plain windows.
 
+pub mod channel;
 pub mod clock;
 pub mod confine;
 pub mod crash;

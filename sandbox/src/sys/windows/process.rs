@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -40,6 +40,14 @@ use windows_sys::Win32::System::Threading::{
     TerminateProcess, UnregisterWaitEx, UpdateProcThreadAttribute, WT_EXECUTEINWAITTHREAD,
     WT_EXECUTEONLYONCE, WaitForSingleObject,
 };
+
+/// What to start for another process of this very program. Its file can't be replaced while it runs.
+pub fn this_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// Nothing to do: processes go by their file's name.
+pub fn name_worker() {}
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

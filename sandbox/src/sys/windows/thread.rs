@@ -19,8 +19,9 @@ use windows_sys::Win32::System::Threading::{
     AvSetMmThreadPriority, GetCurrentProcess, GetCurrentProcessorNumber, GetCurrentThread,
     GetCurrentThreadId, GetProcessAffinityMask, GetProcessIdOfThread, GetProcessWorkingSetSize,
     OpenThread, SetProcessWorkingSetSize, SetThreadAffinityMask, SetThreadPriority,
-    THREAD_PRIORITY_HIGHEST, THREAD_PRIORITY_NORMAL, THREAD_PRIORITY_TIME_CRITICAL,
-    THREAD_QUERY_INFORMATION, THREAD_QUERY_LIMITED_INFORMATION, THREAD_SET_INFORMATION,
+    THREAD_PRIORITY_BELOW_NORMAL, THREAD_PRIORITY_HIGHEST, THREAD_PRIORITY_NORMAL,
+    THREAD_PRIORITY_TIME_CRITICAL, THREAD_QUERY_INFORMATION, THREAD_QUERY_LIMITED_INFORMATION,
+    THREAD_SET_INFORMATION,
 };
 use windows_sys::w;
 
@@ -129,6 +130,14 @@ fn set_priority(thread: HANDLE, priority: i32) -> io::Result<()> {
 pub fn demote(thread: ThreadId) {
     if let Ok(thread) = open(thread, THREAD_SET_INFORMATION) {
         let _ = set_priority(thread.as_raw_handle(), THREAD_PRIORITY_NORMAL);
+    }
+}
+
+/// Has a thread that is off the realtime class stand back behind all others there, or not any more.
+pub fn stand_back(thread: ThreadId, back: bool) {
+    if let Ok(thread) = open(thread, THREAD_SET_INFORMATION) {
+        let priority = if back { THREAD_PRIORITY_BELOW_NORMAL } else { THREAD_PRIORITY_NORMAL };
+        let _ = set_priority(thread.as_raw_handle(), priority);
     }
 }
 

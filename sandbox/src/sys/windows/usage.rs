@@ -22,6 +22,8 @@ use windows_sys::Win32::System::Threading::{
 pub struct Usage {
     /// Memory of its own, bytes.
     pub memory: u64,
+    /// Shared memory that counts besides; none here.
+    pub shared: u64,
     /// Threads; 0: not counted here.
     pub threads: u32,
     /// Open handles; 0 where that can't be seen.
@@ -30,6 +32,20 @@ pub struct Usage {
     pub cpu_ns: u64,
     /// Bytes it has written since its start; 0 where that can't be seen.
     pub written: u64,
+}
+
+/// What files without a name take that a process holds open, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Of files that exist in memory only.
+    pub memory: u64,
+    /// Of files on a disk.
+    pub disk: u64,
+}
+
+/// Nothing: files have names here until they are closed.
+pub fn held(_process: u32) -> Held {
+    Held::default()
 }
 
 /// What a process uses; `None`: it has ended, or can't be looked at.
@@ -56,6 +72,7 @@ pub fn of(process: u32) -> Option<Usage> {
         (u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)).saturating_mul(100)
     };
     Some(Usage {
+        shared: 0,
         memory: memory.PrivateUsage as u64,
         threads: 0,
         files,

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use super::poll::Watched;
-use crate::sys::shape::{Resizing, Size, WindowEvent, WindowId};
+use crate::sys::shape::{Picture, Resizing, Size, WindowEvent, WindowId};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CStr;
@@ -179,6 +179,19 @@ impl Display {
             SetWindowPos(handle(window), null_mut(), 0, 0, width, height, flags)
         };
         if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Nothing to do: not how pictures would be made here.
+    pub fn draw_whole(&self, _window: WindowId) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What a window shows.
+    ///
+    /// # Errors
+    /// Always: not made here yet.
+    pub fn picture(&self, _window: WindowId) -> io::Result<Picture> {
+        Err(io::Error::other("pictures of editors are made on Linux only"))
     }
 
     /// Destroys a window. The plugin's part in it must be gone.

@@ -128,8 +128,11 @@ const SOMETIMES: &[(i64, &str)] = named![
 ];
 
 /// Memory shared by number: with whom can't be told. Windows' pictures are passed so.
-const SHARED_BY_NUMBER: &[(i64, &str)] =
-    named![SYS_shmget, SYS_shmat, SYS_shmctl, SYS_semget, SYS_semop, SYS_msgget];
+const MEMORY_BY_NUMBER: &[(i64, &str)] = named![SYS_shmget, SYS_shmat, SYS_shmctl];
+
+/// Queues and semaphores by number: they stay when the process is gone, and nobody knows whose they were.
+const QUEUES_BY_NUMBER: &[(i64, &str)] =
+    named![SYS_semget, SYS_semop, SYS_semtimedop, SYS_msgget, SYS_msgsnd];
 
 /// Change what a file is by its name, of which Landlock knows nothing.
 const BY_NAME: &[(i64, &str)] = named![
@@ -364,8 +367,9 @@ fn refused(wanted: &Confinement, own: u32) -> Outcome<Rules> {
         ],
     );
     if strict {
-        rules.extend(SHARED_BY_NUMBER.iter().map(|&(call, _)| (call, vec![])));
+        rules.extend(MEMORY_BY_NUMBER.iter().map(|&(call, _)| (call, vec![])));
     }
+    rules.extend(QUEUES_BY_NUMBER.iter().map(|&(call, _)| (call, vec![])));
     let one_of = |argument, values: &[i32]| {
         let rule = |value: &i32| all(&[is(argument, SeccompCmpOp::Eq, *value)?]);
         values.iter().map(rule).collect::<Outcome<Vec<_>>>()
@@ -460,8 +464,9 @@ pub(super) fn is_write(call: i64) -> bool {
 
 /// The name of a call that the host is told of.
 pub(super) fn name(call: i64) -> String {
-    let refused = [NEVER, NEVER_HERE, SOMETIMES, SHARED_BY_NUMBER, BY_NAME, BY_NAME_HERE];
-    let tables = refused.into_iter().chain([FILES, FILES_HERE, WRITES]);
+    let refused = [NEVER, NEVER_HERE, SOMETIMES, MEMORY_BY_NUMBER, QUEUES_BY_NUMBER];
+    let files = [BY_NAME, BY_NAME_HERE, FILES, FILES_HERE, WRITES];
+    let tables = refused.into_iter().chain(files);
     let name = tables.flatten().find(|(number, _)| *number == call);
     match name {
         Some((_, name)) => name.trim_start_matches("SYS_").to_owned(),
@@ -476,7 +481,7 @@ pub(super) fn grant(call: i64, arguments: &[u64; 6]) -> &'static str {
             "--grant-network"
         }
         libc::SYS_socket if arguments[0] as i32 == libc::AF_UNIX => "--confinement standard",
-        _ if SHARED_BY_NUMBER.iter().any(|(number, _)| *number == call) => "--confinement standard",
+        _ if MEMORY_BY_NUMBER.iter().any(|(number, _)| *number == call) => "--confinement standard",
         _ => "--confinement off",
     }
 }

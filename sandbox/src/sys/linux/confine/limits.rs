@@ -1,27 +1,33 @@
 //! Limits of a worker, and the end of its capabilities.
 //!
 //! # Safety
-//! The `unsafe` call changes the limits of this process from a local.
+//! The `unsafe` calls change the limits of this process from a local, and have a signal ignored.
 
 use crate::confine::Confinement;
 use crate::sys::thread::priority;
 use crate::sys::usage;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::io;
 
-/// Greatest file that is written, in bytes.
-const FILE_SIZE: u64 = 1 << 30;
-/// Most time in the realtime class without a pause, in us: then the kernel ends the process.
+/// A single file may be as much larger than all of them may be together, in bytes: so that it is seen
+/// and told what went beyond, instead of a write that fails.
+const BEYOND: u64 = 64 << 20;
+/// Most time in the realtime class without a pause, in us: then the kernel ends the process, by a
+/// signal that says why, and a little later by one that can't be ignored.
 const REALTIME_RUN: u64 = 1_000_000;
+const REALTIME_GRACE: u64 = 200_000;
 pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
     let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
     // What was asked for and never used counts here, not in the supervisor's eyes, which is to see it
     // first: a worker that is ended says why.
     lower(libc::RLIMIT_DATA, limits.memory.saturating_add(limits.memory / 4))?;
-    lower(libc::RLIMIT_NOFILE, limits.files.into())?;
-    lower(libc::RLIMIT_FSIZE, FILE_SIZE.min(limits.disk))?;
+    lower(libc::RLIMIT_FSIZE, limits.disk.saturating_add(BEYOND))?;
+    ignore_too_large();
     lower(libc::RLIMIT_CORE, 0)?;
-    lower(libc::RLIMIT_RTTIME, REALTIME_RUN)?;
+    // Not above one that is lower already.
+    limit(libc::RLIMIT_RTTIME, REALTIME_RUN, REALTIME_RUN + REALTIME_GRACE)
+        .or_else(|_| lower(libc::RLIMIT_RTTIME, REALTIME_RUN))?;
     lower(libc::RLIMIT_MSGQUEUE, 0)?;
     // In the first user namespace it would count all of the user's processes, or for root none.
     if in_own_user_namespace() {
@@ -30,10 +36,30 @@ pub(super) fn apply(wanted: &Confinement) -> io::Result<()> {
     Ok(())
 }
 
+/// Raises the soft limit for open files as far as it goes, for what this process sends to its host before
+/// it loads anything: a socket refuses a descriptor beyond that limit, and all that the user's processes
+/// have sent and nobody has taken yet counts, another plugin's too.
+pub(super) fn raise_files() -> io::Result<()> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).map_err(Into::into)
+}
+
+/// Sets the limit for open files.
+pub(super) fn limit_files(wanted: &Confinement) -> io::Result<()> {
+    let limits = wanted.limits.in_force(wanted.level, usage::machine().memory);
+    lower(libc::RLIMIT_NOFILE, limits.files.into())
+}
+
 fn in_own_user_namespace() -> bool {
     // "0 0 4294967295" is the first one's map: everything is itself.
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| !map.trim_end().ends_with("4294967295"))
+}
+
+/// A write beyond the limit of a file fails, instead of ending the process without a reason.
+fn ignore_too_large() {
+    // SAFETY: no handler of this process is replaced.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Lowers a limit for good. One that is lower already stays.
@@ -48,7 +74,12 @@ fn lower(which: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
 }
 
 fn set(which: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: to, rlim_max: to };
+    limit(which, to, to)
+}
+
+/// The soft limit, and the hard one.
+fn limit(which: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the pointer is to a local that outlives the call.
     match unsafe { libc::setrlimit(which, &limit) } {
         0 => Ok(()),
