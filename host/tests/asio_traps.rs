@@ -4,44 +4,15 @@
 
 mod common;
 
-use common::asio::{Loop, MONITORS, NAME, Seen, VirtualAsio, layout};
+use common::asio::{Loop, MONITORS, NAME, Seen, VirtualAsio, layout, open, plays, wanted};
 use common::{PROGRAM, becomes_true};
 use sandrack_host::drivers::keeper::{Keeper, KeeperEvent, Played};
-use sandrack_host::drivers::{self, Callback, Driver, DriverConfig, DriverEvent, DriverOptions};
+use sandrack_host::drivers::{self, Callback, DriverConfig, DriverEvent, DriverOptions};
 use sandrack_host::error::Error;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-fn wanted(frames: u32) -> DriverConfig {
-    DriverConfig { rate: 48_000, frames, inputs: 2, outputs: 2 }
-}
-
-fn open(frames: u32) -> Result<Box<dyn Driver>, Error> {
-    drivers::open(NAME, &wanted(frames), &DriverOptions::default())
-}
-
-/// Plays 100 blocks through a driver that is set like this, to the bit. What it said.
-fn plays(settings: &str, frames: u32) -> (Vec<DriverEvent>, Arc<Seen>) {
-    let virtual_asio = VirtualAsio::set(settings);
-    let mut driver = open(frames).expect(settings);
-    let through = Loop::new(driver.config(), layout(19)).on_steps();
-    let seen = Arc::clone(&through.seen);
-    driver.start(Box::new(through)).expect(settings);
-    seen.wait_for(100);
-    let events = driver.take_events();
-    drop(driver.stop().expect(settings));
-    let blocks = seen.blocks.load(Ordering::Relaxed);
-    // What comes now comes too late.
-    std::thread::sleep(Duration::from_millis(60));
-    assert_eq!(seen.blocks.load(Ordering::Relaxed), blocks, "{settings}: after stop");
-    drop(driver);
-    std::thread::sleep(Duration::from_millis(60));
-    seen.came_back_exactly();
-    virtual_asio.was_treated_well();
-    (events, seen)
-}
 
 #[test]
 fn callbacks_from_inside_calls_and_on_other_threads_do_no_harm() {
@@ -178,41 +149,6 @@ fn a_driver_whose_first_callback_takes_its_time_is_waited_for() {
     seen.wait_for(10);
     drop(driver.stop().unwrap());
     drop(driver);
-    virtual_asio.was_treated_well();
-}
-
-#[test]
-fn a_driver_goes_by_its_description_and_a_class_in_small_letters_too() {
-    let virtual_asio = VirtualAsio::set("");
-    let entry = |name: &str, class: &str, description: &str| {
-        let path = format!(r"SOFTWARE\ASIO\{name}");
-        let key = windows_registry::LOCAL_MACHINE.create(path).unwrap();
-        key.set_string("CLSID", class).unwrap();
-        key.set_string("Description", description).unwrap();
-    };
-    entry("sd-alias", "{5a4d7a3c-91e0-4c5e-9d0b-0f2b8f7a1660}", "Known Otherwise");
-    entry("sd-nothing", "{5a4d7a3c-91e0-4c5e-9d0b-0f2b8f7a1661}", "");
-    let open = |name: &str| drivers::open(name, &wanted(64), &DriverOptions::default());
-    let by_description = open("asio:known otherwise").map(|driver| driver.name().to_owned());
-    let without_class = open("asio:sd-nothing").map(|driver| driver.name().to_owned());
-    for name in ["sd-alias", "sd-nothing"] {
-        windows_registry::LOCAL_MACHINE.remove_tree(format!(r"SOFTWARE\ASIO\{name}")).unwrap();
-    }
-    assert_eq!(by_description.unwrap(), "asio:sd-alias");
-    let text = without_class.unwrap_err().to_string();
-    assert!(text.contains("class not registered") && text.contains("install it anew"), "{text}");
-    virtual_asio.was_treated_well();
-}
-
-#[test]
-fn a_driver_whose_entry_is_wrong_about_threads_is_made_all_the_same() {
-    let virtual_asio = VirtualAsio::set("");
-    let path = r"SOFTWARE\Classes\CLSID\{5A4D7A3C-91E0-4C5E-9D0B-0F2B8F7A1660}\InprocServer32";
-    let entry = windows_registry::LOCAL_MACHINE.create(path).unwrap();
-    entry.set_string("ThreadingModel", "Free").unwrap();
-    let opened = open(64).map(drop);
-    entry.set_string("ThreadingModel", "Apartment").unwrap();
-    opened.unwrap();
     virtual_asio.was_treated_well();
 }
 

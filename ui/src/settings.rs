@@ -4,7 +4,7 @@ use crate::app::Wishes;
 use crate::look;
 use crate::midi;
 use eframe::egui::{self, ComboBox, DragValue, RichText, Role, Ui};
-use sandrack_host::drivers::{self, DeviceInfo, Rates};
+use sandrack_host::drivers::{self, DeviceDetails, DeviceInfo, Rates};
 use sandrack_host::play::{Command, View};
 use sandrack_host::rig::DriverSettings;
 use std::sync::mpsc::{Receiver, channel};
@@ -39,7 +39,10 @@ impl Settings {
         self.device(ui, &mut wanted);
         let device =
             self.devices.as_ref().and_then(|all| all.iter().find(|d| d.name == wanted.name));
-        sizes_and_rates(ui, &mut wanted, device);
+        // One that is in use can't be asked, and needs not be.
+        let own = driver.details.as_deref().filter(|_| wanted.name == driver.settings.name);
+        let details = own.or_else(|| device.and_then(|device| device.details.as_ref()));
+        sizes_and_rates(ui, &mut wanted, details);
         ui.horizontal(|ui| {
             ui.add(DragValue::new(&mut wanted.inputs).range(0..=256).prefix("inputs "));
             ui.add(DragValue::new(&mut wanted.outputs).range(1..=256).prefix("outputs "));
@@ -61,8 +64,10 @@ impl Settings {
                 self.wanted = None;
                 return;
             }
-            let has_panel =
-                device.and_then(|d| d.details.as_ref()).is_some_and(|d| d.control_panel);
+            // It is the present driver's that opens; of one that can't be opened as it is set, too.
+            let is_present = wanted.name == driver.settings.name;
+            let may_have = is_present && !driver.is_running && wanted.name.starts_with("asio:");
+            let has_panel = own.map_or(may_have, |own| own.control_panel);
             if has_panel && ui.button("Control panel").clicked() {
                 wishes.send(Command::DriverPanel);
             }
@@ -153,8 +158,7 @@ fn state(ui: &mut Ui, view: &View) {
     }
 }
 
-fn sizes_and_rates(ui: &mut Ui, wanted: &mut DriverSettings, device: Option<&DeviceInfo>) {
-    let details = device.and_then(|device| device.details.as_ref());
+fn sizes_and_rates(ui: &mut Ui, wanted: &mut DriverSettings, details: Option<&DeviceDetails>) {
     let sizes = match details.and_then(|details| details.frames.as_ref()) {
         Some(sizes) => sizes.list().into_iter().filter(|n| (16..=8192).contains(n)).collect(),
         None => SIZES.to_vec(),

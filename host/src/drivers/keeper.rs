@@ -96,7 +96,8 @@ enum State {
 }
 
 /// How soon a driver gets what it asks for.
-struct Pace {
+#[derive(Default)]
+pub(crate) struct Pace {
     last: Option<Instant>,
     pause: Duration,
 }
@@ -109,7 +110,8 @@ impl Pace {
     /// After so long without trouble it is served at once again.
     const PEACE: Duration = Duration::from_secs(3);
 
-    fn next(&mut self, now: Instant) -> Instant {
+    /// When to do what it asks for now.
+    pub(crate) fn next(&mut self, now: Instant) -> Instant {
         let quiet = self.last.is_none_or(|last| now > last + self.pause + Self::PEACE);
         let due = if quiet { now } else { now + self.pause };
         self.pause = match quiet {
@@ -164,7 +166,7 @@ impl Keeper {
             kept: None,
             interrupted: Instant::now(),
             due: None,
-            pace: Pace { last: None, pause: Duration::ZERO },
+            pace: Pace::default(),
             told: String::new(),
         };
         keeper.play(driver, played)??;

@@ -474,7 +474,7 @@ impl Control {
         }
         let Some(mut mixer) = self.session.mix().cloned() else { return };
         mixer.strips.values_mut().for_each(|strip| strip.gain = 0.0);
-        engine.live.rewire(mixer);
+        engine.live.move_to(mixer);
         let period = Duration::from_secs_f64(f64::from(self.blocks.1) / f64::from(self.blocks.0));
         self.serve();
         std::thread::sleep((3 * period).max(Duration::from_millis(10)));

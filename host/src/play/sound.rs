@@ -1,25 +1,32 @@
 //! The driver of a player: opened, watched, opened again when it is gone or is to be another.
 
+mod reopen;
+
 use super::Pace;
 use super::control::{Control, EngineParts};
 use super::view::{DriverView, MessageKind};
+use crate::drivers::keeper;
 use crate::drivers::virtual_driver::VirtualDriver;
 use crate::drivers::{
-    self, Callback, Connections, Driver, DriverConfig, DriverEvent, DriverOptions, JackOptions,
-    MidiPeer, Settings, Wiring,
+    self, Callback, Connections, DeviceDetails, Driver, DriverConfig, DriverEvent, DriverOptions,
+    JackOptions, MidiPeer, Settings, Wiring,
 };
 use crate::error::Error;
 use crate::midi::{MidiRt, MidiSetup, midi, midi_queue};
 use crate::rig::DriverSettings;
 use crate::session::{Running, realtime_setup};
 use crate::wav::SampleFormat;
+use reopen::Opening;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What calls back.
 #[derive(Default)]
 pub(super) struct Sound {
     driver: Option<Opened>,
+    /// What it offers.
+    details: Option<Arc<DeviceDetails>>,
     error: String,
     /// Why it could not be opened, as it was said last.
     told: String,
@@ -27,6 +34,12 @@ pub(super) struct Sound {
     is_by_hand: bool,
     xruns_before: u64,
     again: Option<Instant>,
+    opening: Option<Opening>,
+    /// When it is started anew, as it has asked for. Until then it plays on.
+    due: Option<Instant>,
+    pace: keeper::Pace,
+    /// The settings of a driver that is not open are shown, on a thread of their own.
+    panel: Option<JoinHandle<Result<(), Error>>>,
     /// Whether this driver has ever been open.
     has_played: bool,
     /// How a driver that is gone was set. Whoever has changed that in the meantime is not overruled.
@@ -40,6 +53,9 @@ enum Opened {
 
 /// Where neither rig nor driver says: frames per second, frames per callback.
 const USUAL: (u32, u32) = (48_000, 128);
+
+/// The name of the driver that is built in.
+const VIRTUAL: &str = "virtual";
 
 /// A driver that is gone is tried again so often.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -141,6 +157,7 @@ impl Sound {
             xruns: driver.xruns().saturating_sub(self.xruns_before),
             is_running: driver.running(),
             error: self.error.clone(),
+            details: self.details.clone(),
         }
     }
 }
@@ -148,21 +165,14 @@ impl Sound {
 impl Control {
     fn open_driver(&self, settings: &DriverSettings) -> Result<Opened, Error> {
         let &DriverSettings { rate, frames, inputs, outputs, .. } = settings;
-        let setup = Arc::new(realtime_setup(None));
-        if settings.name != "virtual" {
-            let config = DriverConfig { rate, frames, inputs, outputs };
-            let before = self.sound.before;
-            let (midi_words, midi_out_words) = self.words_for_driver();
-            let wiring = Some(self.rig.connections.clone());
-            let jack = JackOptions { midi_words, midi_out_words, wiring, ..JackOptions::default() };
-            let how =
-                DriverOptions { setup: Some(setup), before, jack, ..DriverOptions::default() };
-            return Ok(Opened::Other(drivers::open(&settings.name, &config, &how)?));
+        if settings.name != VIRTUAL {
+            return Ok(Opened::Other(self.opener(settings)()?));
         }
+        let setup = realtime_setup(None);
         let (rate, frames) = (or(rate, USUAL.0), or(frames, USUAL.1));
         let mut driver = VirtualDriver::new(DriverConfig { rate, frames, inputs, outputs })?;
         driver = match self.options.pace {
-            Pace::OnTime => driver.with_thread_setup(move || setup()),
+            Pace::OnTime => driver.with_thread_setup(setup),
             Pace::Free => driver.free_running(),
             Pace::ByHand => driver.by_hand(),
         };
@@ -173,6 +183,25 @@ impl Control {
             driver = driver.with_recording(path, SampleFormat::Float32);
         }
         Ok(Opened::Virtual(Box::new(driver)))
+    }
+
+    /// Opens a driver that is not the virtual one, on whatever thread it is called.
+    fn opener(
+        &self,
+        settings: &DriverSettings,
+    ) -> impl FnOnce() -> Result<Box<dyn Driver>, Error> + Send + use<> {
+        let &DriverSettings { rate, frames, inputs, outputs, .. } = settings;
+        let (name, config) =
+            (settings.name.clone(), DriverConfig { rate, frames, inputs, outputs });
+        let (midi_words, midi_out_words) = self.words_for_driver();
+        let wiring = Some(self.rig.connections.clone());
+        let how = DriverOptions {
+            setup: Some(Arc::new(realtime_setup(None))),
+            before: self.sound.before,
+            jack: JackOptions { midi_words, midi_out_words, wiring, ..JackOptions::default() },
+            ..DriverOptions::default()
+        };
+        move || drivers::open(&name, &config, &how)
     }
 
     /// Opens the driver, makes an engine for it, and starts both. A driver that can't be opened is
@@ -188,9 +217,12 @@ impl Control {
     /// Makes an engine for what was opened, and starts both.
     fn play_through(&mut self, opened: Result<Opened, Error>) -> Result<(), Error> {
         self.sound.error.clear();
-        self.sound.again = None;
+        (self.sound.again, self.sound.due) = (None, None);
         match opened {
-            Ok(driver) => self.sound.driver = Some(driver),
+            Ok(driver) => {
+                self.sound.details = driver.get().details().cloned().map(Arc::new);
+                self.sound.driver = Some(driver);
+            }
             Err(error) => self.sound_failed(&error.to_string()),
         }
         let (mut rate, mut frames) =
@@ -245,7 +277,7 @@ impl Control {
         // Its queue is empty.
         let _ = midi.add_input(receiver);
         if let Some(mixer) = self.session.mix().cloned() {
-            live.rewire(mixer);
+            live.move_to(mixer);
         }
         self.callback = Some(callback.with_midi(rt));
         self.statistics.begin(self.blocks);
@@ -292,6 +324,8 @@ impl Control {
         self.keep_connections();
         self.silence_outputs();
         self.callback = None;
+        // One that is just being opened is let go as soon as it is there.
+        (self.sound.opening, self.sound.details) = (None, None);
         let Some(mut driver) = self.sound.driver.take() else { return Ok(()) };
         let stopped = driver.get_mut().stop();
         // With it, what it was given: the engine, which belongs on this thread again.
@@ -333,6 +367,10 @@ impl Control {
     }
 
     fn change_driver(&mut self) {
+        // It can't be opened twice at once.
+        if let Some(opening) = self.sound.opening.take() {
+            drop(opening.thread.join());
+        }
         if let Err(error) = self.close_sound() {
             tracing::warn!(%error, "the driver did not end as it should");
         }
@@ -341,22 +379,12 @@ impl Control {
         }
     }
 
-    /// Looks whether a driver that is gone is back. As long as it is not, the engine stays as it is.
-    fn open_again(&mut self) {
-        let driver = match self.open_driver(&self.settings.clone()) {
-            Ok(driver) => driver,
-            Err(error) => return self.sound_failed(&error.to_string()),
-        };
-        self.callback = None;
-        if let Err(error) = self.play_through(Ok(driver)) {
-            self.sound_failed(&error.to_string());
+    fn tell_how_it_plays(&mut self, what: &str) {
+        if let Some(driver) = &self.sound.driver {
+            let DriverConfig { rate, frames, .. } = driver.get().config();
+            let text = format!("{what}: {rate} Hz, blocks of {frames} frames");
+            self.tell(MessageKind::Note, None, text);
         }
-    }
-
-    /// Opens the driver's own settings.
-    pub(super) fn driver_panel(&mut self) {
-        let text = format!("driver {} has no settings of its own to be shown", self.settings.name);
-        self.tell(MessageKind::Note, None, text);
     }
 
     /// Hears what the driver tells, and opens one again that is gone.
@@ -397,6 +425,11 @@ impl Control {
             let text = format!("the driver plays blocks of {frames} frames from now on");
             self.tell(MessageKind::Note, None, text);
         }
+        if change {
+            // One that asks each time it is started plays on in between.
+            let Sound { due, pace, .. } = &mut self.sound;
+            due.get_or_insert_with(|| pace.next(now));
+        }
         if let Some(why) = is_gone {
             let stopped = self.close_sound();
             let why = match stopped {
@@ -404,15 +437,13 @@ impl Control {
                 Ok(()) => format!("driver {}: {why}", self.settings.name),
             };
             self.sound_failed(&why);
-        } else if change {
+        } else if self.sound.due.take_if(|due| now >= *due).is_some() {
             self.change_driver();
-        } else if self.sound.again.is_some_and(|again| now >= again) {
+            self.tell_how_it_plays("the driver was started anew, as it has asked for");
+        } else if self.sound.opening.is_some() {
+            self.hear_opening();
+        } else if self.sound.again.is_some_and(|again| now >= again) && !self.shows_panel() {
             self.open_again();
-            if let Some(driver) = &self.sound.driver {
-                let DriverConfig { rate, frames, .. } = driver.get().config();
-                let text = format!("the driver is back: {rate} Hz, blocks of {frames} frames");
-                self.tell(MessageKind::Note, None, text);
-            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! clones an `Arc`, and keeps it as long as it likes. What changes seldom (names, parameters'
 //! descriptions) is shared from one picture to the next.
 
-use crate::drivers::Connections;
+use crate::drivers::{Connections, DeviceDetails};
 use crate::faults::FaultRecord;
 use crate::rig::{
     DriverSettings, Grants, Id, Mapping, MidiInput, MidiOutput, Output, Send, SideChain, TrackKind,
@@ -95,6 +95,8 @@ pub struct DriverView {
     pub is_running: bool,
     /// Why it does not; empty: it does, or was not asked to.
     pub error: String,
+    /// What it offers; `None`: it is not open, or does not say.
+    pub details: Option<Arc<DeviceDetails>>,
 }
 
 /// What waits for a controller or key.

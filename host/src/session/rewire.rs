@@ -22,6 +22,8 @@ use std::collections::BTreeSet;
 pub(super) struct Rewiring {
     /// What was asked for last.
     wanted: Option<Mixer>,
+    /// Whether plugins that it does not name leave.
+    retires: bool,
     stage: Stage,
     /// What is being brought about.
     going: Mixer,
@@ -58,7 +60,7 @@ impl Rewiring {
 
     /// For another engine, which knows nothing of what was under way.
     pub(super) fn begin_again(self) -> Self {
-        Self { wanted: self.wanted, ..Self::default() }
+        Self { wanted: self.wanted, retires: self.retires, ..Self::default() }
     }
 }
 
@@ -73,6 +75,14 @@ impl Live {
     /// it names no more leave the session when it is there.
     pub fn rewire(&mut self, wanted: Mixer) {
         self.rewiring.wanted = Some(wanted);
+        self.rewiring.retires = true;
+    }
+
+    /// Wants other faders and pans in the mixer that there is. Plugins that it does not name stay in
+    /// the session: they may have been loaded for the next one.
+    pub fn move_to(&mut self, wanted: Mixer) {
+        self.rewiring.wanted = Some(wanted);
+        self.rewiring.retires = false;
     }
 
     /// Whether a mixer that was wanted is not there yet.
@@ -101,7 +111,9 @@ impl Live {
                     if same {
                         if have_moved {
                             self.rewiring.wanted = None;
-                            session.retire_unused();
+                            if self.rewiring.retires {
+                                session.retire_unused();
+                            }
                         }
                         return;
                     }

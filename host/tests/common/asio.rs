@@ -7,9 +7,13 @@
 
 use super::{LONG, Noise, example};
 use sandrack_host::drivers::samples::SampleLayout;
-use sandrack_host::drivers::{Callback, CallbackIo, CallbackTime, DriverConfig};
+use sandrack_host::drivers::{
+    self, Callback, CallbackIo, CallbackTime, Driver, DriverConfig, DriverEvent, DriverOptions,
+};
+use sandrack_host::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 pub(crate) const NAME: &str = "asio:Sandrack Virtual ASIO";
 
@@ -275,4 +279,36 @@ pub(crate) const FORMATS: [(&str, i32); 18] = [
 
 pub(crate) fn layout(number: i32) -> SampleLayout {
     SampleLayout::from_asio(number).expect("a format")
+}
+
+/// At the usual rate, two channels each way.
+pub(crate) fn wanted(frames: u32) -> DriverConfig {
+    DriverConfig { rate: 48_000, frames, inputs: 2, outputs: 2 }
+}
+
+#[track_caller]
+pub(crate) fn open(frames: u32) -> Result<Box<dyn Driver>, Error> {
+    drivers::open(NAME, &wanted(frames), &DriverOptions::default())
+}
+
+/// Plays 100 blocks through a driver that is set like this, to the bit. What it said.
+#[track_caller]
+pub(crate) fn plays(settings: &str, frames: u32) -> (Vec<DriverEvent>, Arc<Seen>) {
+    let virtual_asio = VirtualAsio::set(settings);
+    let mut driver = open(frames).expect(settings);
+    let through = Loop::new(driver.config(), layout(19)).on_steps();
+    let seen = Arc::clone(&through.seen);
+    driver.start(Box::new(through)).expect(settings);
+    seen.wait_for(100);
+    let events = driver.take_events();
+    drop(driver.stop().expect(settings));
+    let blocks = seen.blocks.load(Ordering::Relaxed);
+    // What comes now comes too late.
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(seen.blocks.load(Ordering::Relaxed), blocks, "{settings}: after stop");
+    drop(driver);
+    std::thread::sleep(Duration::from_millis(60));
+    seen.came_back_exactly();
+    virtual_asio.was_treated_well();
+    (events, seen)
 }

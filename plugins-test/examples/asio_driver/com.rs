@@ -9,8 +9,10 @@
 use crate::CLASS;
 use crate::abi::{BufferInfo, Callbacks, ChannelInfo, ClockSource, Code, Methods, Number};
 use crate::device::Device;
+use crate::memory;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
+use windows_sys::Win32::UI::WindowsAndMessaging::IsWindow;
 use windows_sys::core::{GUID, HRESULT};
 
 const IUNKNOWN: GUID = GUID::from_u128(0x00000000_0000_0000_c000_000000000046);
@@ -181,14 +183,19 @@ unsafe fn put_both<T>(result: Result<(T, T), Code>, one: *mut T, other: *mut T) 
                 put(one, a);
                 put(other, b);
             }
-            crate::abi::OK
+            ok()
         }
         Err(code) => code,
     }
 }
 
 fn code(result: Result<(), Code>) -> Code {
-    result.err().unwrap_or(crate::abi::OK)
+    result.err().unwrap_or_else(ok)
+}
+
+/// By the book 0.
+fn ok() -> Code {
+    memory::OK.load(Ordering::Relaxed)
 }
 
 // SAFETY, of all blocks below: see the top of the file.
@@ -197,9 +204,9 @@ static METHODS: Methods = Methods {
     add_ref,
     release,
     init: {
-        unsafe extern "C" fn init(this: *mut c_void, _: *mut c_void) -> i32 {
-            // SAFETY: see the top of the file.
-            unsafe { device(this) }.init()
+        unsafe extern "C" fn init(this: *mut c_void, window: *mut c_void) -> i32 {
+            // SAFETY: see the top of the file; any handle may be asked about.
+            unsafe { device(this).init(IsWindow(window) != 0) }
         }
         init
     },
@@ -272,7 +279,7 @@ static METHODS: Methods = Methods {
                         put(max, b);
                         put(preferred, c);
                         put(granularity, d);
-                        crate::abi::OK
+                        ok()
                     }
                     Err(code) => code,
                 }
@@ -290,8 +297,7 @@ static METHODS: Methods = Methods {
     get_sample_rate: {
         unsafe extern "C" fn get(this: *mut c_void, to: *mut f64) -> Code {
             // SAFETY: see the top of the file.
-            unsafe { put(to, f64::from(device(this).rate())) };
-            crate::abi::OK
+            unsafe { code(device(this).rate().map(|rate| put(to, f64::from(rate)))) }
         }
         get
     },
@@ -317,7 +323,7 @@ static METHODS: Methods = Methods {
                 }
                 put(count, said);
             }
-            crate::abi::OK
+            ok()
         }
         clocks
     },

@@ -11,6 +11,7 @@ use crate::settings::{Happening, Settings};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 /// Whether an instance is initialised: there is one device, for one program at a time.
 static IN_USE: AtomicBool = AtomicBool::new(false);
@@ -28,10 +29,31 @@ struct State {
     error: String,
     is_initialised: bool,
     rate: u32,
-    rate_was_set: bool,
+    /// When it was set, and what it was before.
+    rate_was_set: Option<(Instant, u32)>,
     other_program: Option<register::Alone>,
     buffers: Option<Arc<Buffers>>,
     playback: Option<Playback>,
+    /// Was stopped, and calls back all the same.
+    goes_on: Option<Playback>,
+}
+
+impl State {
+    /// Inputs and outputs. Many devices have fewer at high rates.
+    fn channels(&self) -> (i32, i32) {
+        let Settings { inputs, outputs, .. } = self.settings;
+        match self.settings.is_bad("fewer-channels") && self.rate > 50_000 {
+            true => (inputs / 2, outputs / 2),
+            false => (inputs, outputs),
+        }
+    }
+
+    /// Whether it has this channel, and knows it.
+    fn knows(&self, is_input: bool, channel: i32) -> bool {
+        let (inputs, outputs) = self.channels();
+        let most = if is_input { inputs } else { outputs };
+        (0..most).contains(&channel) && !(channel == 1 && self.settings.is_bad("second-channel"))
+    }
 }
 
 impl Device {
@@ -64,7 +86,7 @@ impl Device {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn init(&self) -> i32 {
+    pub(crate) fn init(&self, has_window: bool) -> i32 {
         let mut state = self.state();
         if !state.error.is_empty() {
             return 0;
@@ -72,6 +94,8 @@ impl Device {
         std::thread::sleep(state.settings.init_takes);
         let why = if state.settings.is_bad("init") {
             "init fails, as it was told to"
+        } else if state.settings.is_bad("needs-window") && !has_window {
+            "it was given no window"
         } else if memory::with(|memory| memory.is_gone()) {
             "the device is not plugged in"
         } else if IN_USE.swap(true, Ordering::AcqRel) {
@@ -81,7 +105,7 @@ impl Device {
         };
         if !why.is_empty() {
             state.error = why.to_owned();
-            return 0;
+            return if state.settings.is_bad("no-is-code") { NOT_PRESENT } else { 0 };
         }
         state.is_initialised = true;
         match register::alone() {
@@ -91,7 +115,12 @@ impl Device {
                 return 0;
             }
         }
-        if state.settings.is_bad("yes-is-42") { 42 } else { 1 }
+        match &state.settings {
+            settings if settings.is_bad("yes-is-42") => 42,
+            settings if settings.is_bad("yes-is-code") => abi::SUCCESS,
+            settings if settings.is_bad("yes-is-minus-1") => -1,
+            _ => 1,
+        }
     }
 
     pub(crate) fn name(&self) -> [u8; 32] {
@@ -121,7 +150,7 @@ impl Device {
         let state = self.well("channels")?;
         match state.settings.is_bad("no-channels") {
             true => Ok((0, 0)),
-            false => Ok((state.settings.inputs, state.settings.outputs)),
+            false => Ok(state.channels()),
         }
     }
 
@@ -153,6 +182,9 @@ impl Device {
         if state.settings.is_bad("cannot-tell-rates") {
             return Err(NOT_PRESENT);
         }
+        if state.settings.is_bad("denies-rates") {
+            return Err(NO_CLOCK);
+        }
         drop(state);
         self.has_rate(rate)
     }
@@ -166,16 +198,22 @@ impl Device {
         Err(NO_CLOCK)
     }
 
-    pub(crate) fn rate(&self) -> u32 {
+    pub(crate) fn rate(&self) -> Result<u32, Code> {
+        const LATE: Duration = Duration::from_millis(200);
         let state = self.state();
-        let says_none = state.settings.is_bad("no-rate-yet") && !state.rate_was_set;
-        if says_none { 0 } else { state.rate }
+        let is_bad = |what| state.settings.is_bad(what);
+        match state.rate_was_set {
+            _ if is_bad("no-clock") => Err(NO_CLOCK),
+            None if is_bad("no-rate-yet") => Ok(0),
+            Some((at, before)) if is_bad("late-rate") && at.elapsed() < LATE => Ok(before),
+            _ => Ok(state.rate),
+        }
     }
 
     pub(crate) fn set_rate(&self, rate: f64) -> Result<(), Code> {
         self.has_rate(rate)?;
         let mut state = self.state();
-        state.rate_was_set = true;
+        state.rate_was_set = Some((Instant::now(), state.rate));
         if !state.settings.is_bad("rate-is-other") {
             state.rate = rate as u32;
         }
@@ -220,17 +258,26 @@ impl Device {
     pub(crate) fn channel(&self, info: &mut ChannelInfo) -> Result<(), Code> {
         let state = self.well("channel-info")?;
         let settings = &state.settings;
-        let most = if info.is_input != 0 { settings.inputs } else { settings.outputs };
-        if !(0..most).contains(&info.channel) {
+        let is_input = info.is_input != 0;
+        if !state.knows(is_input, info.channel) {
             return Err(INVALID_PARAMETER);
         }
         info.is_active = state.buffers.is_some().into();
         info.group = info.channel / 2;
-        info.sample_type = match settings.is_bad("unknown-format") {
-            true => 33,
-            false => settings.format(info.channel).number,
+        let is_early = settings.is_bad("late-format") && state.buffers.is_none();
+        info.sample_type = match settings.format(is_input, info.channel).number {
+            _ if settings.is_bad("unknown-format") => 33,
+            // Of another size, so that it is heard.
+            number if is_early => {
+                if number == 16 {
+                    18
+                } else {
+                    16
+                }
+            }
+            number => number,
         };
-        let what = if info.is_input != 0 { "Loop in" } else { "Loop out" };
+        let what = if is_input { "Loop in" } else { "Loop out" };
         let number = info.channel + 1;
         info.name = text(&format!("{what} {number}"), settings);
         Ok(())
@@ -248,7 +295,14 @@ impl Device {
             state.error = "there are buffers already".to_owned();
             return Err(INVALID_MODE);
         }
-        if !allows(sizes(&state.settings), frames) {
+        let has_channels = infos.iter().all(|info| state.knows(info.is_input != 0, info.channel));
+        if !has_channels {
+            state.error = "it has no such channels".to_owned();
+            return Err(INVALID_PARAMETER);
+        }
+        let sizes = sizes(&state.settings);
+        let is_other = state.settings.is_bad("one-size") && frames != sizes[2];
+        if is_other || !allows(sizes, frames) {
             state.error = format!("{frames} frames are not among its sizes");
             return Err(INVALID_MODE);
         }
@@ -256,8 +310,7 @@ impl Device {
             crate::playback::call_early(&callbacks);
         }
         let (settings, rate) = (state.settings.clone(), state.rate);
-        let buffers = Buffers::new(infos, frames as usize, &settings).ok_or(INVALID_PARAMETER)?;
-        let buffers = Arc::new(buffers);
+        let buffers = Arc::new(Buffers::new(infos, frames as usize, &settings));
         self.shared.prepare(&settings, rate, callbacks);
         state.buffers = Some(Arc::clone(&buffers));
         count(Count::Buffers);
@@ -278,6 +331,9 @@ impl Device {
             count(Count::WrongOrder);
             return Err(INVALID_MODE);
         }
+        if let Some(playback) = state.goes_on.take() {
+            playback.stop();
+        }
         match state.buffers.take() {
             Some(_) => {
                 uncount(Count::Buffers);
@@ -295,6 +351,9 @@ impl Device {
             return Err(INVALID_MODE);
         };
         let settings = state.settings.clone();
+        if let Some(playback) = state.goes_on.take() {
+            playback.stop();
+        }
         if settings.is_bad("rate-in-start") {
             self.shared.happens(&Happening::Rate(state.rate));
         }
@@ -325,6 +384,11 @@ impl Device {
             (state.playback.take(), state.settings.clone(), state.buffers.clone())
         };
         let Some(playback) = playback else { return Err(INVALID_MODE) };
+        std::thread::sleep(settings.stop_takes);
+        if settings.is_bad("goes-on") {
+            self.state().goes_on = Some(playback);
+            return Ok(());
+        }
         if let Some(buffers) = buffers.filter(|_| settings.is_bad("calls-in-stop")) {
             self.shared.call(&buffers, 0);
             playback.stop();
@@ -379,9 +443,15 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        let playback = self.state().playback.take();
+        let (playback, goes_on) = {
+            let mut state = self.state();
+            (state.playback.take(), state.goes_on.take())
+        };
         if let Some(playback) = playback {
             count(Count::WrongOrder);
+            playback.stop();
+        }
+        if let Some(playback) = goes_on {
             playback.stop();
         }
         if self.state().is_initialised {
@@ -414,5 +484,11 @@ fn text(name: &str, settings: &Settings) -> [u8; 32] {
     let fill = if settings.is_bad("unterminated-names") { b'x' } else { 0 };
     let mut bytes = [fill; 32];
     bytes[..name.len()].copy_from_slice(name.as_bytes());
+    if settings.is_bad("code-page")
+        && let Some(letter) = bytes.iter_mut().find(|letter| **letter == b'o')
+    {
+        // An o with two dots in most of the code pages of the west.
+        *letter = 0xf6;
+    }
     bytes
 }

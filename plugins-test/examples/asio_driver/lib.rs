@@ -11,6 +11,7 @@
 //! | `com` | the object that hosts see, its factory |
 //! | `device` | what its methods do |
 //! | `playback` | its audio thread |
+//! | `samples` | from one format to another |
 //! | `settings` | the line of text |
 //! | `memory` | what outlasts an instance: what is set in the control panel, what has happened |
 //! | `register` | entering itself into Windows' lists |
@@ -30,6 +31,7 @@ mod device;
 mod memory;
 mod playback;
 mod register;
+mod samples;
 mod settings;
 
 use std::ffi::c_void;

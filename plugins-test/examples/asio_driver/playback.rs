@@ -12,11 +12,13 @@ use crate::abi::{
     Time, TimeCode, TimeInfo, message,
 };
 use crate::memory::{self, Count, count};
+use crate::samples;
 use crate::settings::{Happening, Settings};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -38,21 +40,12 @@ struct Channel {
 unsafe impl Sync for Buffers {}
 
 impl Buffers {
-    /// `None`: no such channels.
-    pub(crate) fn new(
-        infos: &mut [BufferInfo],
-        frames: usize,
-        settings: &Settings,
-    ) -> Option<Self> {
+    pub(crate) fn new(infos: &mut [BufferInfo], frames: usize, settings: &Settings) -> Self {
         let mut all = Self { frames, inputs: Vec::new(), outputs: Vec::new() };
         for info in infos {
             let is_input = info.is_input != 0;
-            let most = if is_input { settings.inputs } else { settings.outputs };
             let number = info.channel;
-            if !(0..most).contains(&number) {
-                return None;
-            }
-            let format = settings.format(number);
+            let format = settings.format(is_input, number);
             // Not silence: hosts have to make it so. And not aligned to anything.
             let half = || UnsafeCell::new(vec![0x5a; frames * format.bytes].into_boxed_slice());
             let channel = Channel { number, format: format.number, halves: [half(), half()] };
@@ -73,19 +66,22 @@ impl Buffers {
                 unsafe { (*half.get()).fill(0) };
             }
         }
-        Some(all)
+        all
     }
 
     /// What was played from this half two blocks ago comes in now.
     fn loop_back(&self, half: usize) {
         for input in &self.inputs {
-            let same =
-                |output: &&Channel| (output.number, output.format) == (input.number, input.format);
-            if let Some(output) = self.outputs.iter().find(same) {
-                // SAFETY: see the top of the file; two different boxes of one size.
-                unsafe {
-                    (*input.halves[half].get()).copy_from_slice(&*output.halves[half].get());
-                }
+            let Some(output) = self.outputs.iter().find(|output| output.number == input.number)
+            else {
+                continue;
+            };
+            // SAFETY: see the top of the file; two different boxes.
+            let (to, from) =
+                unsafe { (&mut **input.halves[half].get(), &**output.halves[half].get()) };
+            match input.format == output.format {
+                true => to.copy_from_slice(from),
+                false => samples::convert(from, output.format, to, input.format),
             }
         }
     }
@@ -156,7 +152,11 @@ impl Shared {
             && ask(message::SELECTOR_SUPPORTED, message::RESET_REQUEST) == 1
             && ask(message::SELECTOR_SUPPORTED, message::LATENCIES_CHANGED) == 1
             && ask(message::SELECTOR_SUPPORTED, 4711) == 0
-            && ask(4711, 1) == 0;
+            && ask(4711, 1) == 0
+            // Nothing of time code, commands for machines, meters and gains.
+            && (8..15).all(|what| ask(message::SELECTOR_SUPPORTED, what) == 0 && ask(what, 0) == 0)
+            && ask(message::SELECTOR_SUPPORTED, message::OVERLOAD) == 1
+            && [i32::MIN, -1, 0].iter().all(|what| ask(message::SELECTOR_SUPPORTED, *what) == 0);
         if !right {
             count(Count::WrongAnswer);
         }
@@ -200,6 +200,11 @@ impl Shared {
             let one = std::thread::spawn(move || other.switch(half, position));
             session.switch(half, position);
             let _ = one.join();
+        }
+        if session.settings.is_bad("nags") {
+            for what in [message::RESYNC_REQUEST, message::OVERLOAD, message::LATENCIES_CHANGED] {
+                session.message(what, 0);
+            }
         }
         count(Count::Blocks);
         self.position.fetch_add(buffers.frames as u64, Ordering::Relaxed);
@@ -342,6 +347,7 @@ fn run(shared: &Arc<Shared>, session: &Session, buffers: &Arc<Buffers>) {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+    let other = settings.is_bad("two-threads").then(|| second_thread(shared, buffers));
     let mut due = Instant::now();
     let mut random = 1u32;
     let mut half = 0;
@@ -366,17 +372,36 @@ fn run(shared: &Arc<Shared>, session: &Session, buffers: &Arc<Buffers>) {
         if !wait.is_zero() {
             std::thread::sleep(wait);
         }
-        match settings.is_bad("new-threads") {
-            true => {
-                std::thread::scope(|scope| {
-                    scope.spawn(|| shared.call(buffers, half));
-                });
-            }
-            false => shared.call(buffers, half),
+        if settings.is_bad("new-threads") {
+            std::thread::scope(|scope| {
+                scope.spawn(|| shared.call(buffers, half));
+            });
+        } else if let Some((tell, done)) = other.as_ref().filter(|_| block % 2 == 1) {
+            let _ = tell.send(half);
+            let _ = done.recv();
+        } else {
+            shared.call(buffers, half);
         }
         half ^= 1;
         block += 1;
         // A host that takes too long is waited for: nothing is lost.
         due = (due + period).max(Instant::now());
     }
+}
+
+/// A thread that calls when it is told to, and tells when it has.
+fn second_thread(
+    shared: &Arc<Shared>,
+    buffers: &Arc<Buffers>,
+) -> (SyncSender<usize>, Receiver<()>) {
+    let (tell, halves) = sync_channel::<usize>(1);
+    let (done, is_done) = sync_channel(1);
+    let (shared, buffers) = (Arc::clone(shared), Arc::clone(buffers));
+    std::thread::spawn(move || {
+        for half in halves {
+            shared.call(&buffers, half);
+            let _ = done.send(());
+        }
+    });
+    (tell, is_done)
 }

@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) rate: u32,
     /// Of the channels in turn.
     pub(crate) formats: Vec<Format>,
+    /// Of outputs, where those have others.
+    pub(crate) output_formats: Vec<Format>,
     pub(crate) latency: Option<(i32, i32)>,
     /// How late callbacks are at most.
     pub(crate) jitter: Duration,
@@ -59,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) drift_ppm: f64,
     /// Longest that `init` takes.
     pub(crate) init_takes: Duration,
+    /// Longest that `stop` takes.
+    pub(crate) stop_takes: Duration,
     /// Longest that the control panel stays open.
     pub(crate) panel_takes: Duration,
     pub(crate) at: Vec<(u64, Happening)>,
@@ -109,6 +113,22 @@ const BAD: &[&str] = &[
     "no-rate-yet",
     "no-future",
     "slow-start",
+    "needs-window",
+    "no-is-code",
+    "yes-is-code",
+    "yes-is-minus-1",
+    "ok-is-1",
+    "fewer-channels",
+    "second-channel",
+    "denies-rates",
+    "no-clock",
+    "late-rate",
+    "late-format",
+    "one-size",
+    "goes-on",
+    "two-threads",
+    "nags",
+    "code-page",
 ];
 
 impl Default for Settings {
@@ -121,10 +141,12 @@ impl Default for Settings {
             rates: vec![44_100, 48_000, 88_200, 96_000, 192_000],
             rate: 48_000,
             formats: vec![Format { number: 19, bytes: 4 }],
+            output_formats: Vec::new(),
             latency: None,
             jitter: Duration::ZERO,
             drift_ppm: 0.0,
             init_takes: Duration::ZERO,
+            stop_takes: Duration::ZERO,
             panel_takes: Duration::ZERO,
             at: Vec::new(),
             panel: Vec::new(),
@@ -165,6 +187,9 @@ impl Settings {
             "rates" => self.rates = list(value)?,
             "rate" => self.rate = value.parse().ok()?,
             "format" => self.formats = value.split(',').map(format).collect::<Option<_>>()?,
+            "output-format" => {
+                self.output_formats = value.split(',').map(format).collect::<Option<_>>()?;
+            }
             "latency" => match numbers(value)?[..] {
                 [input, output] => self.latency = Some((input, output)),
                 _ => return None,
@@ -172,6 +197,7 @@ impl Settings {
             "jitter-us" => self.jitter = Duration::from_micros(value.parse().ok()?),
             "drift-ppm" => self.drift_ppm = value.parse().ok()?,
             "init-ms" => self.init_takes = ms(value)?,
+            "stop-ms" => self.stop_takes = ms(value)?,
             "panel-ms" => self.panel_takes = ms(value)?,
             "at" => {
                 for one in value.split(',') {
@@ -195,8 +221,12 @@ impl Settings {
         self.bad.iter().any(|bad| bad == what)
     }
 
-    pub(crate) fn format(&self, channel: i32) -> Format {
-        self.formats[channel as usize % self.formats.len()]
+    pub(crate) fn format(&self, is_input: bool, channel: i32) -> Format {
+        let formats = match is_input || self.output_formats.is_empty() {
+            true => &self.formats,
+            false => &self.output_formats,
+        };
+        formats[channel as usize % formats.len()]
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use windows_core::GUID;
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, HWND};
 use windows_sys::Win32::System::Com::{COINIT_APARTMENTTHREADED, CoInitializeEx, CoUninitialize};
@@ -190,10 +190,15 @@ impl Drop for Apartment {
     fn drop(&mut self) {
         self.queue.end.store(true, Ordering::Release);
         self.queue.ring();
-        if let Some(thread) = self.thread.take()
-            && !self.hangs()
-        {
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        // It lets go of the driver, which may hang like any other call.
+        let end = Instant::now() + super::driver::LONG;
+        while !self.hangs() && Instant::now() < end {
+            if thread.is_finished() {
+                let _ = thread.join();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

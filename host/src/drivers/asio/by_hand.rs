@@ -14,6 +14,7 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use windows_core::GUID;
 use windows_registry::CLASSES_ROOT;
+use windows_sys::Win32::System::Environment::ExpandEnvironmentStringsW;
 use windows_sys::Win32::System::LibraryLoader::{
     GetProcAddress, LOAD_WITH_ALTERED_SEARCH_PATH, LoadLibraryExW,
 };
@@ -36,7 +37,7 @@ struct FactoryMethods {
 pub(super) fn make(class: &GUID) -> Option<*mut c_void> {
     let entry = CLASSES_ROOT.open(format!(r"CLSID\{{{class:?}}}\InprocServer32")).ok()?;
     let path = entry.get_string("").ok()?;
-    let path: Vec<u16> = path.trim_matches('"').encode_utf16().chain([0]).collect();
+    let path = expanded(path.trim_matches('"'));
     let (mut factory, mut made) = (null_mut(), null_mut());
     // SAFETY: see the top of the file. The function of this name has this signature in every library
     // that COM loads; a factory that was given begins with the table of its methods.
@@ -54,5 +55,19 @@ pub(super) fn make(class: &GUID) -> Option<*mut c_void> {
         let result = ((*methods).create)(factory, null(), class, &mut made);
         ((*methods).release)(factory);
         (result >= 0 && !made.is_null()).then_some(made)
+    }
+}
+
+/// A path with what stands for `%SystemRoot%` and the like, for the system.
+fn expanded(path: &str) -> Vec<u16> {
+    let path: Vec<u16> = path.encode_utf16().chain([0]).collect();
+    let mut full = vec![0u16; 32_768];
+    // SAFETY: a text that ends with 0, and a buffer of the stated length.
+    let length =
+        unsafe { ExpandEnvironmentStringsW(path.as_ptr(), full.as_mut_ptr(), full.len() as u32) };
+    match length as usize {
+        0 => path,
+        length if length > full.len() => path,
+        length => full[..length].to_vec(),
     }
 }

@@ -1,6 +1,6 @@
 //! An open ASIO driver, as the rest of the host sees it.
 
-use super::apartment::Apartment;
+use super::apartment::{Apartment, Inside};
 use super::failed;
 use super::object::is_rate;
 use super::slots::Taken;
@@ -9,7 +9,7 @@ use crate::drivers::{Callback, DeviceDetails, Driver, DriverConfig, DriverEvent,
 use crate::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest that a driver may take for a call, but for those that talk to its hardware.
 pub(super) const SHORT: Duration = Duration::from_secs(5);
@@ -35,6 +35,8 @@ pub(crate) struct AsioDriver {
     pub(super) apartment: Arc<Apartment>,
     pub(super) playing: Option<Playing>,
     pub(super) panel_open: Arc<AtomicBool>,
+    /// Resync, overload, latencies.
+    pub(super) heard: [Heard; 3],
 }
 
 /// Since the last start.
@@ -42,6 +44,25 @@ pub(crate) struct AsioDriver {
 pub(super) struct Playing {
     started_ns: u64,
     told_standstill: bool,
+}
+
+/// When something was heard of last that some drivers say in every block: that is passed on once a
+/// second.
+#[derive(Default)]
+pub(super) struct Heard(Option<Instant>);
+
+impl Heard {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// Whether it was said and is to be passed on now. What is not stays said.
+    fn now(&mut self, said: &AtomicBool) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() >= Self::PAUSE);
+        let now = is_due && said.swap(false, Ordering::Relaxed);
+        if now {
+            self.0 = Some(Instant::now());
+        }
+        now
+    }
 }
 
 impl AsioDriver {
@@ -177,10 +198,11 @@ impl Driver for AsioDriver {
         let mut events = Vec::new();
         let Ok(slot) = self.slot() else { return events };
         let said = &slot.said;
-        if said.resync.swap(false, Ordering::Relaxed) {
+        let [resync, overload, latency] = &mut self.heard;
+        if resync.now(&said.resync) {
             events.push(DriverEvent::Resync);
         }
-        if said.overload.swap(false, Ordering::Relaxed) {
+        if overload.now(&said.overload) {
             events.push(DriverEvent::Overload);
         }
         // While its panel is open, its thread may be busy with it; what is set there counts once it
@@ -188,7 +210,7 @@ impl Driver for AsioDriver {
         if self.panel_open.load(Ordering::Acquire) {
             return events;
         }
-        if said.latency.swap(false, Ordering::Relaxed)
+        if latency.now(&said.latency)
             && let Ok(latency) = self.ask("getLatencies", SHORT, |object| object.latency())
         {
             // Told even if it is the same: it was asked to be looked at.
@@ -271,14 +293,19 @@ impl Drop for AsioDriver {
         });
         if emptied {
             let monitor = std::mem::take(&mut self.monitor);
-            let _ = self.apartment.call("disposeBuffers", LONG, move |inside| {
+            let let_go = move |inside: &mut Inside| {
                 let Some(object) = inside.object.take() else { return };
                 for (input, output) in monitor {
                     let _ = object.monitor(input, output, false);
                 }
                 let _ = object.dispose_buffers();
                 drop(object);
-            });
+            };
+            match self.apartment.hangs() {
+                false => drop(self.apartment.call("disposeBuffers", LONG, let_go)),
+                // As soon as it comes back, if it ever does: from its control panel, say.
+                true => self.apartment.post(let_go),
+            }
         }
         if (!emptied || self.apartment.hangs())
             && let Some(slot) = self.slot.take()

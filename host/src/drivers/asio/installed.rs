@@ -55,9 +55,11 @@ fn entry(name: String, key: &Key, is_32_bit: bool) -> Installed {
     Installed { name, description, class, is_32_bit }
 }
 
-/// `{01234567-89ab-cdef-0123-456789abcdef}`, with or without braces.
+/// `{01234567-89ab-cdef-0123-456789abcdef}`, with or without braces; some installers count the end of
+/// the text as a letter of it.
 fn class_id(text: &str) -> Option<GUID> {
-    let digits: String = text.trim().trim_matches(['{', '}']).split('-').collect();
+    let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    let digits: String = text.trim_matches(['{', '}']).split('-').collect();
     let is_guid = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     is_guid.then(|| u128::from_str_radix(&digits, 16).ok().map(GUID::from_u128))?
 }
@@ -77,9 +79,11 @@ impl Installed {
         DeviceInfo { name: self.full_name(), about, problem: self.problem(), details: None }
     }
 
+    /// By its description, or by its name but for blanks around it.
     pub(super) fn is_described_as(&self, text: &str) -> bool {
         let text = text.trim();
-        !text.is_empty() && self.description.trim().eq_ignore_ascii_case(text)
+        let names = [&self.description, &self.name];
+        !text.is_empty() && names.iter().any(|name| name.trim().eq_ignore_ascii_case(text))
     }
 
     /// What can be told without opening it.
@@ -114,6 +118,7 @@ mod tests {
         let right = Some(GUID::from_u128(0x01234567_89ab_cdef_0123_456789abcdef));
         assert_eq!(class_id("{01234567-89AB-cdef-0123-456789abcdef}"), right);
         assert_eq!(class_id(" 01234567-89ab-cdef-0123-456789abcdef "), right);
+        assert_eq!(class_id("{01234567-89ab-cdef-0123-456789abcdef}\0"), right);
         for bad in ["", "{}", "{01234567-89ab-cdef-0123-456789abcde}", "{é1234567}", "none"] {
             assert_eq!(class_id(bad), None, "{bad}");
         }

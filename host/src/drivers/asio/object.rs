@@ -20,6 +20,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use windows_core::{GUID, Interface};
 use windows_sys::Win32::Foundation::HWND;
+use windows_sys::Win32::Globalization::{CP_ACP, MultiByteToWideChar};
 use windows_sys::Win32::System::Com::{CLSCTX_INPROC_SERVER, CoCreateInstance};
 use windows_sys::Win32::System::LibraryLoader::{
     GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN, GetModuleHandleExW,
@@ -72,6 +73,10 @@ pub(super) struct RawChannel {
     pub(super) sample_type: i32,
 }
 
+/// The errors of ASIO: these and what lies between them.
+const NOT_PRESENT: i32 = ResultCode::NOT_PRESENT.0;
+const NO_MEMORY: i32 = ResultCode::NO_MEMORY.0;
+
 /// Most that a driver may claim to have.
 const MOST_CHANNELS: i32 = 1024;
 const MOST_CLOCKS: usize = 64;
@@ -79,8 +84,25 @@ const MOST_CLOCKS: usize = 64;
 /// Text that ends at the first 0, or with its memory.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    // In the user's code page; anything but ASCII may come out wrong, nothing more.
-    String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
+    let bytes = &bytes[..end];
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim().to_owned(),
+        Err(_) => in_code_page(bytes).trim().to_owned(),
+    }
+}
+
+/// Text as programs wrote it before there was UTF-8: in the code page that the system is set to.
+fn in_code_page(bytes: &[u8]) -> String {
+    // No code page has more than one unit for a byte.
+    let mut wide = vec![0u16; bytes.len()];
+    let (from, to) = (bytes.len() as i32, wide.len() as i32);
+    // SAFETY: two buffers of the stated lengths.
+    let length =
+        unsafe { MultiByteToWideChar(CP_ACP, 0, bytes.as_ptr(), from, wide.as_mut_ptr(), to) };
+    match wide.get(..usize::try_from(length).unwrap_or(0)) {
+        Some(wide) if !wide.is_empty() => String::from_utf16_lossy(wide),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 /// Keeps a driver's library in this process for good. COM takes it away with the last object, but
@@ -130,7 +152,8 @@ impl Object {
 
     fn checked(&self, code: ResultCode) -> Result<(), Refusal> {
         match code {
-            ResultCode::OK | ResultCode::SUCCESS => Ok(()),
+            // By the book one of two numbers; all errors are less than 0.
+            ResultCode(0..) => Ok(()),
             ResultCode(code) => Err(Refusal { code, words: self.error_message() }),
         }
     }
@@ -140,7 +163,11 @@ impl Object {
         // SAFETY: the window outlives the object.
         match unsafe { self.raw.init(window.cast()) }.0 {
             0 => Err(self.error_message()),
-            // Yes is whatever is not 0.
+            // Some answer with a code where yes or no is asked for.
+            code @ NOT_PRESENT..=NO_MEMORY => {
+                Err(Refusal { code, words: self.error_message() }.to_string())
+            }
+            // Yes is whatever is not 0: -1 as well.
             _ => Ok(()),
         }
     }
@@ -274,8 +301,9 @@ impl Object {
 
     pub(super) fn can_monitor(&self) -> bool {
         let can = FutureSelector::CAN_INPUT_MONITOR;
-        // SAFETY: this selector takes no argument.
-        self.checked(unsafe { self.raw.future(can, std::ptr::null_mut()) }).is_ok()
+        // SAFETY: this selector takes no argument. 0 is no yes here: drivers that do nothing in this
+        // method answer with it.
+        unsafe { self.raw.future(can, std::ptr::null_mut()) == ResultCode::SUCCESS }
     }
 
     /// Leads an input to an output, at full level, or no longer.
@@ -370,7 +398,7 @@ impl FromCallback {
         let (mut position, mut stamp) = Default::default();
         // SAFETY: as above, with two locals.
         match unsafe { self.0.get_sample_position(&mut position, &mut stamp) } {
-            ResultCode::OK | ResultCode::SUCCESS => Some([position, stamp]),
+            ResultCode(0..) => Some([position, stamp]),
             _ => None,
         }
     }
@@ -382,10 +410,51 @@ pub(super) fn is_rate(stated: u32, rate: u32) -> bool {
     u64::from(stated.abs_diff(rate)) * 2000 <= u64::from(rate)
 }
 
-/// A rate as drivers state it. 0: none.
+/// Rates that are usual, and that drivers are asked for.
+pub(super) const RATES: [u32; 16] = [
+    8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000, 176_400,
+    192_000, 352_800, 384_000, 768_000,
+];
+
+/// A rate as drivers state it; one that is measured becomes the usual one that is meant. 0: none.
 pub(super) fn rate_in_hz(rate: f64) -> u32 {
-    match (1.0..10_000_000.0).contains(&rate) {
-        true => rate.round() as u32,
-        false => 0,
+    if !(1.0..10_000_000.0).contains(&rate) {
+        return 0;
+    }
+    let rate = rate.round() as u32;
+    RATES.into_iter().find(|usual| is_rate(rate, *usual)).unwrap_or(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{rate_in_hz, text};
+
+    #[test]
+    fn a_measured_rate_is_the_usual_one_that_is_meant() {
+        for (stated, meant) in [
+            (48_000.0, 48_000),
+            (48_011.3, 48_000),
+            (47_952.05, 47_952),
+            (44_099.6, 44_100),
+            (1_600.0, 1_600),
+            (0.0, 0),
+            (-1.0, 0),
+            (f64::NAN, 0),
+            (f64::INFINITY, 0),
+        ] {
+            assert_eq!(rate_in_hz(stated), meant, "{stated}");
+        }
+    }
+
+    #[test]
+    fn names_end_at_their_0_or_with_their_memory_and_may_be_in_the_code_page() {
+        assert_eq!(text(b"Line 1\0xxxx"), "Line 1");
+        assert_eq!(text(b" no end "), "no end");
+        assert_eq!(text(b"\0"), "");
+        assert_eq!(text("Kopfh\u{f6}rer\0".as_bytes()), "Kopfh\u{f6}rer");
+        // One byte for that letter: which letter it is depends on the system, but it is one.
+        let text = text(b"Kopfh\xf6rer\0");
+        assert_eq!(text.chars().count(), 9, "{text}");
+        assert!(text.starts_with("Kopfh") && text.ends_with("rer"), "{text}");
     }
 }

@@ -13,6 +13,7 @@ use crate::drivers::{DeviceDetails, DriverConfig, planar};
 use crate::error::Error;
 use azo_sys::ResultCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use windows_sys::Win32::Foundation::HWND;
 
 /// What comes back from the driver's thread.
@@ -70,6 +71,7 @@ impl AsioDriver {
             apartment,
             playing: None,
             panel_open: Arc::default(),
+            heard: Default::default(),
         })
     }
 }
@@ -115,11 +117,11 @@ impl Order {
         callbacks: &'static azo_sys::Callbacks,
     ) -> Result<Opened, String> {
         let object = inside.object.as_mut().ok_or("it is gone")?;
-        let (inputs, outputs) = self.channels(object)?;
         self.set_clock(object)?;
         let own_rate = object.rate();
         let rate = self.set_rate(object, own_rate)?;
-        // Only now: sizes may depend on the rate.
+        // Only now: what there is may depend on the rate.
+        let (inputs, outputs) = self.channels(object)?;
         let details = probe::details(object);
         let sizes = details
             .frames
@@ -141,8 +143,15 @@ impl Order {
                 self.in_panel()
             ));
         }
-        let config = DriverConfig { rate, frames, inputs, outputs };
-        let stream = self.buffers(object, &config, callbacks)?;
+        let mut config = DriverConfig { rate, frames, inputs, outputs };
+        let stream = match self.buffers(object, &config, callbacks) {
+            // To play on at its own size is better than not to play on.
+            Err(_) if self.options.before.is_some() && frames != sizes.preferred => {
+                config.frames = sizes.preferred;
+                self.buffers(object, &config, callbacks)
+            }
+            made => made,
+        }?;
         for (at, (input, output)) in self.options.monitor.iter().enumerate() {
             if let Err(refusal) = object.monitor(*input, *output, true) {
                 for (input, output) in &self.options.monitor[..at] {
@@ -176,11 +185,19 @@ impl Order {
                 self.in_panel()
             ));
         }
-        if self.wanted.outputs > 0 && outputs == 0 && self.wanted.inputs == 0 {
-            return Err(format!("it has no outputs: choose a device {}", self.in_panel()));
-        }
         let most = planar::MOST as u32;
-        Ok((self.wanted.inputs.min(inputs).min(most), self.wanted.outputs.min(outputs).min(most)))
+        let wanted = &self.wanted;
+        match (wanted.inputs.min(inputs).min(most), wanted.outputs.min(outputs).min(most)) {
+            // Drivers don't run without a channel.
+            (0, 0) if wanted.inputs == 0 && wanted.outputs == 0 => {
+                Ok((inputs.min(1), outputs.min(1)))
+            }
+            (0, 0) => {
+                let what = if outputs == 0 { "outputs" } else { "inputs" };
+                Err(format!("it has no {what}: choose a device {}", self.in_panel()))
+            }
+            some => Ok(some),
+        }
     }
 
     fn set_clock(&self, object: &Object) -> Result<(), String> {
@@ -207,38 +224,30 @@ impl Order {
             _ if changed && now > 0 => now,
             0 if now > 0 => now,
             // It has none yet: one of the two that everything can do.
-            0 => [48_000, 44_100].into_iter().find(|r| object.can_rate(*r).is_ok()).unwrap_or(0),
+            0 => {
+                [48_000, 44_100].into_iter().find(|r| object.can_rate(*r).is_ok()).unwrap_or(48_000)
+            }
             rate => rate,
         };
-        if wanted == now && now > 0 {
+        if wanted == now {
             return Ok(now);
         }
-        // To play on at its own rate is better than not to play on.
-        let goes_on = self.options.before.is_some() && now > 0;
-        if goes_on && object.can_rate(wanted).is_err() {
-            return Ok(now);
-        }
-        let refused = |why: String| {
-            let usual: Vec<String> =
-                probe::usual_rates(object).iter().map(u32::to_string).collect();
-            let can =
-                if usual.is_empty() { "none that is usual".to_owned() } else { usual.join(", ") };
-            format!(
-                "{wanted} Hz is refused ({why}): it can do {can} (--rate); a clock that comes from \
-                 outside has to have the same rate"
-            )
-        };
-        match object.can_rate(wanted) {
-            // It can't tell, or does not know the question.
-            Err(refusal) if refusal.code != ResultCode::NO_CLOCK.0 => {}
-            can => can.map_err(|refusal| refused(refusal.to_string()))?,
-        }
-        object.set_rate(wanted).map_err(|refusal| refused(refusal.to_string()))?;
-        match object.rate() {
-            // Some say nothing, or are a little off.
-            0 => Ok(wanted),
-            real if is_rate(real, wanted) => Ok(wanted),
-            real => Err(refused(format!("it runs at {real} Hz all the same"))),
+        match try_rate(object, wanted, now) {
+            Ok(()) => Ok(wanted),
+            // To play on at its own rate is better than not to play on.
+            Err(_) if self.options.before.is_some() && object.rate() > 0 => Ok(object.rate()),
+            Err(why) => {
+                let usual: Vec<String> =
+                    probe::usual_rates(object).iter().map(u32::to_string).collect();
+                let can = match &usual[..] {
+                    [] => "none that is usual".to_owned(),
+                    usual => usual.join(", "),
+                };
+                Err(format!(
+                    "{wanted} Hz is refused ({why}): it can do {can} (--rate); a clock that comes \
+                     from outside has to have the same rate"
+                ))
+            }
         }
     }
 
@@ -250,10 +259,19 @@ impl Order {
         callbacks: &'static azo_sys::Callbacks,
     ) -> Result<Stream, String> {
         let ins = (0..config.inputs).map(|number| (true, number));
+        let wanted = ins.chain((0..config.outputs).map(|number| (false, number)));
+        let described: Vec<_> = wanted.map(|channel| (channel, layout(object, channel))).collect();
+        let is_known = |(_, layout): &&(_, Result<_, _>)| layout.is_ok();
         let channels: Vec<(bool, u32)> =
-            ins.chain((0..config.outputs).map(|number| (false, number))).collect();
-        let layouts = channels.iter().map(|channel| layout(object, *channel));
-        let layouts = layouts.collect::<Result<Vec<_>, _>>()?;
+            described.iter().filter(is_known).map(|(channel, _)| *channel).collect();
+        let mut unknown = described.iter().filter_map(|(_, layout)| layout.as_ref().err());
+        if channels.is_empty() {
+            return Err(unknown.next().cloned().unwrap_or_default());
+        }
+        // One that the driver itself does not know is silent, and no reason not to play the others.
+        for why in unknown {
+            tracing::warn!(driver = self.name, "left out: {why}");
+        }
         let made = object.create_buffers(&channels, config.frames, callbacks);
         let made = made.map_err(|refusal| {
             format!(
@@ -266,22 +284,30 @@ impl Order {
             )
         })?;
         let dither = self.options.dither == Dither::On;
-        let mut buffers = Vec::with_capacity(channels.len());
-        for (((input, number), layout), halves) in channels.iter().zip(layouts).zip(made) {
-            let noise = (!input && dither).then(|| Noise::new(*number));
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let mut made = made.into_iter();
+        for ((input, number), before) in described {
+            let place = if input { &mut inputs } else { &mut outputs };
+            let Ok(before) = before else {
+                place.push(None);
+                continue;
+            };
+            // Some are certain of it only once there are buffers.
+            let layout = layout(object, (input, number)).unwrap_or(before);
+            let noise = (!input && dither).then(|| Noise::new(number));
+            let halves = made.next().unwrap_or([std::ptr::null_mut(); 2]);
             let Some(channel) = ChannelBuffers::new(layout, halves, noise) else {
                 let _ = object.dispose_buffers();
-                let what = if *input { "input" } else { "output" };
+                let what = if input { "input" } else { "output" };
                 return Err(format!(
                     "it has made no buffer for {what} {}: try another size (--frames)",
                     number + 1
                 ));
             };
-            buffers.push(channel);
+            place.push(Some(channel));
         }
-        let outputs = buffers.split_off(config.inputs as usize);
         let parts = Parts {
-            inputs: buffers,
+            inputs,
             outputs,
             setup: self.options.setup.clone(),
             apartment: self.apartment,
@@ -289,6 +315,32 @@ impl Order {
             tell_ready: object.takes_output_ready(),
         };
         Ok(Stream::new(config, parts))
+    }
+}
+
+/// Has a driver run at another rate than now. `Err`: why it does not.
+fn try_rate(object: &Object, wanted: u32, now: u32) -> Result<(), String> {
+    if let Err(refusal) = object.can_rate(wanted) {
+        // One that says no to the rate at which it runs can't tell; nor one that does not know the
+        // question.
+        let can_tell = refusal.code == ResultCode::NO_CLOCK.0;
+        if can_tell && (now == 0 || object.can_rate(now).is_ok()) {
+            return Err(refusal.to_string());
+        }
+    }
+    object.set_rate(wanted).map_err(|refusal| refusal.to_string())?;
+    // Some need a moment to switch, in which they still tell the old one.
+    let end = Instant::now() + Duration::from_secs(1);
+    loop {
+        match object.rate() {
+            // Some say nothing, or are a little off.
+            0 => return Ok(()),
+            real if is_rate(real, wanted) => return Ok(()),
+            real if Instant::now() > end => {
+                return Err(format!("it runs at {real} Hz all the same"));
+            }
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
     }
 }
 

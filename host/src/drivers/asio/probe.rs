@@ -2,18 +2,12 @@
 
 use super::driver::{LONG, SHORT};
 use super::installed::Installed;
-use super::object::Object;
+use super::object::{Object, RATES};
 use super::{failed, open};
 use crate::drivers::samples::SampleLayout;
 use crate::drivers::{Channel, Channels, DeviceDetails, Rates};
 use crate::error::Error;
 use std::time::Duration;
-
-/// Rates that drivers are asked for.
-const RATES: [u32; 16] = [
-    8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000, 176_400,
-    192_000, 352_800, 384_000, 768_000,
-];
 
 /// Opens it, asks, and closes it.
 pub(super) fn probe(driver: &Installed) -> Result<DeviceDetails, Error> {
@@ -33,9 +27,10 @@ pub(super) fn probe(driver: &Installed) -> Result<DeviceDetails, Error> {
     }
 }
 
-/// Those of the usual rates that it says it can do.
+/// Those of the usual rates that it says it can do, and that at which it runs.
 pub(super) fn usual_rates(object: &Object) -> Vec<u32> {
-    RATES.into_iter().filter(|rate| object.can_rate(*rate).is_ok()).collect()
+    let now = object.rate();
+    RATES.into_iter().filter(|rate| *rate == now || object.can_rate(*rate).is_ok()).collect()
 }
 
 /// What it says of itself.

@@ -16,9 +16,18 @@ use crate::drivers::registry::ThreadSetup;
 use crate::drivers::samples::{Noise, SampleLayout};
 use crate::drivers::{Callback, DriverConfig, clock};
 use assert_no_alloc::assert_no_alloc;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use windows_sys::Win32::System::Threading::GetCurrentThreadId;
+
+/// Runs of all drivers so far.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The run that a driver's thread was set up for last; 0: none.
+    static IS_SET_UP_FOR: Cell<u64> = const { Cell::new(0) };
+}
 
 /// A channel's two buffers.
 pub(super) struct ChannelBuffers {
@@ -57,15 +66,17 @@ pub(super) struct Stream {
     pub(super) callback: Option<Box<dyn Callback>>,
     /// Why it is not called any more: its panic.
     pub(super) panicked: Option<String>,
-    inputs: Vec<ChannelBuffers>,
-    outputs: Vec<ChannelBuffers>,
+    /// `None`: a channel that the driver does not know, silent.
+    inputs: Vec<Option<ChannelBuffers>>,
+    outputs: Vec<Option<ChannelBuffers>>,
     planar_in: Vec<f32>,
     planar_out: Vec<f32>,
     frames: usize,
     clock: BlockClock,
     setup: Option<ThreadSetup>,
-    /// The thread that was set up last, and that which must not be: the apartment's.
-    thread: u32,
+    /// Number of the run that threads are set up for.
+    run: u64,
+    /// The thread that must not be set up.
     apartment: u32,
     driver: FromCallback,
     tell_ready: bool,
@@ -73,8 +84,8 @@ pub(super) struct Stream {
 
 /// What a [`Stream`] is made of.
 pub(super) struct Parts {
-    pub(super) inputs: Vec<ChannelBuffers>,
-    pub(super) outputs: Vec<ChannelBuffers>,
+    pub(super) inputs: Vec<Option<ChannelBuffers>>,
+    pub(super) outputs: Vec<Option<ChannelBuffers>>,
     pub(super) setup: Option<ThreadSetup>,
     pub(super) apartment: u32,
     pub(super) driver: FromCallback,
@@ -97,7 +108,7 @@ impl Stream {
             frames,
             clock: BlockClock::new(config.rate, config.frames),
             setup,
-            thread: 0,
+            run: 0,
             apartment,
             driver,
             tell_ready,
@@ -108,7 +119,7 @@ impl Stream {
     pub(super) fn play(&mut self, callback: Box<dyn Callback>, config: &DriverConfig) {
         self.clock = BlockClock::new(config.rate, config.frames);
         self.panicked = None;
-        self.thread = 0;
+        self.run = RUNS.fetch_add(1, Ordering::Relaxed) + 1;
         // What was played before is not to be heard again.
         self.silence(0);
         self.silence(1);
@@ -140,24 +151,23 @@ impl Stream {
     }
 
     fn silence(&mut self, index: usize) {
-        for channel in &mut self.outputs {
+        for channel in self.outputs.iter_mut().flatten() {
             // Zero is silence in every layout.
             channel.half(index, self.frames).fill(0);
         }
     }
 
-    /// Drivers may go on with another thread at any time: some make the first call from inside
-    /// their `start`, on the thread that called it, which is not to become a realtime one.
+    /// Drivers may go on with another thread at any time, or with several in turn; some make the
+    /// first call from inside their `start`, on the thread that called it, which is not to become a
+    /// realtime one.
     fn set_up_thread(&mut self) {
+        let Some(setup) = &self.setup else { return };
         // SAFETY: no arguments.
-        let thread = unsafe { GetCurrentThreadId() };
-        if thread == self.thread || thread == self.apartment {
+        if IS_SET_UP_FOR.get() == self.run || unsafe { GetCurrentThreadId() } == self.apartment {
             return;
         }
-        self.thread = thread;
-        if let Some(setup) = &self.setup {
-            setup();
-        }
+        IS_SET_UP_FOR.set(self.run);
+        setup();
     }
 
     fn block(&mut self, index: usize, entered_ns: u64, told: Told, counts: &Counts) {
@@ -166,8 +176,10 @@ impl Stream {
         assert_no_alloc(|| {
             let to = self.planar_in.chunks_exact_mut(frames);
             for (channel, to) in self.inputs.iter_mut().zip(to) {
-                let layout = channel.layout;
-                layout.read(channel.half(index, frames), to);
+                if let Some(channel) = channel {
+                    let layout = channel.layout;
+                    layout.read(channel.half(index, frames), to);
+                }
             }
             self.planar_out.fill(0.0);
         });
@@ -184,8 +196,9 @@ impl Stream {
             }
         }
         assert_no_alloc(|| {
-            for (channel, from) in self.outputs.iter_mut().zip(self.planar_out.chunks_exact(frames))
-            {
+            let from = self.planar_out.chunks_exact(frames);
+            for (channel, from) in self.outputs.iter_mut().zip(from) {
+                let Some(channel) = channel else { continue };
                 let layout = channel.layout;
                 let mut noise = channel.noise.take();
                 layout.write(from, channel.half(index, frames), noise.as_mut());

@@ -12,7 +12,7 @@ use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Foundation::{ERROR_THREAD_ALREADY_IN_TASK, GetLastError, HANDLE};
 use windows_sys::Win32::System::Memory::VirtualLock;
 use windows_sys::Win32::System::Threading::{
     AVRT_PRIORITY_CRITICAL, AVRT_PRIORITY_HIGH, AvSetMmThreadCharacteristicsW,
@@ -88,6 +88,13 @@ pub fn set_realtime(priority: i32) -> io::Result<()> {
     let mut task = 0;
     // SAFETY: a constant string, and a local. The registration ends with the thread.
     let class = unsafe { AvSetMmThreadCharacteristicsW(w!("Pro Audio"), &mut task) };
+    // SAFETY: takes nothing.
+    if class.is_null() && unsafe { GetLastError() } == ERROR_THREAD_ALREADY_IN_TASK {
+        // A driver's thread that the driver itself has put there, or that played before: what could be
+        // set here is lower.
+        REALTIME.set(Some(priority));
+        return Ok(());
+    }
     NO_SERVICE.store(class.is_null(), Ordering::Relaxed);
     if class.is_null() {
         // SAFETY: the pseudo-handle of the calling thread.
