@@ -4,7 +4,7 @@ use super::pictures;
 use super::player::Player;
 use super::{CheckOptions, Checked, Step, Verdict};
 use crate::catalog::walk::format_by_name;
-use sandrack_sandbox::format::editor::EditorOptions;
+use sandrack_sandbox::format::editor::{EditorOptions, Picture};
 use sandrack_sandbox::format::{Param, PluginInfo, PluginRef, StateContext};
 use sandrack_sandbox::supervisor::{Supervisor, SupervisorOptions};
 use sandrack_sandbox::sys::shape::Size;
@@ -382,16 +382,16 @@ fn editor(
                 player.play(&[FRAMES; 4], true)?;
                 std::thread::sleep(Duration::from_millis(50));
             }
-            let node = player.node().ok_or("not in a worker")?;
             // A window of the plugin's own can't be looked at.
             if moments > 2
-                && let Ok(picture) = node.editor_picture()
+                && let Some(picture) = drawn(&mut player)?
             {
                 is_blank = pictures::is_blank(&picture);
                 if let Some(folder) = &options.pictures {
                     pictures::save(&picture, folder, player.info()).map_err(|e| e.to_string())?;
                 }
             }
+            let node = player.node().ok_or("not in a worker")?;
             node.close_editor().map_err(|e| e.to_string())?;
         }
         player.play(&[FRAMES; 4], true)?;
@@ -405,6 +405,22 @@ fn editor(
         })
     };
     attempt().unwrap_or_else(Verdict::Bad)
+}
+
+/// What its editor shows. One that shows nothing yet gets some seconds more: the machine may be busy.
+fn drawn(player: &mut Player) -> Result<Option<Picture>, String> {
+    const PATIENCE: u32 = 60;
+    let mut last = None;
+    for _ in 0..PATIENCE {
+        let node = player.node().ok_or("not in a worker")?;
+        last = node.editor_picture().ok();
+        if last.as_ref().is_none_or(|picture| !pictures::is_blank(picture)) {
+            break;
+        }
+        player.play(&[FRAMES; 4], true)?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(last)
 }
 
 /// The parameters as they are now.
